@@ -1,0 +1,49 @@
+# How every target of the project is made: sources are all .cpp files of its folder, includes start at
+# the repository root, warnings and sanitizers are the same everywhere.
+
+function(lr_target_defaults target)
+  target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR})
+  # Bits must not depend on what the compiler contracts: fused multiply-adds are written out.
+  target_compile_options(${target} PRIVATE
+    -ffp-contract=off
+    -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wold-style-cast
+    -Wnon-virtual-dtor -Woverloaded-virtual -Wdouble-promotion
+    $<$<BOOL:${LONGREACH_WERROR}>:-Werror>)
+  if(LONGREACH_SANITIZE)
+    target_compile_options(${target} PUBLIC -fsanitize=${LONGREACH_SANITIZE}
+                           -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    target_link_options(${target} PUBLIC -fsanitize=${LONGREACH_SANITIZE})
+  endif()
+endfunction()
+
+# lr_add_library(name folder [PUBLIC|PRIVATE libraries...])
+function(lr_add_library name folder)
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.cpp)
+  file(GLOB headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.hpp)
+  add_library(longreach_${name} STATIC ${sources})
+  # Lets CMake compile every header alone (target all_verify_interface_header_sets).
+  target_sources(longreach_${name} PUBLIC FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}
+                 FILES ${headers})
+  add_library(longreach::${name} ALIAS longreach_${name})
+  target_link_libraries(longreach_${name} ${ARGN})
+  lr_target_defaults(longreach_${name})
+endfunction()
+
+# lr_add_program(name folder libraries...): the executable lands in the top of the build folder.
+function(lr_add_program name folder)
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.cpp)
+  add_executable(${name} ${sources})
+  target_link_libraries(${name} PRIVATE ${ARGN})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
+  lr_target_defaults(${name})
+endfunction()
+
+# lr_add_tests(folder libraries...): one program of all *_test.cpp under tests/<folder>.
+function(lr_add_tests folder)
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${folder}/*_test.cpp)
+  add_executable(${folder}_tests ${sources})
+  target_link_libraries(${folder}_tests PRIVATE ${ARGN} GTest::gtest_main)
+  lr_target_defaults(${folder}_tests)
+  gtest_discover_tests(${folder}_tests PROPERTIES TIMEOUT 120 LABELS ${folder}
+                       DISCOVERY_TIMEOUT 60)
+endfunction()

@@ -1,0 +1,60 @@
+/// Number types of weights and caches, and exact conversions between them.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace longreach::base {
+
+/// A token's id in the vocabulary.
+using TokenId = std::int32_t;
+
+/// How a number is stored.
+enum class DType { kF32, kBf16, kF16 };
+
+/// Bytes of one number.
+constexpr std::size_t size_of(DType dtype) { return dtype == DType::kF32 ? 4 : 2; }
+
+/// "f32", "bf16" or "f16".
+constexpr std::string_view name_of(DType dtype) {
+  switch (dtype) {
+    case DType::kF32: return "f32";
+    case DType::kBf16: return "bf16";
+    case DType::kF16: return "f16";
+  }
+  return "?";
+}
+
+/// A bfloat16: the upper half of a float.
+struct Bf16 {
+  std::uint16_t bits;
+};
+
+constexpr float to_float(float x) { return x; }
+
+/// Exact.
+constexpr float to_float(Bf16 x) { return std::bit_cast<float>(std::uint32_t{x.bits} << 16); }
+
+/// Nearest bfloat16, ties to even; a NaN stays a NaN.
+constexpr Bf16 to_bf16(float x) {
+  const auto bits = std::bit_cast<std::uint32_t>(x);
+  if ((bits & 0x7fffffffU) > 0x7f800000U) return {static_cast<std::uint16_t>((bits >> 16) | 0x40U)};
+  return {static_cast<std::uint16_t>((bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16)};
+}
+
+/// The value of an IEEE half with the given bits; exact.
+constexpr float half_to_float(std::uint16_t half) {
+  const std::uint32_t sign = std::uint32_t{half & 0x8000U} << 16;
+  const std::uint32_t exponent = (half >> 10) & 0x1fU;
+  const std::uint32_t mantissa = half & 0x3ffU;
+  if (exponent == 0) {  // zero or subnormal: mantissa * 2^-24
+    const float magnitude = static_cast<float>(mantissa) * 0x1p-24F;
+    return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(magnitude));
+  }
+  const std::uint32_t wide = exponent == 0x1f ? 0xffU : exponent + 112;  // infinity/NaN, or rebias
+  return std::bit_cast<float>(sign | (wide << 23) | (mantissa << 13));
+}
+
+}  // namespace longreach::base
