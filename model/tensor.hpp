@@ -1,0 +1,32 @@
+/// A tensor of a checkpoint: where its numbers lie in a mapped file. Produced by the checkpoint readers,
+/// consumed where weights are loaded; it owns nothing.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "kernels/base/types.hpp"
+
+namespace longreach::model {
+
+/// A strided view of numbers in a file. Element (i, j, ..) lies at data + (i * strides[0] + j * strides[1] + ..)
+/// * size_of(dtype). The reader that made it has checked that every element lies inside the file.
+struct Tensor {
+  base::DType dtype = base::DType::kF32;
+  std::vector<std::size_t> shape;
+  std::vector<std::size_t> strides;   ///< In elements, one per dimension.
+  const std::byte* data = nullptr;    ///< Of the first element; not necessarily aligned.
+
+  /// The product of the shape.
+  std::size_t size() const;
+  /// Whether the elements lie behind one another in row-major order.
+  bool is_contiguous() const;
+  /// The element at a row-major index, as float (exact); for small tensors and tests.
+  float at(std::size_t index) const;
+};
+
+/// "[2560, 64]", for messages.
+std::string shape_text(const std::vector<std::size_t>& shape);
+
+}  // namespace longreach::model
