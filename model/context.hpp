@@ -6,6 +6,7 @@
 #include "kernels/parallel.hpp"
 #include "model/config.hpp"
 #include "model/weights.hpp"
+#include "partition/memory.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -54,6 +55,12 @@ struct Workspace {
   Rows low_rank;          ///< [slice, R]
   std::vector<WorkerScratch> workers;
 };
+
+/// What the memory of a run depends on: a sequence of `context_tokens`, whose longest call has
+/// `call_tokens`.
+partition::RunSizes run_sizes(const ModelConfig& config, const AttentionConfig& attention,
+                              base::DType weights, std::size_t context_tokens,
+                              std::size_t call_tokens, std::size_t n_threads);
 
 /// Handed down by reference; the parts outlive it.
 struct Context {
