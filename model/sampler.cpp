@@ -8,6 +8,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <numeric>
 #include <utility>
 
 namespace longreach::model {
@@ -15,13 +16,16 @@ namespace {
 
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 
-/// exp(x) for x <= 0, within a few units in the last place; 0 below -700. The library's exp may
+/// exp(x) for x <= 0, within a few units in the last place; 0 up to -700. The library's exp may
 /// differ in the last bit from machine to machine, which would break the promise of a seed.
 double portable_exp(double x) {
   constexpr double kLog2E = 1.4426950408889634;
   // ln 2 in two parts; the first has 20 trailing zero bits, so its multiples used here are exact.
   constexpr double kLn2High = 0x1.62e42fefp-1;
   constexpr double kLn2Low = 0x1.473de6af278edp-34;
+  // A number added to this one is rounded to a whole one, which is then in the lowest bits of the
+  // sum.
+  constexpr double kRounder = 0x1.8p52;
   constexpr std::array<double, 12> kInverseFactorials = [] {
     std::array<double, 12> inverse{1};
     double factorial = 1;
@@ -31,17 +35,18 @@ double portable_exp(double x) {
     }
     return inverse;
   }();
-  if (!(x > -700)) return 0;
   // exp(x) = 2^k exp(r) with |r| <= ln 2 / 2, where the series of exp is exact enough after 12
   // terms.
-  const auto k = static_cast<std::int64_t>(x * kLog2E - 0.5);
-  const auto k_number = static_cast<double>(k);
-  const double r = (x - k_number * kLn2High) - k_number * kLn2Low;
+  const double rounded = x * kLog2E + kRounder;
+  const double k = rounded - kRounder;
+  const double r = (x - k * kLn2High) - k * kLn2Low;
   double series = kInverseFactorials.back();
   for (std::size_t n = kInverseFactorials.size() - 1; n-- > 0;) {
     series = series * r + kInverseFactorials[n];
   }
-  return series * std::bit_cast<double>(static_cast<std::uint64_t>(k + 1023) << 52);
+  const double power_of_2 =
+      std::bit_cast<double>((std::bit_cast<std::uint64_t>(rounded) + 1023) << 52);
+  return x > -700 ? series * power_of_2 : 0;
 }
 
 /// How far a logit lies below the largest; 0 for the largest even if it is infinite.
@@ -60,24 +65,33 @@ bool is_exempt_from_frequency(const Tokenizer& tokenizer, base::TokenId token) {
   return bytes && kExempt.find(*bytes) != std::string_view::npos;
 }
 
-/// The probability at the first place of the falling order where the cumulated sum reaches top_p; 0
-/// if it never does. Sorts `probabilities` only as far as needed, in pieces of growing size.
-float top_p_cutoff(std::vector<float>& probabilities, double top_p) {
+/// The first of the probabilities in falling order at which the sum of their amounts reaches
+/// `target`, or the smallest if it never does. Buckets of nearly equal ones are summed first, so
+/// only one needs sorting.
+template <typename AmountOf>
+float falling_cutoff(std::span<const float> probabilities, float target, AmountOf amount_of) {
+  // The bits of floats that are not negative rise with their value; the upper ones are the bucket.
+  const auto bucket_of = [](float p) { return std::bit_cast<std::uint32_t>(p) >> 17; };
+  std::vector<double> amounts(bucket_of(1.0F) + 1);
+  for (const float p : probabilities) amounts[bucket_of(p)] += amount_of(p);
+
   double sum = 0;
-  std::size_t n_piece = 64;
-  for (auto begin = probabilities.begin(); begin != probabilities.end(); n_piece *= 8) {
-    const auto n_left = static_cast<std::size_t>(probabilities.end() - begin);
-    const auto end = begin + static_cast<std::ptrdiff_t>(std::min(n_piece, n_left));
-    if (end != probabilities.end()) {
-      std::nth_element(begin, end, probabilities.end(), std::greater<>());
-    }
-    std::sort(begin, end, std::greater<>());
-    for (; begin != end; ++begin) {
-      sum += static_cast<double>(*begin);
-      if (static_cast<float>(sum) >= static_cast<float>(top_p)) return *begin;
-    }
+  std::size_t bucket = amounts.size() - 1;
+  const auto is_before = [&](double amount) {
+    return amount == 0 || static_cast<float>(sum + amount) < target;
+  };
+  while (bucket > 0 && is_before(amounts[bucket])) sum += amounts[bucket--];
+
+  std::vector<float> falling;
+  for (const float p : probabilities) {
+    if (bucket_of(p) == bucket) falling.push_back(p);
   }
-  return 0;
+  std::sort(falling.begin(), falling.end(), std::greater<>());
+  for (const float p : falling) {
+    sum += amount_of(p);
+    if (static_cast<float>(sum) >= target) return p;
+  }
+  return falling.empty() ? 0 : falling.back();
 }
 
 }  // namespace
@@ -123,11 +137,8 @@ void Sampler::softmax(float largest) {
   const std::size_t n = logits_.size();
   weights_.resize(n);
   probabilities_.resize(n);
-  double sum = 0;
-  for (std::size_t i = 0; i < n; ++i) {
-    weights_[i] = portable_exp(below(logits_[i], largest));
-    sum += weights_[i];
-  }
+  for (std::size_t i = 0; i < n; ++i) weights_[i] = portable_exp(below(logits_[i], largest));
+  const double sum = std::accumulate(weights_.begin(), weights_.end(), 0.0);
   for (std::size_t i = 0; i < n; ++i) probabilities_[i] = static_cast<float>(weights_[i] / sum);
 }
 
@@ -135,17 +146,17 @@ void Sampler::cut_off() {
   const std::size_t n = probabilities_.size();
   float cutoff = 0;
   if (options_.top_p < 1) {
-    falling_ = probabilities_;
-    cutoff = top_p_cutoff(falling_, options_.top_p);
+    cutoff = falling_cutoff(probabilities_, static_cast<float>(options_.top_p),
+                            [](float p) { return static_cast<double>(p); });
   }
   float last_kept = 0;      // the top_k-th probability
   std::size_t n_equal = n;  // how many tokens of just that probability are among the top_k
   if (options_.top_k > 0 && options_.top_k < n) {
-    falling_ = probabilities_;
-    const auto last = falling_.begin() + static_cast<std::ptrdiff_t>(options_.top_k) - 1;
-    std::nth_element(falling_.begin(), last, falling_.end(), std::greater<>());
-    last_kept = *last;
-    n_equal = static_cast<std::size_t>(std::count(falling_.begin(), last + 1, last_kept));
+    last_kept = falling_cutoff(probabilities_, static_cast<float>(options_.top_k),
+                               [](float) { return 1.0; });
+    const auto n_larger = std::count_if(probabilities_.begin(), probabilities_.end(),
+                                        [&](float p) { return p > last_kept; });
+    n_equal = options_.top_k - static_cast<std::size_t>(n_larger);
   }
   for (float& p : probabilities_) {
     const bool in_top_k = p > last_kept || (p == last_kept && n_equal > 0);
@@ -154,17 +165,24 @@ void Sampler::cut_off() {
   }
 }
 
-base::TokenId Sampler::draw() {
+void Sampler::apply_temperature() {
+  // p^(1/temperature) without the factor that all tokens share: exp(logit / temperature). Relative
+  // to the largest that may be drawn, lest all of them vanish.
   float largest = kNever;
   for (std::size_t i = 0; i < logits_.size(); ++i) {
     if (probabilities_[i] > 0) largest = std::max(largest, logits_[i]);
   }
-  // p^(1/temperature) without the factor that all tokens share: exp(logit / temperature).
-  double sum = 0;
   for (std::size_t i = 0; i < logits_.size(); ++i) {
-    weights_[i] = probabilities_[i] > 0
-                      ? portable_exp(below(logits_[i], largest) / options_.temperature)
-                      : 0.0;
+    if (probabilities_[i] > 0) {
+      weights_[i] = portable_exp(below(logits_[i], largest) / options_.temperature);
+    }
+  }
+}
+
+base::TokenId Sampler::draw() {
+  double sum = 0;
+  for (std::size_t i = 0; i < weights_.size(); ++i) {
+    if (!(probabilities_[i] > 0)) weights_[i] = 0;
     sum += weights_[i];
   }
   const double target = uniform(random_) * sum;
@@ -188,6 +206,7 @@ base::TokenId Sampler::sample(std::span<const float> logits) {
   if (options_.temperature == 0) return static_cast<base::TokenId>(largest - logits_.begin());
   softmax(*largest);
   cut_off();
+  if (options_.temperature != 1) apply_temperature();
   return draw();
 }
 

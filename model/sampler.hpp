@@ -59,11 +59,13 @@ class Sampler {
  private:
   /// Step 1: fills logits_ from the given ones.
   void penalise(std::span<const float> logits);
-  /// Step 3: fills probabilities_.
+  /// Step 3: fills probabilities_, and weights_ with what they are proportional to.
   void softmax(float largest);
   /// Steps 4 and 5: sets the probabilities of tokens that may not be drawn to 0.
   void cut_off();
-  /// Step 6.
+  /// Step 6, its first half: changes weights_.
+  void apply_temperature();
+  /// Step 6, its second half: a token whose probability is not 0, by weights_.
   base::TokenId draw();
 
   const Tokenizer& tokenizer_;
@@ -73,7 +75,6 @@ class Sampler {
   // Scratch, one number per token.
   std::vector<float> logits_;
   std::vector<float> probabilities_;
-  std::vector<float> falling_;
   std::vector<double> weights_;
 };
 
