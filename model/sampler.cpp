@@ -186,12 +186,11 @@ base::TokenId Sampler::draw() {
     sum += weights_[i];
   }
   const double target = uniform(random_) * sum;
-  std::size_t chosen = 0;
+  std::size_t chosen = 0;  // ends as the last possible one if rounding lets target reach sum
   double cumulated = 0;
   for (std::size_t i = 0; i < weights_.size() && cumulated <= target; ++i) {
     cumulated += weights_[i];
-    if (weights_[i] > 0)
-      chosen = i;  // stays the last possible one if rounding lets target reach sum
+    if (weights_[i] > 0) chosen = i;
   }
   return static_cast<base::TokenId>(chosen);
 }
