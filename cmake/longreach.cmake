@@ -55,7 +55,7 @@ function(lr_add_program_tests folder program)
   file(GLOB scripts CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${folder}/*_test.py)
   foreach(script IN LISTS scripts)
     cmake_path(GET script STEM name)
-    add_test(NAME ${folder}.${name} COMMAND Python3::Interpreter ${script} $<TARGET_FILE:${program}>)
+    add_test(NAME ${folder}.${name} COMMAND Python3::Interpreter -B ${script} $<TARGET_FILE:${program}>)
     # The tests compare runs of one and two threads.
     set_tests_properties(${folder}.${name} PROPERTIES TIMEOUT 300 PROCESSORS 2 LABELS ${folder})
   endforeach()

@@ -142,9 +142,8 @@ class Generation {
 }  // namespace
 
 int run(const GenerateOptions& options) {
-  const StopSignals signals;
   const std::string prompt = read_prompt(options);
-  if (signals.received()) return signals.exit_code();
+  const StopSignals signals;  // from here on there is something to end cleanly
   if (prompt.empty()) base::input_error("the prompt is empty, at least one byte is needed");
 
   const OpenedModel opened = open_model(options.model);

@@ -16,8 +16,7 @@ StopSignals::StopSignals() {
   received_signal = 0;
   struct sigaction action {};
   action.sa_handler = note_signal;
-  // No SA_RESTART: reading a prompt from a terminal ends too.
-  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
   // Also where SIGINT was ignored before: a script's background job must be stoppable with kill
   // -INT.
   for (const int number : {SIGINT, SIGTERM}) sigaction(number, &action, nullptr);

@@ -25,8 +25,9 @@ std::string read_all(int descriptor, const std::string& name) {
     const ssize_t n_read = ::read(descriptor, bytes.data() + n_before, kPieceBytes);
     const int error = errno;
     bytes.resize(n_before + (n_read > 0 ? static_cast<std::size_t>(n_read) : 0));
-    if (n_read == 0 || (n_read < 0 && error == EINTR)) return bytes;
-    if (n_read < 0) base::input_error("{}: cannot be read: {}", name, std::strerror(error));
+    if (n_read == 0) return bytes;
+    if (n_read < 0 && error != EINTR)
+      base::input_error("{}: cannot be read: {}", name, std::strerror(error));
   }
 }
 

@@ -22,8 +22,7 @@ WriteResult write_output(std::string_view bytes);
 /// Whether standard output and error go to the same place: a terminal, or one file or pipe.
 bool outputs_are_one();
 
-/// Everything from standard input up to its end, or up to a signal that was noted (signals.hpp).
-/// Errors: InputError.
+/// Everything from standard input up to its end. Errors: InputError.
 std::string read_input();
 
 /// All bytes of a file. Errors: InputError naming it.
