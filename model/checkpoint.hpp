@@ -1,43 +1,35 @@
-/// A checkpoint as published: a torch zip `.pth`, a `.safetensors` file, or an index of several of these.
-/// Files are mapped, never copied, and nothing in them is executed. Used by model/weights and launch/inspect.
+/// A checkpoint as published: a torch zip `.pth`, a `.safetensors` file, or an index of several of
+/// these. Files are mapped, never copied, and nothing in them is executed. Used by model/weights
+/// and launch/inspect.
 #pragma once
+
+#include "model/mapped_file.hpp"
+#include "model/tensor_file.hpp"
 
 #include <cstddef>
 #include <filesystem>
-#include <map>
-#include <string>
 #include <string_view>
 #include <vector>
 
-#include "model/mapped_file.hpp"
-#include "model/tensor.hpp"
-
 namespace longreach::model {
-
-/// A range of a mapped file with the checksum its container gives for it.
-struct ChecksummedRange {
-  std::string name;         ///< As the container calls it, for messages.
-  const std::byte* data;
-  std::size_t size;
-  std::uint32_t crc32;
-};
 
 /// The named tensors of a model. Move-only: it keeps the files mapped that its tensors point into.
 class Checkpoint {
  public:
-  /// Opens a .pth or .safetensors file, a .safetensors.index.json, or a folder that holds exactly one of
-  /// these; takes milliseconds whatever the size. The prefix `rwkv.` is taken off the names
-  /// (model-wide rule of published RWKV-X files), `moba.` stays.
-  /// Errors: InputError for anything torn, hostile or unknown.
+  /// Opens a .pth or .safetensors file, a .safetensors.index.json, or a folder that holds exactly
+  /// one of these (an index counts instead of the .safetensors files beside it); takes milliseconds
+  /// whatever the size. What a file is, its contents say. The prefix `rwkv.` is taken off the names
+  /// (model-wide rule of published RWKV-X files), `moba.` stays. Errors: InputError for anything
+  /// torn, hostile or unknown.
   static Checkpoint open(const std::filesystem::path& path);
 
   /// The file (or index) that was opened.
   const std::filesystem::path& path() const { return path_; }
   /// All tensors by name.
-  const std::map<std::string, Tensor, std::less<>>& tensors() const { return tensors_; }
+  const TensorMap& tensors() const { return tensors_; }
   /// The tensor of that name, or nullptr.
   const Tensor* find(std::string_view name) const;
-  /// The tensor of that name and shape; leading dimensions of length 1 in the file are ignored.
+  /// The tensor of that name and shape; leading dimensions of length 1 are ignored on both sides.
   /// Errors: InputError naming file, tensor, expected and found shape.
   const Tensor& get(std::string_view name, const std::vector<std::size_t>& shape) const;
 
@@ -46,6 +38,19 @@ class Checkpoint {
   void verify() const;
   /// Tells the system that the pages of the files are no longer needed in memory.
   void release_pages() const;
+
+ private:
+  Checkpoint() = default;
+
+  /// Keeps the file and its checksums and returns its tensors.
+  TensorMap add_file(const std::filesystem::path& path, MappedFile file);
+  /// Adds the tensors that the index names, each from the file it says.
+  void add_parts_of_index(const MappedFile& index);
+
+  std::filesystem::path path_;
+  std::vector<MappedFile> files_;
+  TensorMap tensors_;
+  std::vector<ChecksummedRange> checksums_;
 };
 
 }  // namespace longreach::model

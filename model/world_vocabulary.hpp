@@ -1,0 +1,44 @@
+/// The text form of RWKV World vocabularies. Used by world_tokenizer only.
+///
+/// One entry a line: `id SP literal SP length`, where the literal is what Python's repr() writes
+/// for a str (the token is its UTF-8 form) or for bytes, and the length counts the token's bytes.
+/// Literals may hold spaces; lines end in a line feed, which the last one may lack.
+#pragma once
+
+#include "kernels/base/types.hpp"
+
+#include <cstddef>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace longreach::model {
+
+/// One line of a vocabulary.
+struct WorldEntry {
+  base::TokenId id;   ///< 1 .. kMaxWorldId.
+  std::string bytes;  ///< Not empty.
+  std::size_t line;   ///< Where it stands in the file, from 1.
+};
+
+/// Ids index a table, which this bounds; published vocabularies end near 2^16.
+inline constexpr base::TokenId kMaxWorldId = 10'000'000;
+
+/// Longer lines are refused: the longest published token has 128 bytes, and encoding can need as
+/// many steps per byte of text as the longest token has bytes.
+inline constexpr std::size_t kMaxWorldLineBytes = 64 * 1024;
+
+/// Parses a vocabulary held in memory; `name` is its file's name for messages. The entries have
+/// unique ids and unique bytes, and come in ascending order of bytes. Errors: InputError naming
+/// file, line and reason.
+std::vector<WorldEntry> parse_world_vocabulary(std::string_view text, std::string_view name);
+
+/// Larger files are refused; it bounds the memory of the trie. The published file has 1 MiB.
+inline constexpr std::size_t kMaxWorldFileBytes = 32 * 1024 * 1024;
+
+/// Reads a vocabulary file whole.
+/// Errors: InputError if it cannot be read or is larger than kMaxWorldFileBytes.
+std::string read_world_vocabulary(const std::filesystem::path& path);
+
+}  // namespace longreach::model
