@@ -19,6 +19,7 @@ endfunction()
 # lr_add_library(name folder [PUBLIC|PRIVATE libraries...])
 function(lr_add_library name folder)
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.cpp)
+  list(FILTER sources EXCLUDE REGEX "/main\\.cpp$")
   file(GLOB headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.hpp)
   add_library(longreach_${name} STATIC ${sources})
   # Lets CMake compile every header alone (target all_verify_interface_header_sets).
@@ -29,10 +30,10 @@ function(lr_add_library name folder)
   lr_target_defaults(longreach_${name})
 endfunction()
 
-# lr_add_program(name folder libraries...): the executable lands in the top of the build folder.
+# lr_add_program(name folder libraries...): main.cpp of the folder, whose other sources are its library; the
+# executable lands in the top of the build folder.
 function(lr_add_program name folder)
-  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.cpp)
-  add_executable(${name} ${sources})
+  add_executable(${name} ${PROJECT_SOURCE_DIR}/${folder}/main.cpp)
   target_link_libraries(${name} PRIVATE ${ARGN})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
   lr_target_defaults(${name})
@@ -46,4 +47,16 @@ function(lr_add_tests folder)
   lr_target_defaults(${folder}_tests)
   gtest_discover_tests(${folder}_tests PROPERTIES TIMEOUT 120 LABELS ${folder}
                        DISCOVERY_TIMEOUT 60)
+endfunction()
+
+# lr_add_program_tests(folder program): every *_test.py under tests/<folder>, which runs the program it is given.
+function(lr_add_program_tests folder program)
+  find_package(Python3 REQUIRED COMPONENTS Interpreter)
+  file(GLOB scripts CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${folder}/*_test.py)
+  foreach(script IN LISTS scripts)
+    cmake_path(GET script STEM name)
+    add_test(NAME ${folder}.${name} COMMAND Python3::Interpreter -B ${script} $<TARGET_FILE:${program}>)
+    # The tests compare runs of one and two threads.
+    set_tests_properties(${folder}.${name} PROPERTIES TIMEOUT 300 PROCESSORS 2 LABELS ${folder})
+  endforeach()
 endfunction()

@@ -1,0 +1,201 @@
+#include "launch/inspect.hpp"
+
+#include "launch/machine.hpp"
+#include "launch/standard_streams.hpp"
+#include "model/checkpoint.hpp"
+#include "model/config.hpp"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace longreach::launch {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// A tensor under its name in the group.
+struct Entry {
+  std::string name;
+  const model::Tensor* tensor;
+};
+
+/// Tensors that are used together: the input, a block, the output, or what is never used.
+struct Group {
+  std::string name;
+  std::string kind;
+  std::vector<Entry> entries;
+
+  std::size_t n_parameters() const {
+    std::size_t n = 0;
+    for (const Entry& entry : entries) n += entry.tensor->size();
+    return n;
+  }
+  std::size_t n_bytes() const {
+    std::size_t n = 0;
+    for (const Entry& entry : entries) n += entry.tensor->size() * size_of(entry.tensor->dtype);
+    return n;
+  }
+};
+
+/// A whole checkpoint in order of use.
+struct Listing {
+  std::string path;
+  model::ModelConfig config;
+  std::vector<Group> groups;
+
+  std::size_t n_tensors() const {
+    std::size_t n = 0;
+    for (const Group& group : groups) n += group.entries.size();
+    return n;
+  }
+  std::size_t n_parameters() const {
+    std::size_t n = 0;
+    for (const Group& group : groups) n += group.n_parameters();
+    return n;
+  }
+  std::size_t n_bytes() const {
+    std::size_t n = 0;
+    for (const Group& group : groups) n += group.n_bytes();
+    return n;
+  }
+};
+
+constexpr auto kNeverExecuted = "never executed";
+
+std::string_view kind_name(model::BlockKind kind) {
+  return kind == model::BlockKind::kRwkv ? "rwkv" : "sparse";
+}
+
+/// "blocks.12" of "blocks.12.att.w0"; "" for tensors outside blocks.
+std::string block_of(std::string_view tensor) {
+  if (!tensor.starts_with("blocks.") && !tensor.starts_with("moba.")) return "";
+  const std::size_t number = tensor.find('.') + 1;
+  return std::string(tensor.substr(0, tensor.find('.', number)));
+}
+
+/// Takes the tensors of one block, or (with block "") those of the given names' beginnings.
+Listing list(const model::Checkpoint& checkpoint) {
+  Listing listing{checkpoint.path().string(), model::read_config(checkpoint), {}};
+  std::map<std::string, std::vector<Entry>> of_block;
+  Group input{"input", "embedding", {}};
+  Group output{"output", "head", {}};
+  Group unknown{"unknown", "never used", {}};
+  for (const auto& [name, tensor] : checkpoint.tensors()) {
+    const std::string block = block_of(name);
+    if (!block.empty()) {
+      of_block[block].push_back({name.substr(std::min(block.size() + 1, name.size())), &tensor});
+    } else if (name.starts_with("emb.")) {
+      input.entries.push_back({name, &tensor});
+    } else if (name.starts_with("ln_out.") || name.starts_with("head.")) {
+      output.entries.push_back({name, &tensor});
+    } else {
+      unknown.entries.push_back({name, &tensor});
+    }
+  }
+  listing.groups.push_back(std::move(input));
+  for (const model::BlockRef& block : listing.config.execution_order()) {
+    auto node = of_block.extract(block.name());
+    if (!node.empty()) {
+      listing.groups.push_back(
+          {block.name(), std::string(kind_name(block.kind)), std::move(node.mapped())});
+    }
+  }
+  listing.groups.push_back(std::move(output));
+  for (auto& [name, entries] : of_block)
+    listing.groups.push_back({name, kNeverExecuted, std::move(entries)});
+  if (!unknown.entries.empty()) listing.groups.push_back(std::move(unknown));
+  return listing;
+}
+
+/// "1,379,456".
+std::string grouped(std::size_t number) {
+  std::string digits = std::to_string(number);
+  for (std::size_t at = digits.size(); at > 3; at -= 3) digits.insert(at - 3, 1, ',');
+  return digits;
+}
+
+std::string as_text(const Listing& listing) {
+  const model::ModelConfig& config = listing.config;
+  std::string text = fmt::format("{}\n", listing.path);
+  text += fmt::format("{} parameters in {} tensors, {}\n", grouped(listing.n_parameters()),
+                      listing.n_tensors(), bytes_text(listing.n_bytes()));
+  text += fmt::format("vocabulary {}, {} channels in {} heads of {}, channel mix {}, matrices {}\n",
+                      config.vocab_size, config.n_embd, config.n_head, config.head_size,
+                      config.ffn_size, name_of(config.dtype));
+  text +=
+      fmt::format("{} RWKV-7 blocks, {} sparse-attention blocks", config.n_rwkv, config.n_sparse);
+  if (config.n_sparse > 0) {
+    text += fmt::format(", chunks of {} tokens, top-k {}", config.attention.chunk_size,
+                        config.attention.top_k);
+  }
+  text += fmt::format("; tokenizer {}, end token {}\n",
+                      config.tokenizer.empty() ? "not named" : config.tokenizer, config.end_token);
+  for (const Group& group : listing.groups) {
+    text += fmt::format("\n{} ({}): {} parameters, {}\n", group.name, group.kind,
+                        grouped(group.n_parameters()), bytes_text(group.n_bytes()));
+    for (const Entry& entry : group.entries) {
+      text += fmt::format("  {:<24} {:<4} {:<16} {:>13} bytes\n", entry.name,
+                          name_of(entry.tensor->dtype), model::shape_text(entry.tensor->shape),
+                          grouped(entry.tensor->size() * size_of(entry.tensor->dtype)));
+    }
+  }
+  return text;
+}
+
+Json as_json(const Group& group) {
+  Json tensors = Json::array();
+  for (const Entry& entry : group.entries) {
+    tensors.push_back({{"name", entry.name},
+                       {"dtype", name_of(entry.tensor->dtype)},
+                       {"shape", entry.tensor->shape},
+                       {"bytes", entry.tensor->size() * size_of(entry.tensor->dtype)}});
+  }
+  return {{"name", group.name},
+          {"kind", group.kind},
+          {"parameters", group.n_parameters()},
+          {"bytes", group.n_bytes()},
+          {"tensors", std::move(tensors)}};
+}
+
+std::string as_json_text(const Listing& listing) {
+  const model::ModelConfig& config = listing.config;
+  Json json = {{"path", listing.path},
+               {"parameters", listing.n_parameters()},
+               {"bytes", listing.n_bytes()},
+               {"tensors", listing.n_tensors()},
+               {"vocab_size", config.vocab_size},
+               {"n_embd", config.n_embd},
+               {"n_head", config.n_head},
+               {"head_size", config.head_size},
+               {"ffn_size", config.ffn_size},
+               {"n_rwkv", config.n_rwkv},
+               {"n_sparse", config.n_sparse},
+               {"dtype", name_of(config.dtype)},
+               {"chunk_size", config.attention.chunk_size},
+               {"top_k", config.attention.top_k},
+               {"tokenizer", config.tokenizer},
+               {"end_token", config.end_token}};
+  Json groups = Json::array();
+  for (const Group& group : listing.groups) groups.push_back(as_json(group));
+  json["groups"] = std::move(groups);
+  // Names in a file may hold any bytes.
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace
+
+int run(const InspectOptions& options) {
+  const model::Checkpoint checkpoint = model::Checkpoint::open(options.model);
+  const Listing listing = list(checkpoint);
+  write_output(options.format == ListingFormat::kJson ? as_json_text(listing) : as_text(listing));
+  return 0;
+}
+
+}  // namespace longreach::launch

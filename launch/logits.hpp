@@ -1,0 +1,12 @@
+/// The command `logits`: the numbers by which implementations and machines are compared.
+#pragma once
+
+#include "launch/options.hpp"
+
+namespace longreach::launch {
+
+/// Feeds the token file and records logits: to a file, as a hash, or the best five as text. Memory
+/// does not grow with the number of recorded positions. Returns the exit code. Errors: InputError.
+int run(const LogitsOptions& options);
+
+}  // namespace longreach::launch

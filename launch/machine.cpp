@@ -1,0 +1,185 @@
+#include "launch/machine.hpp"
+
+#include "launch/parse_number.hpp"
+
+#include <fmt/format.h>
+#include <hwloc.h>
+#include <sys/resource.h>
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <fstream>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <sstream>
+#include <string_view>
+#include <vector>
+
+namespace longreach::launch {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kUnlimited = std::numeric_limits<std::size_t>::max();
+
+std::optional<std::string> first_line(const fs::path& file) {
+  std::ifstream in(file);
+  std::string line;
+  if (!std::getline(in, line)) return std::nullopt;
+  return line;
+}
+
+std::optional<std::size_t> read_count(const fs::path& file) {
+  const auto line = first_line(file);
+  return line ? parse_number<std::size_t>(*line) : std::nullopt;
+}
+
+/// The number behind `key` in a file of "key value" lines (/proc/meminfo, memory.stat).
+std::optional<std::size_t> read_entry(const fs::path& file, std::string_view key) {
+  std::ifstream in(file);
+  std::string name;
+  for (std::string line; std::getline(in, line);) {
+    std::istringstream words(line);
+    std::size_t value = 0;
+    if (words >> name >> value && name == key) return value;
+  }
+  return std::nullopt;
+}
+
+/// The process's control group below its hierarchy's mount, "" for a controller that is absent.
+/// Lines of /proc/self/cgroup are `number:controllers:path`; v2 has no controllers.
+std::string group_path(const fs::path& root, std::string_view controller) {
+  std::ifstream in(root / "proc/self/cgroup");
+  for (std::string line; std::getline(in, line);) {
+    const std::size_t first = line.find(':');
+    const std::size_t second = line.find(':', first + 1);
+    if (first == std::string::npos || second == std::string::npos) continue;
+    std::istringstream controllers(line.substr(first + 1, second - first - 1));
+    std::string name;
+    if (controller.empty() && second == first + 1) return line.substr(second + 1);
+    while (std::getline(controllers, name, ',')) {
+      if (name == controller) return line.substr(second + 1);
+    }
+  }
+  return "";
+}
+
+/// The folders of a group and its parents below `mount`. Inside a container the path may be one
+/// that only the host sees; then just the mount counts, which is the container's own group.
+std::vector<fs::path> group_folders(const fs::path& mount, const std::string& path) {
+  std::vector<fs::path> folders{mount};
+  for (const fs::path& part : fs::path(path).relative_path()) {
+    if (!fs::is_directory(folders.back() / part)) break;
+    folders.push_back(folders.back() / part);
+  }
+  return folders;
+}
+
+/// Bytes a group's limit leaves. Pages of files count as used but are given up when needed.
+std::size_t left_in_group(const fs::path& limit_file, const fs::path& usage_file,
+                          const fs::path& stat_file, std::string_view inactive_key) {
+  const auto limit = read_count(limit_file);  // "max" in v2 is no number
+  const auto usage = read_count(usage_file);
+  if (!limit || !usage) return kUnlimited;
+  const std::size_t reclaimable = read_entry(stat_file, inactive_key).value_or(0);
+  const std::size_t used = *usage - std::min(reclaimable, *usage);
+  return *limit - std::min(used, *limit);
+}
+
+std::size_t left_in_groups(const fs::path& root) {
+  std::size_t left = kUnlimited;
+  for (const fs::path& folder : group_folders(root / "sys/fs/cgroup", group_path(root, ""))) {
+    left = std::min(left, left_in_group(folder / "memory.max", folder / "memory.current",
+                                        folder / "memory.stat", "inactive_file"));
+  }
+  for (const fs::path& folder :
+       group_folders(root / "sys/fs/cgroup/memory", group_path(root, "memory"))) {
+    left = std::min(
+        left, left_in_group(folder / "memory.limit_in_bytes", folder / "memory.usage_in_bytes",
+                            folder / "memory.stat", "total_inactive_file"));
+  }
+  return left;
+}
+
+std::size_t left_in_address_space(const fs::path& root) {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return kUnlimited;
+  const std::size_t used = read_entry(root / "proc/self/status", "VmSize:").value_or(0) * 1024;
+  return limit.rlim_cur - std::min<std::size_t>(used, limit.rlim_cur);
+}
+
+/// CPUs' worth of time the control groups grant, rounded up.
+std::size_t granted_cpus(const fs::path& root) {
+  std::size_t granted = kUnlimited;
+  const auto consider = [&granted](std::optional<std::size_t> quota,
+                                   std::optional<std::size_t> period) {
+    if (quota && period && *period > 0)
+      granted = std::min(granted, (*quota + *period - 1) / *period);
+  };
+  for (const fs::path& folder : group_folders(root / "sys/fs/cgroup", group_path(root, ""))) {
+    std::istringstream words(
+        first_line(folder / "cpu.max").value_or(""));  // "max 100000" or "50000 100000"
+    std::string quota, period;
+    words >> quota >> period;
+    consider(parse_number<std::size_t>(quota), parse_number<std::size_t>(period));
+  }
+  for (const fs::path& folder :
+       group_folders(root / "sys/fs/cgroup/cpu", group_path(root, "cpu"))) {
+    consider(read_count(folder / "cpu.cfs_quota_us"), read_count(folder / "cpu.cfs_period_us"));
+  }
+  return granted;
+}
+
+struct TopologyDeleter {
+  void operator()(hwloc_topology* topology) const { hwloc_topology_destroy(topology); }
+};
+struct BitmapDeleter {
+  void operator()(hwloc_bitmap_s* bitmap) const { hwloc_bitmap_free(bitmap); }
+};
+
+/// Cores with at least one hardware thread the process is bound to; 0 if the machine does not tell.
+std::size_t bound_cores() {
+  hwloc_topology_t loaded = nullptr;
+  if (hwloc_topology_init(&loaded) != 0) return 0;
+  const std::unique_ptr<hwloc_topology, TopologyDeleter> topology(loaded);
+  if (hwloc_topology_load(loaded) != 0) return 0;
+  const std::unique_ptr<hwloc_bitmap_s, BitmapDeleter> bound(hwloc_bitmap_alloc());
+  if (!bound || hwloc_get_cpubind(loaded, bound.get(), HWLOC_CPUBIND_PROCESS) != 0) return 0;
+  std::size_t n_cores = 0;
+  for (hwloc_obj_t core = nullptr;
+       (core = hwloc_get_next_obj_by_type(loaded, HWLOC_OBJ_CORE, core)) != nullptr;) {
+    if (hwloc_bitmap_intersects(core->cpuset, bound.get()) != 0) ++n_cores;
+  }
+  return n_cores;
+}
+
+}  // namespace
+
+std::size_t usable_cores() {
+  return std::max<std::size_t>(1, std::min(bound_cores(), granted_cpus("/")));
+}
+
+std::size_t available_memory_bytes(const fs::path& root) {
+  const auto available_kib = read_entry(root / "proc/meminfo", "MemAvailable:");
+  const std::size_t in_system = available_kib ? *available_kib * 1024 : kUnlimited;
+  return std::min({in_system, left_in_groups(root), left_in_address_space(root)});
+}
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  if (gethostname(name.data(), name.size() - 1) != 0) return "localhost";
+  return name.data();
+}
+
+std::string bytes_text(std::size_t n_bytes) {
+  const auto bytes = static_cast<double>(n_bytes);
+  if (n_bytes < 1000) return fmt::format("{} bytes", n_bytes);
+  if (bytes < 1e6) return fmt::format("{:.1f} kB", bytes / 1e3);
+  if (bytes < 1e9) return fmt::format("{:.1f} MB", bytes / 1e6);
+  return fmt::format("{:.2f} GB", bytes / 1e9);
+}
+
+}  // namespace longreach::launch

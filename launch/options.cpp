@@ -1,0 +1,372 @@
+#include "launch/options.hpp"
+
+#include "kernels/base/error.hpp"
+#include "launch/parse_number.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <string_view>
+#include <utility>
+
+namespace longreach::launch {
+namespace {
+
+constexpr std::size_t kMaxExtent = std::size_t{1}
+                                   << 40;  // products of two extents stay far from overflow
+constexpr std::size_t kMaxChunk = std::size_t{1} << 30;
+constexpr std::size_t kMaxThreads = 1024;
+
+/// Takes the text of one value; throws CLI::ValidationError through the helpers below.
+using TakeText = std::function<void(const std::string&)>;
+
+[[noreturn]] void refuse(const std::string& name, const std::string& expected,
+                         const std::string& found) {
+  throw CLI::ValidationError(name, fmt::format("expected {}, found \"{}\"", expected, found));
+}
+
+// CLI11's own conversions are passed by: they read 010 as octal, take NaN, and let numbers wrap.
+CLI::Option* add_text(CLI::App& app, const std::string& name, const std::string& type,
+                      const std::string& description, TakeText take) {
+  return app
+      .add_option(
+          name,
+          [take = std::move(take)](const CLI::results_t& values) {
+            take(values.front());
+            return true;
+          },
+          description)
+      ->type_name(type);
+}
+
+CLI::Option* add_repeatable(CLI::App& app, const std::string& name, const std::string& type,
+                            const std::string& description, TakeText take) {
+  return app
+      .add_option(
+          name,
+          // The callback's own argument is altered by CLI11 for values like "{}".
+          [&app, name, take = std::move(take)](const CLI::results_t&) {
+            for (const std::string& value : app.get_option(name)->results()) take(value);
+            return true;
+          },
+          description)
+      ->type_name(type)
+      ->take_all();
+}
+
+/// "--tokens" of "-n,--tokens", for messages.
+std::string long_name(const std::string& names) { return names.substr(names.find("--")); }
+
+template <typename Integer>
+Integer read_integer(const std::string& name, const std::string& text, Integer least,
+                     Integer most) {
+  const auto value = parse_number<Integer>(text);
+  if (!value || *value < least || *value > most) {
+    refuse(name, fmt::format("a whole number from {} to {}", least, most), text);
+  }
+  return *value;
+}
+
+template <typename Target>
+CLI::Option* add_count(CLI::App& app, const std::string& names, Target& target, std::size_t least,
+                       std::size_t most, const std::string& description) {
+  return add_text(app, names, "N", description,
+                  [&target, least, most, name = long_name(names)](const std::string& text) {
+                    target = read_integer<std::size_t>(name, text, least, most);
+                  });
+}
+
+/// A finite number from least to most.
+template <typename Target>
+CLI::Option* add_real(CLI::App& app, const std::string& name, Target& target, double least,
+                      double most, const std::string& description) {
+  return add_text(app, name, "X", description,
+                  [&target, least, most, name](const std::string& text) {
+                    const auto value = parse_number<double>(text);
+                    if (!value || !(*value >= least && *value <= most)) {
+                      refuse(name, fmt::format("a number from {} to {}", least, most), text);
+                    }
+                    target = *value;
+                  });
+}
+
+template <typename Target, typename Value>
+CLI::Option* add_choice(CLI::App& app, const std::string& name, Target& target,
+                        std::vector<std::pair<std::string, Value>> choices,
+                        const std::string& description) {
+  std::string names;
+  for (const auto& choice : choices) {
+    if (!names.empty()) names += '|';
+    names += choice.first;
+  }
+  return add_text(app, name, names, description,
+                  [&target, names, name, choices = std::move(choices)](const std::string& text) {
+                    for (const auto& [choice, value] : choices) {
+                      if (choice == text) {
+                        target = value;
+                        return;
+                      }
+                    }
+                    refuse(name, names, text);
+                  });
+}
+
+template <typename Target>
+CLI::Option* add_path(CLI::App& app, const std::string& name, const std::string& type,
+                      Target& target, const std::string& description) {
+  return add_text(app, name, type, description, [&target, name](const std::string& text) {
+    if (text.empty()) refuse(name, "a path", text);
+    target = text;
+  });
+}
+
+CLI::Option* add_token_ids(CLI::App& app, const std::string& name,
+                           std::vector<base::TokenId>& target, const std::string& description) {
+  return add_repeatable(app, name, "ID", description, [&target, name](const std::string& text) {
+    target.push_back(
+        read_integer<base::TokenId>(name, text, 0, std::numeric_limits<base::TokenId>::max()));
+  });
+}
+
+constexpr auto kModelHelp = "a .pth or .safetensors file, or a folder that holds one";
+constexpr auto kTokenizerHelp =
+    "\"bytes\" or a vocabulary file; default: what config.json names,\nelse a single "
+    "rwkv_vocab*.txt beside "
+    "the checkpoint,\nelse bytes for a vocabulary of 256";
+
+void add_model_options(CLI::App& app, ModelOptions& options) {
+  model::AttentionConfig& attention = options.attention;
+  add_path(app, "--model", "PATH", options.model, kModelHelp)->required();
+  add_choice<model::AttentionMode, model::AttentionMode>(
+      app, "--attention", attention.mode,
+      {{"moba", model::AttentionMode::kMoba},
+       {"reference", model::AttentionMode::kReference},
+       {"full", model::AttentionMode::kFull}},
+      "which tokens sparse blocks see: as trained, as in the\nreleased package, or all")
+      ->default_str("moba")
+      ->group("Attention");
+  add_count(app, "--chunk-size", options.chunk_size, 1, kMaxChunk,
+            "tokens of a chunk; default: config.json's, else 2048")
+      ->group("Attention");
+  add_count(app, "--top-k", options.top_k, 1, kMaxChunk,
+            "chunks a query sees; default: config.json's, else 3")
+      ->group("Attention");
+  add_count(app, "--kv-max", attention.kv_max, 0, kMaxExtent,
+            "reference mode: evict above so many tokens; 0: never")
+      ->default_str("20000")
+      ->group("Attention");
+  add_count(app, "--kv-min", attention.kv_min, 0, kMaxExtent,
+            "reference mode: tokens left after eviction")
+      ->default_str("16000")
+      ->group("Attention");
+  add_count(app, "--kv-window", attention.kv_window, 0, kMaxExtent,
+            "reference mode: newest tokens, never evicted")
+      ->default_str("2000")
+      ->group("Attention");
+  app.add_flag("--decode-full", attention.decode_full,
+               "reference mode: calls of one token see the whole cache")
+      ->group("Attention");
+  add_choice<std::optional<base::DType>, base::DType>(
+      app, "--weights", options.weights, {{"f32", base::DType::kF32}, {"bf16", base::DType::kBf16}},
+      "how weights are kept; default: bf16 for bf16 files, else f32")
+      ->group("Running");
+  add_text(app, "--kv", "f32", "how the cache is kept",
+           [](const std::string& text) {
+             if (text != "f32") refuse("--kv", "f32", text);
+           })
+      ->default_str("f32")
+      ->group("Running");
+  add_count(app, "--threads", options.n_threads, 1, kMaxThreads,
+            "default: the cores the process may use")
+      ->group("Running");
+  app.add_flag_callback(
+         "--verbose", [&options] { options.verbosity = Verbosity::kInfo; },
+         "tell on standard error how the model is run")
+      ->group("Running");
+}
+
+void check(const ModelOptions& options) {
+  const model::AttentionConfig& attention = options.attention;
+  if (attention.mode == model::AttentionMode::kReference && attention.kv_max > 0 &&
+      attention.kv_min <= attention.kv_window) {
+    base::input_error("--kv-min: expected more than --kv-window ({}), found {}",
+                      attention.kv_window, attention.kv_min);
+  }
+}
+
+CLI::App& add_generate(CLI::App& app, GenerateOptions& options) {
+  CLI::App& command = *app.add_subcommand("generate", "Continue a prompt");
+  add_model_options(command, options.model);
+  CLI::Option* prompt =
+      add_text(command, "--prompt", "TEXT", "the text to continue; default: standard input",
+               [&options](const std::string& text) { options.prompt = text; });
+  add_path(command, "--prompt-file", "FILE", options.prompt_file,
+           "a file with the text to continue")
+      ->excludes(prompt);
+  add_count(command, "-n,--tokens", options.n_tokens, 1, kMaxExtent,
+            "generate at most so many tokens")
+      ->default_str("256");
+  add_path(command, "--tokenizer", "T", options.tokenizer, kTokenizerHelp);
+
+  const std::string sampling = "Sampling";
+  add_real(command, "--temperature", options.sampler.temperature, 0, 1000,
+           "0: always the most probable token")
+      ->default_str("1")
+      ->group(sampling);
+  add_real(command, "--top-p", options.sampler.top_p, 0, 1,
+           "draw from the most probable tokens that sum to this")
+      ->default_str("0.85")
+      ->group(sampling);
+  add_count(command, "--sample-top-k", options.sampler.top_k, 0, kMaxExtent,
+            "draw from so many most probable tokens; 0: no limit")
+      ->default_str("0")
+      ->group(sampling);
+  add_real(command, "--presence-penalty", options.presence_penalty, 0, 1000,
+           "taken off the logits of tokens generated before; default: 0.2,\nor 0 at temperature 0: "
+           "greedy "
+           "is the plain best token")
+      ->group(sampling);
+  add_real(command, "--frequency-penalty", options.frequency_penalty, 0, 1000,
+           "the same, times how often they were generated; default: 0.2,\nor 0 at temperature 0")
+      ->group(sampling);
+  add_real(command, "--penalty-decay", options.sampler.decay, 0, 1,
+           "what is left of these counts after each token")
+      ->default_str("0.996")
+      ->group(sampling);
+  add_text(command, "--seed", "N",
+           "draws the same tokens again; default: a random one, told at the end",
+           [&options](const std::string& text) {
+             options.seed = read_integer<std::uint64_t>("--seed", text, 0,
+                                                        std::numeric_limits<std::uint64_t>::max());
+           })
+      ->group(sampling);
+
+  const std::string stopping = "Stopping (beside the model's end token)";
+  add_repeatable(command, "--stop", "TEXT", "end before this text; may be repeated",
+                 [&options](const std::string& text) {
+                   if (text.empty()) refuse("--stop", "a text", text);
+                   options.stop_strings.push_back(text);
+                 })
+      ->group(stopping);
+  add_token_ids(command, "--stop-token", options.stop_tokens,
+                "end before this token; may be repeated")
+      ->group(stopping);
+  add_token_ids(command, "--ban-token", options.sampler.banned,
+                "never generate this token; may be repeated")
+      ->group(sampling);
+  command.footer(
+      "The continuation goes to standard output; one line of statistics to standard error.\n\n"
+      "Example:\n  longreach generate --model model.pth --prompt-file book.txt -n 100 "
+      "--temperature 0");
+  return command;
+}
+
+CLI::App& add_logits(CLI::App& app, LogitsOptions& options) {
+  CLI::App& command =
+      *app.add_subcommand("logits", "Compute logits, to compare with other programs");
+  add_model_options(command, options.model);
+  add_path(command, "--tokens", "FILE", options.tokens,
+           "token ids: .npy, a JSON list, or text separated by commas or blanks")
+      ->required();
+  add_text(command, "--calls", "LENGTHS",
+           "how the tokens are split into calls, e.g. 100,1*20; default: one call",
+           [&options](const std::string& text) { options.calls = text; });
+  add_text(command, "--positions", "LIST",
+           "positions whose logits are recorded, e.g. 0,5; default: all",
+           [&options](const std::string& text) { options.positions = text; });
+  add_path(command, "--out", "FILE", options.out,
+           "write the logits there: .npy, float32 (positions, vocabulary)");
+  command.add_flag(
+      "--hash", options.hash,
+      "end with the SHA-256 of the recorded logits: float32, little endian, each position "
+      "once, ascending");
+  command.footer(
+      "Without --out and --hash, prints the five best tokens of each recorded position.\n\n"
+      "Example:\n  longreach logits --model model.pth --tokens ids.txt --calls 1000,1*20 --hash");
+  return command;
+}
+
+CLI::App& add_tokenize(CLI::App& app, TokenizeOptions& options) {
+  CLI::App& command = *app.add_subcommand("tokenize", "Turn text into token ids, or back");
+  CLI::Option* model = add_path(command, "--model", "PATH", options.model, kModelHelp);
+  add_path(command, "--tokenizer", "T", options.tokenizer, kTokenizerHelp)->excludes(model);
+  CLI::Option* file =
+      add_path(command, "--file", "FILE", options.file, "read this file; default: standard input");
+  add_text(command, "--text", "TEXT", "tokenize this text", [&options](const std::string& text) {
+    options.text = text;
+  })->excludes(file);
+  command.add_flag_callback(
+      "--decode", [&options] { options.direction = TokenizeDirection::kDecode; },
+      "read token ids (.npy, a JSON list, or text separated by commas or blanks), write their "
+      "bytes");
+  command.footer(
+      "Example:\n  longreach tokenize --tokenizer vocab.txt --text 'Hello' | longreach tokenize "
+      "--tokenizer vocab.txt --decode");
+  return command;
+}
+
+CLI::App& add_inspect(CLI::App& app, InspectOptions& options) {
+  CLI::App& command = *app.add_subcommand("inspect", "List what a checkpoint holds");
+  add_path(command, "--model", "PATH", options.model, kModelHelp)->required();
+  command.add_flag_callback(
+      "--json", [&options] { options.format = ListingFormat::kJson; },
+      "the same as one JSON object");
+  command.footer("Example:\n  longreach inspect --model model.pth");
+  return command;
+}
+
+}  // namespace
+
+Command parse_options(int argc, const char* const* argv) {
+  CLI::App app("longreach runs RWKV-X language models over very long contexts", "longreach");
+  app.set_version_flag("--version", "longreach " LONGREACH_VERSION);
+  app.footer(
+      "longreach COMMAND --help tells the options of a command.\n\n"
+      "Example:\n  longreach generate --model model.pth --prompt 'Once upon a time' -n 50");
+  GenerateOptions generate;
+  LogitsOptions logits;
+  TokenizeOptions tokenize;
+  InspectOptions inspect;
+  const CLI::App& generate_command = add_generate(app, generate);
+  const CLI::App& logits_command = add_logits(app, logits);
+  const CLI::App& tokenize_command = add_tokenize(app, tokenize);
+  add_inspect(app, inspect);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    return HelpText{app.help()};
+  } catch (const CLI::CallForVersion& version) {
+    return HelpText{version.what() + std::string("\n")};
+  } catch (const CLI::ParseError& error) {
+    std::string sentence = error.what();
+    if (sentence.starts_with("The ")) sentence.front() = 't';
+    throw base::InputError(sentence);
+  }
+  if (app.get_subcommands().empty()) {
+    base::input_error(
+        "expected a command: generate, logits, tokenize or inspect (longreach --help tells more)");
+  }
+  if (generate_command.parsed()) {
+    check(generate.model);
+    return generate;
+  }
+  if (logits_command.parsed()) {
+    check(logits.model);
+    return logits;
+  }
+  if (tokenize_command.parsed()) {
+    if (tokenize.model.empty() && tokenize.tokenizer.empty()) {
+      base::input_error("tokenize: expected --model or --tokenizer");
+    }
+    if (tokenize.text && tokenize.direction == TokenizeDirection::kDecode) {
+      base::input_error(
+          "--text: cannot be decoded, give the token ids as --file or standard input");
+    }
+    return tokenize;
+  }
+  return inspect;
+}
+
+}  // namespace longreach::launch

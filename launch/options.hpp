@@ -1,0 +1,91 @@
+/// What a user can ask of the program: one struct per command, filled from the command line and
+/// checked. The only place that knows how options are spelled; the commands read these structs.
+#pragma once
+
+#include "dist/engine.hpp"
+#include "kernels/base/types.hpp"
+#include "model/config.hpp"
+#include "model/sampler.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace longreach::launch {
+
+/// How much is told on standard error beside errors and statistics.
+enum class Verbosity { kWarnings, kInfo };
+
+/// Which model, and how it is run. Absent values are taken from the model or the machine.
+struct ModelOptions {
+  std::filesystem::path model;
+  model::AttentionConfig attention;       ///< Chunk size and top-k here are not used: see below.
+  std::optional<std::size_t> chunk_size;  ///< Tokens; default: config.json's.
+  std::optional<std::size_t> top_k;       ///< Chunks; default: config.json's.
+  std::optional<base::DType> weights;     ///< Default: bf16 for bf16 files, else f32.
+  std::optional<std::size_t> n_threads;   ///< Default: cores the process may use.
+  Verbosity verbosity = Verbosity::kWarnings;
+};
+
+/// `longreach generate`.
+struct GenerateOptions {
+  ModelOptions model;
+  std::optional<std::string> prompt;
+  std::optional<std::filesystem::path> prompt_file;  ///< Neither: the prompt is standard input.
+  std::size_t n_tokens = 256;                        ///< At most so many are generated.
+  model::SamplerOptions sampler;  ///< Seed and these two penalties here are not used: see below.
+  std::optional<double> presence_penalty;   ///< Default: the sampler's, or 0 when greedy.
+  std::optional<double> frequency_penalty;  ///< The same.
+  std::optional<std::uint64_t> seed;        ///< Default: a random one.
+  std::vector<std::string> stop_strings;
+  std::vector<base::TokenId> stop_tokens;
+  std::string tokenizer;  ///< "bytes" or a vocabulary file; empty: the model's.
+};
+
+/// `longreach logits`.
+struct LogitsOptions {
+  ModelOptions model;
+  std::filesystem::path tokens;
+  std::optional<std::string> calls;      ///< Lengths as parse_calls takes them; default: one call.
+  std::optional<std::string> positions;  ///< As parse_positions takes them; default: all.
+  std::optional<std::filesystem::path> out;  ///< A .npy file.
+  bool hash = false;
+};
+
+/// Which way `longreach tokenize` goes.
+enum class TokenizeDirection { kEncode, kDecode };
+
+/// `longreach tokenize`.
+struct TokenizeOptions {
+  std::filesystem::path model;  ///< Empty: `tokenizer` is given.
+  std::string tokenizer;        ///< Empty: the model's.
+  std::optional<std::string> text;
+  std::optional<std::filesystem::path> file;  ///< Neither: standard input.
+  TokenizeDirection direction = TokenizeDirection::kEncode;
+};
+
+/// Form of a listing.
+enum class ListingFormat { kText, kJson };
+
+/// `longreach inspect`.
+struct InspectOptions {
+  std::filesystem::path model;
+  ListingFormat format = ListingFormat::kText;
+};
+
+/// Text the user asked for in place of a command: help or the version.
+struct HelpText {
+  std::string text;
+};
+
+using Command =
+    std::variant<HelpText, GenerateOptions, LogitsOptions, TokenizeOptions, InspectOptions>;
+
+/// Reads the command line. Errors: InputError naming the option.
+Command parse_options(int argc, const char* const* argv);
+
+}  // namespace longreach::launch

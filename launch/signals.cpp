@@ -1,0 +1,35 @@
+#include "launch/signals.hpp"
+
+#include <csignal>
+#include <initializer_list>
+
+namespace longreach::launch {
+namespace {
+
+volatile std::sig_atomic_t received_signal = 0;
+
+extern "C" void note_signal(int number) { received_signal = number; }
+
+}  // namespace
+
+StopSignals::StopSignals() {
+  received_signal = 0;
+  struct sigaction action {};
+  action.sa_handler = note_signal;
+  action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
+  // Also where SIGINT was ignored before: a script's background job must be stoppable with kill
+  // -INT.
+  for (const int number : {SIGINT, SIGTERM}) sigaction(number, &action, nullptr);
+}
+
+StopSignals::~StopSignals() {
+  for (const int number : {SIGINT, SIGTERM}) std::signal(number, SIG_DFL);
+}
+
+bool StopSignals::received() const noexcept { return received_signal != 0; }
+
+int StopSignals::exit_code() const noexcept {
+  return received_signal == 0 ? 0 : 128 + received_signal;
+}
+
+}  // namespace longreach::launch

@@ -1,0 +1,21 @@
+/// Ctrl-C and termination as a question that is asked where a run can stop cleanly.
+#pragma once
+
+namespace longreach::launch {
+
+/// While one exists, the first SIGINT and the first SIGTERM are noted instead of ending the
+/// process; the next one of the same kind ends it at once. At most one exists at a time.
+class StopSignals {
+ public:
+  StopSignals();
+  ~StopSignals();
+  StopSignals(const StopSignals&) = delete;
+  StopSignals& operator=(const StopSignals&) = delete;
+
+  /// Whether a signal has come.
+  bool received() const noexcept;
+  /// The exit code shells expect: 128 + the signal's number; 0 when none has come.
+  int exit_code() const noexcept;
+};
+
+}  // namespace longreach::launch

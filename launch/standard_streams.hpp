@@ -1,0 +1,31 @@
+/// Standard input and output as bytes, unbuffered, with every error told.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+namespace longreach::launch {
+
+/// What became of a write.
+enum class WriteResult {
+  kWritten,
+  kReaderGone,  ///< The other end of a pipe was closed: stop quietly.
+};
+
+/// Makes writes to a closed pipe return instead of ending the process. Called once, at the start.
+void ignore_broken_pipes();
+
+/// Writes all bytes to standard output at once. Errors: InputError, for example for a full disk.
+WriteResult write_output(std::string_view bytes);
+
+/// Whether standard output and error go to the same place: a terminal, or one file or pipe.
+bool outputs_are_one();
+
+/// Everything from standard input up to its end. Errors: InputError.
+std::string read_input();
+
+/// All bytes of a file. Errors: InputError naming it.
+std::string read_file(const std::filesystem::path& path);
+
+}  // namespace longreach::launch

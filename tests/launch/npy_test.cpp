@@ -1,0 +1,68 @@
+#include "launch/npy.hpp"
+
+#include "kernels/base/error.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+namespace longreach::launch {
+namespace {
+
+namespace fs = std::filesystem;
+
+class NpyWriterTest : public testing::Test {
+ protected:
+  NpyWriterTest() { fs::create_directories(folder_); }
+  ~NpyWriterTest() override { fs::remove_all(folder_); }
+
+  std::size_t n_files() const {
+    return static_cast<std::size_t>(std::distance(fs::directory_iterator(folder_), {}));
+  }
+
+  const fs::path folder_ =
+      fs::path(testing::TempDir()) / testing::UnitTest::GetInstance()->current_test_info()->name();
+  const fs::path file_ = folder_ / "logits.npy";
+};
+
+TEST_F(NpyWriterTest, WritesRowsInAnyOrder) {
+  NpyMatrixWriter writer(file_, 2, 3);
+  writer.write_row(1, std::vector<float>{4, 5, 6});
+  writer.write_row(0, std::vector<float>{1, 2, 3});
+  EXPECT_FALSE(fs::exists(file_)) << "not before it is complete";
+  writer.finish();
+  EXPECT_EQ(n_files(), 1U);
+
+  std::ostringstream content;
+  content << std::ifstream(file_, std::ios::binary).rdbuf();
+  const std::string bytes = content.str();
+  ASSERT_EQ(bytes.size(), 128U + 6 * sizeof(float)) << "the numbers start at a multiple of 64";
+  EXPECT_EQ(bytes.substr(0, 8), std::string("\x93NUMPY\x01\x00", 8));
+  EXPECT_EQ(bytes[8], 118) << "what follows the ten bytes of magic, version and length";
+  EXPECT_EQ(bytes.substr(10, 62), "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }   ");
+  EXPECT_EQ(bytes[127], '\n');
+  std::vector<float> numbers(6);
+  std::memcpy(numbers.data(), bytes.data() + 128, 6 * sizeof(float));
+  EXPECT_EQ(numbers, (std::vector<float>{1, 2, 3, 4, 5, 6}));
+}
+
+TEST_F(NpyWriterTest, LeavesNothingWhenItIsNotFinished) {
+  std::ofstream(file_) << "earlier";
+  { const NpyMatrixWriter writer(file_, 1, 1); }
+  EXPECT_EQ(n_files(), 1U);
+  std::string content;
+  std::ifstream(file_) >> content;
+  EXPECT_EQ(content, "earlier");
+}
+
+TEST_F(NpyWriterTest, RefusesWhatIsNoFile) {
+  EXPECT_THROW(NpyMatrixWriter(folder_, 1, 1), base::InputError);
+  EXPECT_THROW(NpyMatrixWriter("/dev/null", 1, 1), base::InputError);
+  EXPECT_THROW(NpyMatrixWriter(folder_ / "absent" / "x.npy", 1, 1), base::InputError);
+}
+
+}  // namespace
+}  // namespace longreach::launch
