@@ -26,6 +26,7 @@ import tempfile
 
 PROGRAMS_AT_A_TIME = 2
 PROGRAM_SECONDS = 300  # nothing may hang
+FAULTS_SHOWN = 20
 
 Array = collections.namedtuple("Array", "shape values")
 
@@ -175,7 +176,7 @@ def main():
     for mode in sorted({outcome.mode for outcome in outcomes}):
         errors = [outcome.error for outcome in outcomes if outcome.mode == mode]
         print(f"{mode}: worst error {max(errors):.2e} in {len(errors)} runs")
-    for fault in faults:
+    for fault in faults[:FAULTS_SHOWN]:
         print(fault)
     print(f"{len(outcomes)} runs, {len(faults)} faults")
     return 0 if outcomes and not faults else 1
