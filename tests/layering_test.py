@@ -35,6 +35,10 @@ ONLY_IN = [
 # Outside headers that no header of the project may include: they cost seconds in every file that uses it.
 NEVER_IN_HEADERS = r"(nlohmann|CLI|spdlog|hwy)/.*"
 
+# Files of this ending are no headers but parts of the .cpp files of their folder: Highway compiles such a part
+# once for every instruction set.
+PART_OF_SOURCE = "-inl.hpp"
+
 # Standard headers a folder must do without.
 WITHOUT = {
     "kernels": (r"filesystem|fstream|iostream", "kernels knows no files"),
@@ -60,7 +64,7 @@ def folder_of(path):
 def violations(path, text):
     """Sentences about the forbidden includes of one source file; `path` is relative to the root."""
     folder, found = folder_of(path), []
-    in_header = not path.endswith(".cpp")
+    in_header = not path.endswith((".cpp", PART_OF_SOURCE))
     for match in INCLUDE.finditer(BLOCK_COMMENT.sub("", text)):
         quoted, header = match[1] == '"', match[2]
         target = folder_of(header)
@@ -69,6 +73,8 @@ def violations(path, text):
             reason = "tests and benchmarks are included by nothing"
         elif target in LAYERS and folder in LAYERS and target != folder and target not in LAYERS[folder]:
             reason = f"{folder} must not know {target}"
+        elif header.endswith(PART_OF_SOURCE) and (in_header or target != folder):
+            reason = "a part of source files, for the .cpp files of its folder only"
         elif target is None and quoted:
             reason = "project includes start at the root of the repository, others stand in <>"
         elif target is None and folder in LAYERS:
@@ -90,6 +96,8 @@ FORBIDDEN = [
     ("kernels/matmul.cpp", '#include "model/tensor.hpp"'),
     ("kernels/matmul.cpp", "#include <fstream>"),
     ("kernels/matmul.hpp", "#include <hwy/highway.h>"),
+    ("kernels/matmul.hpp", '#include "kernels/simd-inl.hpp"'),
+    ("model/forward.cpp", '#include "kernels/simd-inl.hpp"'),
     ("partition/plan.cpp", '#include "kernels/matmul.hpp"'),
     ("partition/plan.cpp", "#include <chrono>"),
     ("model/forward.cpp", '#include "dist/engine.hpp"'),
@@ -110,6 +118,8 @@ FORBIDDEN = [
 ALLOWED = [
     ("kernels/base/error.hpp", "#include <fmt/format.h>"),
     ("kernels/matmul.cpp", '#include "kernels/matmul.hpp"\n#include <hwy/highway.h>'),
+    ("kernels/simd-inl.hpp", "#include <hwy/highway.h>"),
+    ("kernels/matmul.cpp", '#include "kernels/simd-inl.hpp"'),
     ("model/config.cpp", '#include "kernels/base/error.hpp"\n#include <nlohmann/json.hpp>'),
     ("model/forward.cpp", '#include "kernels/matmul.hpp"\n#include "partition/plan.hpp"'),
     ("dist/comm.cpp", "#include <mpi.h>"),
