@@ -1,6 +1,10 @@
-/// A checkpoint as published: a torch zip `.pth`, a `.safetensors` file, or an index of several of these.
-/// Files are mapped, never copied, and nothing in them is executed. Used by model/weights and launch/inspect.
+/// A checkpoint as published: a torch zip `.pth`, a `.safetensors` file, or an index of several of
+/// these. Files are mapped, never copied, and nothing in them is executed. Used by model/weights
+/// and launch/inspect.
 #pragma once
+
+#include "model/mapped_file.hpp"
+#include "model/tensor.hpp"
 
 #include <cstddef>
 #include <filesystem>
@@ -9,14 +13,11 @@
 #include <string_view>
 #include <vector>
 
-#include "model/mapped_file.hpp"
-#include "model/tensor.hpp"
-
 namespace longreach::model {
 
 /// A range of a mapped file with the checksum its container gives for it.
 struct ChecksummedRange {
-  std::string name;         ///< As the container calls it, for messages.
+  std::string name;  ///< As the container calls it, for messages.
   const std::byte* data;
   std::size_t size;
   std::uint32_t crc32;
@@ -25,8 +26,8 @@ struct ChecksummedRange {
 /// The named tensors of a model. Move-only: it keeps the files mapped that its tensors point into.
 class Checkpoint {
  public:
-  /// Opens a .pth or .safetensors file, a .safetensors.index.json, or a folder that holds exactly one of
-  /// these; takes milliseconds whatever the size. The prefix `rwkv.` is taken off the names
+  /// Opens a .pth or .safetensors file, a .safetensors.index.json, or a folder that holds exactly
+  /// one of these; takes milliseconds whatever the size. The prefix `rwkv.` is taken off the names
   /// (model-wide rule of published RWKV-X files), `moba.` stays.
   /// Errors: InputError for anything torn, hostile or unknown.
   static Checkpoint open(const std::filesystem::path& path);

@@ -1,14 +1,15 @@
-/// What an RWKV-X model is: its sizes, the order of its blocks, and what may be chosen about its attention.
+/// What an RWKV-X model is: its sizes, the order of its blocks, and what may be chosen about its
+/// attention.
 #pragma once
+
+#include "kernels/base/types.hpp"
+#include "model/checkpoint.hpp"
 
 #include <cstddef>
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include "kernels/base/types.hpp"
-#include "model/checkpoint.hpp"
 
 namespace longreach::model {
 
@@ -51,17 +52,18 @@ struct LowRanks {
 /// Sizes read from a checkpoint, completed by the config.json beside it.
 struct ModelConfig {
   std::size_t vocab_size = 0;
-  std::size_t n_embd = 0;      ///< C: channels.
-  std::size_t head_size = 64;  ///< N: channels per head, the same in both kinds of blocks.
-  std::size_t n_head = 0;      ///< H = C / N.
-  std::size_t ffn_size = 0;    ///< Hidden size of the channel mix, 4C in published models.
-  std::size_t n_rwkv = 0;      ///< RWKV-7 blocks in the file.
-  std::size_t n_sparse = 0;    ///< Sparse-attention blocks in the file.
+  std::size_t n_embd = 0;           ///< C: channels.
+  std::size_t head_size = 64;       ///< N: channels per head, the same in both kinds of blocks.
+  std::size_t n_head = 0;           ///< H = C / N.
+  std::size_t ffn_size = 0;         ///< Hidden size of the channel mix, 4C in published models.
+  std::size_t n_rwkv = 0;           ///< RWKV-7 blocks in the file.
+  std::size_t n_sparse = 0;         ///< Sparse-attention blocks in the file.
   std::vector<LowRanks> low_ranks;  ///< One per RWKV block of the file.
   base::DType dtype = base::DType::kF32;  ///< How the file stores its matrices.
-  AttentionConfig attention;   ///< Defaults, with chunk size and top-k of config.json if it names them.
-  std::string tokenizer;       ///< "bytes", or the path of a vocabulary file; empty: unknown.
-  base::TokenId end_token = 0; ///< Ends a text.
+  AttentionConfig
+      attention;          ///< Defaults, with chunk size and top-k of config.json if it names them.
+  std::string tokenizer;  ///< "bytes", or the path of a vocabulary file; empty: unknown.
+  base::TokenId end_token = 0;  ///< Ends a text.
 
   /// The executed blocks in order: before sparse block j come n_rwkv / n_sparse RWKV blocks; the
   /// n_rwkv % n_sparse left over are in the file but never executed (model-spec, section 1).
@@ -69,7 +71,8 @@ struct ModelConfig {
 };
 
 /// Reads sizes from the tensors' shapes, then config.json beside the checkpoint if there is one.
-/// Errors: InputError for missing or misshapen tensors, and for a config.json that contradicts them.
+/// Errors: InputError for missing or misshapen tensors, and for a config.json that contradicts
+/// them.
 ModelConfig read_config(const Checkpoint& checkpoint);
 
 }  // namespace longreach::model

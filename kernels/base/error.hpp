@@ -1,7 +1,8 @@
 /// The project's one error family. Used by every folder.
 ///
 /// Three kinds of things go wrong:
-///  - the world (a torn file, a bad option, too little memory): InputError, one sentence for the user, exit code 2;
+///  - the world (a torn file, a bad option, too little memory): InputError, one sentence for the
+///  user, exit code 2;
 ///  - a bug of ours: LR_CHECK (always on) and LR_DCHECK (dev builds) print and abort;
 ///  - an expected "no": std::optional or a return value, not an error.
 #pragma once
@@ -13,8 +14,9 @@
 
 namespace longreach::base {
 
-/// Something outside the program is not as it must be. what() is one sentence in lower case without a
-/// full stop that names the file, tensor or option, what was expected and what was found, for example
+/// Something outside the program is not as it must be. what() is one sentence in lower case without
+/// a full stop that names the file, tensor or option, what was expected and what was found, for
+/// example
 /// `/x/y.pth: tensor blocks.3.att.w1: expected shape [64, 32], found [64, 16]`.
 class InputError : public std::runtime_error {
  public:
@@ -33,9 +35,8 @@ template <typename... Args>
 }  // namespace longreach::base
 
 /// Aborts when `condition` is false: a bug of ours, never a matter of input.
-#define LR_CHECK(condition)    \
-  ((condition) ? void(0)       \
-               : ::longreach::base::check_failed(__FILE__, __LINE__, #condition))
+#define LR_CHECK(condition) \
+  ((condition) ? void(0) : ::longreach::base::check_failed(__FILE__, __LINE__, #condition))
 
 /// LR_CHECK in builds with assertions, nothing in release builds.
 #ifdef NDEBUG

@@ -20,9 +20,12 @@ constexpr std::size_t size_of(DType dtype) { return dtype == DType::kF32 ? 4 : 2
 /// "f32", "bf16" or "f16".
 constexpr std::string_view name_of(DType dtype) {
   switch (dtype) {
-    case DType::kF32: return "f32";
-    case DType::kBf16: return "bf16";
-    case DType::kF16: return "f16";
+    case DType::kF32:
+      return "f32";
+    case DType::kBf16:
+      return "bf16";
+    case DType::kF16:
+      return "f16";
   }
   return "?";
 }

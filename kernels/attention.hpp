@@ -1,0 +1,56 @@
+/// Attention of one query over rows of a chunk, and the choice of chunks.
+///
+/// A chunk's softmax is computed over fixed blocks of its rows; what is known of it is a Partial.
+/// Partials are merged block after block within a chunk, then chunk after chunk, so the bits do not
+/// depend on where a chunk lies or what is computed beside it.
+#pragma once
+
+#include "kernels/matrix.hpp"
+#include "kernels/recurrence.hpp"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+
+namespace longreach::kernels {
+
+/// Rows of a chunk whose softmax is computed at once. A multiple of kPanelCols.
+inline constexpr std::size_t kAttentionBlockRows = 256;
+
+/// One head's keys and values of a chunk.
+struct ChunkRows {
+  Panels<float> keys;   ///< Column = row of the chunk, step = channel.
+  const float* values;  ///< [rows, 64].
+};
+
+/// An unfinished softmax-weighted sum: sum of exp(score - max) * value, and of the weights.
+struct Partial {
+  float max = -std::numeric_limits<float>::infinity();
+  float weight = 0;
+  std::array<float, kHeadSize> sum{};
+};
+
+/// The partial of rows first .. last-1 of a chunk, score = q . k / sqrt(64).
+/// Shapes:   q 64; rows.keys readable to whole panels.       Requires: first < last.
+/// Numerics: f32.          Threads: single-threaded, re-entrant.      Allocates: no
+/// Source:   model-spec section 4.
+Partial attend(std::span<const float> q, const ChunkRows& rows, std::size_t first,
+               std::size_t last) noexcept;
+
+/// Adds `next`, which comes behind everything in `total`.
+void merge(Partial& total, const Partial& next) noexcept;
+
+/// out = sum / weight. Requires: at least one row was attended to.
+void finish(const Partial& total, std::span<float> out) noexcept;
+
+/// votes[i] += softmax(scores / sqrt(64))[i] over all scores, which are overwritten.
+void add_softmax(std::span<float> scores, std::span<float> votes) noexcept;
+
+/// The k best of scores[0..n) as ascending chunk numbers in `chosen`; returns how many, at most k.
+/// Higher scores win, then lower numbers; a NaN never wins.
+std::size_t choose_chunks(std::span<const float> scores, std::size_t k,
+                          std::span<std::uint32_t> chosen) noexcept;
+
+}  // namespace longreach::kernels

@@ -1,0 +1,22 @@
+/// The instruction-set paths this program was built with, and the one in use. Dispatch, tests and
+/// benchmarks all read this register.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace longreach::kernels {
+
+/// Names of the paths that this CPU can run, fastest first: "avx512", "avx2", "neon", "portable".
+std::vector<std::string> available_isas();
+
+/// The path in use: the fastest one, unless select_isa or the environment variable LONGREACH_ISA
+/// says otherwise. Errors: InputError when LONGREACH_ISA names a path that this CPU cannot run.
+std::string active_isa();
+
+/// Makes every kernel use that path from now on. Not while kernels run.
+/// Errors: InputError for a name that is not among available_isas().
+void select_isa(std::string_view name);
+
+}  // namespace longreach::kernels

@@ -1,0 +1,58 @@
+/// Weights as the matrix kernels read them.
+///
+/// A panel is 32 output columns: for k = 0, 1, .. the 32 weights that multiply x[k], behind one
+/// another. So a product streams through memory once, every output owns one lane, and each sum runs
+/// along k in order, whatever else is computed beside it. The last panel is filled up with zeros.
+#pragma once
+
+#include "kernels/base/types.hpp"
+#include "kernels/base/view.hpp"
+#include "kernels/parallel.hpp"
+
+#include <cstddef>
+
+namespace longreach::kernels {
+
+/// Output columns of a panel.
+inline constexpr std::size_t kPanelCols = 32;
+
+/// ceil(n / kPanelCols).
+constexpr std::size_t panel_count(std::size_t n) { return (n + kPanelCols - 1) / kPanelCols; }
+
+/// A matrix (n_out, n_in) somewhere in memory, possibly unaligned: element (o, i) lies at
+/// data + (o * out_stride + i * in_stride) * size_of(dtype).
+struct StridedMatrix {
+  const std::byte* data = nullptr;
+  base::DType dtype = base::DType::kF32;
+  std::size_t n_out = 0, n_in = 0;
+  std::size_t out_stride = 0, in_stride = 0;  ///< In elements.
+
+  /// The element as f32 (exact).
+  float at(std::size_t o, std::size_t i) const;
+};
+
+/// A matrix packed into panels [panel][k = n_in][32], in f32 or bf16. Move-only.
+class PackedMatrix {
+ public:
+  PackedMatrix() = default;
+  /// Copies, converting to `dtype` (kF32 or kBf16; to bf16 with rounding to nearest even, exact for
+  /// bf16 sources). Errors: std::bad_alloc.
+  PackedMatrix(const StridedMatrix& source, base::DType dtype, ThreadPool& pool);
+
+  std::size_t n_out() const { return n_out_; }
+  std::size_t n_in() const { return n_in_; }
+  base::DType dtype() const { return dtype_; }
+  std::size_t size_bytes() const { return data_.size(); }
+  /// First number of a panel; T must be the type that dtype() names.
+  template <typename T>
+  const T* panel(std::size_t index) const {
+    return reinterpret_cast<const T*>(data_.data()) + index * n_in_ * kPanelCols;
+  }
+
+ private:
+  std::size_t n_out_ = 0, n_in_ = 0;
+  base::DType dtype_ = base::DType::kF32;
+  base::Buffer<std::byte> data_;
+};
+
+}  // namespace longreach::kernels

@@ -1,0 +1,85 @@
+// What the vectorised kernels share. Included once for every instruction-set path (Highway's
+// scheme), from kernels/*.cpp only, after <hwy/foreach_target.h>.
+//
+// Two habits keep bits the same whatever the vector length and the number of rows or threads:
+//  - products accumulate along k, one fused multiply-add a step, with the lanes across outputs;
+//  - sums along a row use 16 running sums (element i goes to sum i mod 16), folded by one fixed
+//  tree.
+#if defined(LONGREACH_KERNELS_SIMD_INL) == defined(HWY_TARGET_TOGGLE)
+#ifdef LONGREACH_KERNELS_SIMD_INL
+#undef LONGREACH_KERNELS_SIMD_INL
+#else
+#define LONGREACH_KERNELS_SIMD_INL
+#endif
+
+#include "kernels/base/types.hpp"
+
+#include <hwy/contrib/math/math-inl.h>
+#include <hwy/highway.h>
+
+#include <cstddef>
+#include <cstdint>
+
+HWY_BEFORE_NAMESPACE();
+namespace longreach::kernels::HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+/// Full vectors, and single lanes with the same arithmetic for what is left of a row.
+using Wide = hn::CappedTag<float, 16>;
+using One = hn::CappedTag<float, 1>;
+
+constexpr std::size_t kLanes = hn::MaxLanes(Wide());
+
+template <class D>
+HWY_INLINE hn::Vec<D> load(D d, const float* from) {
+  return hn::LoadU(d, from);
+}
+
+/// bf16 widened to f32: exact.
+template <class D>
+HWY_INLINE hn::Vec<D> load(D d, const base::Bf16* from) {
+  const hn::Rebind<std::uint16_t, D> half;
+  const hn::Rebind<std::uint32_t, D> word;
+  const auto bits = hn::LoadU(half, reinterpret_cast<const std::uint16_t*>(from));
+  return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(word, bits)));
+}
+
+/// Calls body(d, i) over 0..n: full vectors first, then single lanes.
+template <class Body>
+HWY_INLINE void for_lanes(std::size_t n, Body&& body) {
+  const std::size_t n_whole = n - n % kLanes;
+  for (std::size_t i = 0; i < n_whole; i += kLanes) body(Wide(), i);
+  for (std::size_t i = n_whole; i < n; ++i) body(One(), i);
+}
+
+/// Sum of term(d, i) over 0..n in the fixed order described above. term gives a vector of elements
+/// i, i + 1, ..
+template <class Term>
+HWY_INLINE float ordered_sum(std::size_t n, Term&& term) {
+  HWY_ALIGN float sums[16] = {};
+  const std::size_t n_whole = n - n % 16;
+  for (std::size_t i = 0; i < n_whole; i += 16) {
+    for (std::size_t lane = 0; lane < 16; lane += kLanes) {
+      const Wide d;
+      hn::Store(hn::Add(hn::Load(d, sums + lane), term(d, i + lane)), d, sums + lane);
+    }
+  }
+  for (std::size_t i = n_whole; i < n; ++i) sums[i - n_whole] += hn::GetLane(term(One(), i));
+  for (std::size_t half = 8; half != 0; half /= 2) {
+    for (std::size_t lane = 0; lane < half; ++lane) sums[lane] += sums[lane + half];
+  }
+  return sums[0];
+}
+
+/// 1 / (1 + exp(-x)); exp's argument is kept below overflow.
+template <class D>
+HWY_INLINE hn::Vec<D> sigmoid_of(D d, hn::Vec<D> x) {
+  const auto one = hn::Set(d, 1.0F);
+  return hn::Div(one, hn::Add(one, hn::Exp(d, hn::Min(hn::Neg(x), hn::Set(d, 88.0F)))));
+}
+
+}  // namespace longreach::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif

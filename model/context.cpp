@@ -1,0 +1,61 @@
+#include "model/context.hpp"
+
+namespace longreach::model {
+namespace {
+
+std::size_t largest_rank(const ModelConfig& config) {
+  std::size_t largest = 0;
+  for (const LowRanks& ranks : config.low_ranks) {
+    largest = std::max({largest, ranks.w, ranks.a, ranks.v, ranks.g});
+  }
+  return largest;
+}
+
+}  // namespace
+
+Workspace::Workspace(const ModelConfig& config, std::size_t n_workers)
+    : x(kSliceTokens, config.n_embd),
+      v_first(kSliceTokens, config.n_embd),
+      normed(kSliceTokens, config.n_embd),
+      mixed(kSliceTokens, config.n_embd),
+      r(kSliceTokens, config.n_embd),
+      w(kSliceTokens, config.n_embd),
+      k(kSliceTokens, config.n_embd),
+      v(kSliceTokens, config.n_embd),
+      a(kSliceTokens, config.n_embd),
+      g(kSliceTokens, config.n_embd),
+      y(kSliceTokens, config.n_embd),
+      out(kSliceTokens, config.n_embd),
+      hidden(kSliceTokens, config.ffn_size),
+      low_rank(kSliceTokens, largest_rank(config)),
+      workers(n_workers) {}
+
+partition::RunSizes run_sizes(const ModelConfig& config, const AttentionConfig& attention,
+                              base::DType weights, std::size_t context_tokens,
+                              std::size_t call_tokens, std::size_t n_threads) {
+  partition::RunSizes sizes;
+  for (const BlockRef& block : config.execution_order()) {
+    if (block.kind == BlockKind::kSparse) {
+      ++sizes.n_sparse;
+      continue;
+    }
+    ++sizes.n_rwkv;
+    const LowRanks& ranks = config.low_ranks[block.index];
+    sizes.low_ranks.insert(sizes.low_ranks.end(), {ranks.w, ranks.a, ranks.g});
+    if (block.index != 0) sizes.low_ranks.push_back(ranks.v);
+  }
+  sizes.vocab_size = config.vocab_size;
+  sizes.n_embd = config.n_embd;
+  sizes.n_head = config.n_head;
+  sizes.ffn_size = config.ffn_size;
+  sizes.chunk_size = attention.chunk_size;
+  sizes.bytes_per_weight = size_of(weights);
+  sizes.context_tokens = context_tokens;
+  sizes.slice_tokens = kSliceTokens;
+  // Only the reference mode needs a call's hidden rows all at once: its eviction asks them all.
+  sizes.held_tokens = attention.mode == AttentionMode::kReference ? call_tokens : 0;
+  sizes.n_threads = n_threads;
+  return sizes;
+}
+
+}  // namespace longreach::model

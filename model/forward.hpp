@@ -1,0 +1,29 @@
+/// The forward pass: tokens to hidden rows, through the blocks, to logits.
+#pragma once
+
+#include "model/context.hpp"
+#include "model/state.hpp"
+
+#include <cstddef>
+#include <functional>
+#include <span>
+
+namespace longreach::model {
+
+/// Told from time to time which share of the work is done, 0..1. Returns false to stop.
+using Progress = std::function<bool(double share_done)>;
+
+/// x[t] = LN(E[token]; ln0). Shapes: x [T, C]. Requires: tokens inside the vocabulary.
+void embed(Context& context, std::span<const base::TokenId> tokens, base::MatView<float> x);
+
+/// Runs a call (or, in modes moba and full, any part of one) through all blocks.
+/// Shapes: x [T, C] goes from the embedding to the last block's output; any T >= 1. `state` moves
+/// on by T tokens. Returns false when `progress` stopped it; x and state are then of no further
+/// use. Source: model-spec section 1.
+bool run_blocks(Context& context, base::MatView<float> x, SequenceState& state,
+                const Progress& progress);
+
+/// logits[t] = LN(x[t]; ln_out) W_head^T. Shapes: x [T, C], T <= kSliceTokens; logits [T, V].
+void compute_logits(Context& context, base::MatView<const float> x, base::MatView<float> logits);
+
+}  // namespace longreach::model
