@@ -14,11 +14,11 @@
 namespace longreach::model {
 namespace {
 
-using testing::expect_refused;
-using testing::floats;
-using testing::pickle_of;
-using testing::pth_of;
-using testing::TempFolder;
+using test::expect_refused;
+using test::floats;
+using test::pickle_of;
+using test::pth_of;
+using test::TempFolder;
 
 /// A `.pth` with one tensor of two floats.
 std::string pth_with(const std::string& name, float first) {
@@ -36,7 +36,7 @@ std::string safetensors_with(const std::vector<std::string>& names, float first)
     data += floats({first++});
   }
   header += "}";
-  return testing::little_endian(std::uint64_t{header.size()}) + header + data;
+  return test::little_endian(std::uint64_t{header.size()}) + header + data;
 }
 
 template <typename... Parts>
@@ -83,7 +83,7 @@ TEST(Checkpoint, VerifyNamesTheDamagedEntry) {
   const TempFolder folder;
   const std::string intact = pth_with("a", 1);
   EXPECT_NO_THROW(Checkpoint::open(folder.write("m.pth", intact)).verify());
-  const std::string torn = testing::with_flipped_bit(intact, 8 * intact.find(floats({1, 2})));
+  const std::string torn = test::with_flipped_bit(intact, 8 * intact.find(floats({1, 2})));
   const Checkpoint checkpoint = Checkpoint::open(folder.write("torn.pth", torn));
   expect_refused([&] { checkpoint.verify(); }, "torn.pth", "data/0", "damaged");
 }

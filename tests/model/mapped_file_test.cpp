@@ -4,6 +4,7 @@
 #include "tests/support/temp_folder.hpp"
 
 #include <gtest/gtest.h>
+
 #include <sys/stat.h>
 
 #include <string>
@@ -12,8 +13,8 @@
 namespace longreach::model {
 namespace {
 
-using testing::expect_refused;
-using testing::TempFolder;
+using test::expect_refused;
+using test::TempFolder;
 
 std::string contents(const MappedFile& file) {
   return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};

@@ -16,16 +16,16 @@ namespace longreach::model {
 namespace {
 
 using namespace std::string_literals;
-using testing::bytes_of;
-using testing::expect_refused;
-using testing::floats;
-using testing::little_endian;
-using testing::pickle_of;
-using testing::PickleWriter;
-using testing::pth_of;
-using testing::TensorSpec;
-using testing::Zip64;
-using testing::zip_of;
+using test::bytes_of;
+using test::expect_refused;
+using test::floats;
+using test::little_endian;
+using test::pickle_of;
+using test::PickleWriter;
+using test::pth_of;
+using test::TensorSpec;
+using test::Zip64;
+using test::zip_of;
 
 constexpr std::int64_t kHuge = std::numeric_limits<std::int64_t>::max();
 
@@ -253,11 +253,11 @@ TEST(PthReader, ReadsViewsWithEmptyMetadata) {
 
 TEST(PthReader, FindsDamageOfThePickleAtOnceAndOfStoragesWhenAsked) {
   const std::string archive = small_archive();
-  const std::string torn_pickle = testing::with_flipped_bit(archive, 8 * archive.find("cuda"));
+  const std::string torn_pickle = test::with_flipped_bit(archive, 8 * archive.find("cuda"));
   expect_pth_refused(torn_pickle, "data.pkl", "damaged");
 
   const std::string torn_storage =
-      testing::with_flipped_bit(archive, 8 * archive.find(floats({4, 5})));
+      test::with_flipped_bit(archive, 8 * archive.find(floats({4, 5})));
   const TensorFile file = read(torn_storage);
   expect_refused(
       [&] {
@@ -280,7 +280,7 @@ TEST(PthReader, EveryFlippedBitIsRefusedOrHarmless) {
     const std::string archive = small_archive(zip64);
     std::size_t harmless = 0;
     for (std::size_t bit = 0; bit < 8 * archive.size(); ++bit) {
-      const std::string torn = testing::with_flipped_bit(archive, bit);
+      const std::string torn = test::with_flipped_bit(archive, bit);
       try {
         const TensorFile file = read(torn);
         for (const ChecksummedRange& range : file.checksums) check_crc32(range);
