@@ -93,7 +93,7 @@ TEST(PthReader, ReadsViewsOfSharedStoragesOfAllTypes) {
 TEST(PthReader, PointsIntoTheArchive) {
   const std::string archive = small_archive();
   const auto* const begin = reinterpret_cast<const std::byte*>(archive.data());
-  const Tensor& tensor = read(archive).tensors.at("a");
+  const Tensor tensor = read(archive).tensors.at("a");
   EXPECT_EQ(tensor.data - begin, static_cast<std::ptrdiff_t>(archive.find(floats({1, 2}))));
 }
 
