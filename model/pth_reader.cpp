@@ -105,9 +105,11 @@ class StateDictReader {
     if (arguments.size() == 7 && !means_nothing(arguments[6])) {
       input_error("{}: is a conjugated or negated view, which is not supported", what);
     }
-    return make_view(read_storage(arguments[0], what), extent(arguments[1], "offset", what),
-                     extents(arguments[2], "shape", what), extents(arguments[3], "strides", what),
-                     what);
+    const Storage storage = read_storage(arguments[0], what);
+    const std::size_t offset = extent(arguments[1], "offset", what);
+    std::vector<std::size_t> shape = extents(arguments[2], "shape", what);
+    std::vector<std::size_t> strides = extents(arguments[3], "strides", what);
+    return make_view(storage, offset, std::move(shape), std::move(strides), what);
   }
 
   /// A storage: numbers of one type.
@@ -135,7 +137,7 @@ class StateDictReader {
     }
     const auto dtype = dtype_of_storage(pickle_.text(parts[1]));
     if (!dtype) {
-      input_error("{}: its type {} is not supported, expected f32, bf16 or f16", what,
+      input_error("{}: its type '{}' is not supported, expected f32, bf16 or f16", what,
                   printable(pickle_.text(parts[1])));
     }
     const std::span<const std::byte> data = storage_data(pickle_.text(parts[2]), what);

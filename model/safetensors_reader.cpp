@@ -118,7 +118,7 @@ class HeaderReader : public Json::json_sax_t {
     }
     const auto dtype = dtype_named(*dtype_);
     if (!dtype) {
-      input_error("{}: its type {} is not supported, expected F32, BF16 or F16", what,
+      input_error("{}: its type '{}' is not supported, expected F32, BF16 or F16", what,
                   printable(*dtype_));
     }
     const std::size_t begin = (*offsets_)[0];

@@ -26,7 +26,7 @@ double portable_exp(double x) {
   // A number added to this one is rounded to a whole one, which is then in the lowest bits of the
   // sum.
   constexpr double kRounder = 0x1.8p52;
-  constexpr std::array<double, 12> kInverseFactorials = [] {
+  constexpr auto kInverseFactorials = [] {
     std::array<double, 12> inverse{1};
     double factorial = 1;
     for (std::size_t n = 1; n < inverse.size(); ++n) {

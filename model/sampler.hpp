@@ -4,6 +4,7 @@
 #include "kernels/base/types.hpp"
 #include "model/tokenizer.hpp"
 
+#include <cstddef>
 #include <cstdint>
 #include <random>
 #include <span>

@@ -45,10 +45,9 @@ class WorldTokenizer final : public Tokenizer {
   std::uint32_t child(std::uint32_t node, char byte) const;
 
   std::string name_;
-  std::string token_bytes_;  ///< Of all tokens, in order of ids.
-  std::vector<std::uint32_t>
-      token_begins_;         ///< Id i has bytes [i] .. [i + 1] of these; empty: no entry.
-  std::vector<Node> nodes_;  ///< The root first, breadth first.
+  std::string token_bytes_;                  ///< Of all tokens, in order of ids.
+  std::vector<std::uint32_t> token_begins_;  ///< Id i has the bytes from [i] to [i + 1].
+  std::vector<Node> nodes_;                  ///< The root first, breadth first.
   std::vector<std::uint32_t> children_;
 };
 

@@ -63,12 +63,13 @@ struct CentralHeader : Header {
 class Zip64Extra {
  public:
   /// `extra` is the whole extra field, a list of (id, length, payload).
-  Zip64Extra(std::string_view extra, const std::string& what) : reader_({}, what) {
+  Zip64Extra(std::string_view extra, const std::string& what)
+      : reader_({}, what + ": zip64 extra field") {
     ByteReader list(std::as_bytes(std::span(extra)), what + ": extra field");
     while (list.remaining() >= 4) {
       const auto id = list.number<std::uint16_t>();
       const auto payload = list.take(list.number<std::uint16_t>());
-      if (id == kZip64ExtraId) reader_ = ByteReader(payload, what + ": zip64 extra field");
+      if (id == kZip64ExtraId) reader_ = ByteReader(payload, reader_.what());
     }
   }
 

@@ -143,6 +143,7 @@ TEST(WorldTokenizer, BrokenLinesAreNamed) {
       {"1 'a\\ 1", "line 1: unknown escape"},
       {"1 '\\x' 1", "line 1: expected 2 hexadecimal digits after \\x"},
       {"1 '\\x4' 1", "line 1: expected 2 hexadecimal digits after \\x"},
+      {"1 '\\x4 1", "line 1: expected 2 hexadecimal digits after \\x"},
       {"1 '\\x-4' 1", "line 1: expected 2 hexadecimal digits after \\x"},
       {"1 '\\u12g4' 3", "line 1: expected 4 hexadecimal digits after \\u"},
       {"1 '\\ud800' 3", "line 1: the escape \\ud800 is no character"},

@@ -1,0 +1,30 @@
+#include "kernels/isa.hpp"
+
+#include "kernels/base/error.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+namespace longreach::kernels {
+namespace {
+
+TEST(Isa, EachAvailablePathCanBeSelected) {
+  const auto names = available_isas();
+  ASSERT_FALSE(names.empty());
+  EXPECT_EQ(std::count(names.begin(), names.end(), "portable"), 1);
+  for (const auto& name : names) {
+    select_isa(name);
+    EXPECT_EQ(active_isa(), name);
+  }
+  select_isa(names.front());
+}
+
+TEST(Isa, UnknownNameIsAnErrorAndChangesNothing) {
+  const auto before = active_isa();
+  EXPECT_THROW(select_isa("avx1024"), base::InputError);
+  EXPECT_EQ(active_isa(), before);
+}
+
+}  // namespace
+}  // namespace longreach::kernels

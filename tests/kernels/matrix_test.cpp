@@ -1,0 +1,192 @@
+#include "kernels/matrix.hpp"
+
+#include "tests/support/compare.hpp"
+#include "tests/support/isa_fixture.hpp"
+#include "tests/support/random.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <map>
+
+namespace longreach::kernels {
+namespace {
+
+using base::DType;
+using base::MatView;
+using test::Random;
+
+/// A weight matrix (n_out, n_in) with its numbers in row-major order.
+struct Weight {
+  std::size_t n_out, n_in;
+  std::vector<float> values;
+
+  StridedMatrix view() const {
+    return {reinterpret_cast<const std::byte*>(values.data()), DType::kF32, n_out, n_in, n_in, 1};
+  }
+  /// Rows first .. first + count - 1: the columns of the product that one of several ranks would
+  /// compute.
+  StridedMatrix slice(std::size_t first, std::size_t count) const {
+    return {reinterpret_cast<const std::byte*>(values.data() + first * n_in),
+            DType::kF32,
+            count,
+            n_in,
+            n_in,
+            1};
+  }
+};
+
+/// Numbers that bf16 holds exactly.
+std::vector<float> bf16_numbers(Random& random, std::size_t n) {
+  auto values = random.normal(n);
+  for (float& value : values) value = base::to_float(base::to_bf16(value));
+  return values;
+}
+
+std::vector<float> product(ThreadPool& pool, std::span<const float> x, std::size_t n_rows,
+                           const PackedMatrix& w) {
+  std::vector<float> y(n_rows * w.n_out(), std::numeric_limits<float>::quiet_NaN());
+  multiply(pool, {x.data(), n_rows, w.n_in()}, w, {y.data(), n_rows, w.n_out()});
+  return y;
+}
+
+class MatrixProduct : public test::EveryIsa {};
+LR_ON_EVERY_ISA(MatrixProduct);
+
+TEST_P(MatrixProduct, AgreesWithADoubleSum) {
+  Random random;
+  ThreadPool pool(2);
+  for (const std::size_t n_rows : {1, 2, 5, 6, 7, 13, 32}) {
+    for (const std::size_t n_in : {1, 31, 64, 255, 256, 600}) {
+      for (const std::size_t n_out : {1, 31, 32, 33, 64, 65, 100, 200}) {
+        const Weight w{n_out, n_in, random.normal(n_out * n_in)};
+        const auto x = random.normal(n_rows * n_in);
+        std::vector<double> want(n_rows * n_out), size(n_rows * n_out);
+        for (std::size_t r = 0; r < n_rows; ++r) {
+          for (std::size_t o = 0; o < n_out; ++o) {
+            for (std::size_t k = 0; k < n_in; ++k) {
+              const double term = double{x[r * n_in + k]} * double{w.values[o * n_in + k]};
+              want[r * n_out + o] += term;
+              size[r * n_out + o] += std::abs(term);
+            }
+          }
+        }
+        // A sum of n terms with a rounding of the product and of the sum each: n + 1 roundings at
+        // most.
+        const double eps = static_cast<double>(std::numeric_limits<float>::epsilon());
+        const auto bound = [&](std::size_t i) {
+          return static_cast<double>(n_in + 1) * eps * size[i];
+        };
+        const auto got = product(pool, x, n_rows, PackedMatrix(w.view(), DType::kF32, pool));
+        ASSERT_TRUE(test::near(got, want, bound)) << n_rows << " x " << n_in << " x " << n_out;
+      }
+    }
+  }
+}
+
+TEST_P(MatrixProduct, RowHasTheSameBitsWhateverIsBesideIt) {
+  Random random;
+  ThreadPool pool(2);
+  const std::size_t n_in = 700, n_out = 150, n_rows = 40;
+  const Weight w{n_out, n_in, random.normal(n_out * n_in)};
+  const PackedMatrix packed(w.view(), DType::kF32, pool);
+  const auto x = random.normal(n_rows * n_in);
+  const auto together = product(pool, x, n_rows, packed);
+  for (const std::size_t group : {1, 2, 3, 5, 6, 7, 11, 12, 39}) {
+    for (std::size_t first = 0; first < n_rows; first += group) {
+      const std::size_t n = std::min(group, n_rows - first);
+      const auto part = product(pool, std::span(x).subspan(first * n_in), n, packed);
+      ASSERT_TRUE(test::same_bits(part, std::span(together).subspan(first * n_out, n * n_out)))
+          << group;
+    }
+  }
+}
+
+TEST_P(MatrixProduct, ColumnHasTheSameBitsWhicheverRankComputesIt) {
+  Random random;
+  ThreadPool pool(1);
+  const std::size_t n_in = 300, n_out = 170;
+  const Weight w{n_out, n_in, random.normal(n_out * n_in)};
+  const auto x = random.normal(n_in);
+  const auto whole = product(pool, x, 1, PackedMatrix(w.view(), DType::kF32, pool));
+  for (const std::size_t width : {1, 7, 32, 57, 64, 100}) {
+    for (std::size_t first = 0; first < n_out; first += width) {
+      const std::size_t n = std::min(width, n_out - first);
+      const auto part = product(pool, x, 1, PackedMatrix(w.slice(first, n), DType::kF32, pool));
+      ASSERT_TRUE(test::same_bits(part, std::span(whole).subspan(first, n))) << width;
+    }
+  }
+}
+
+TEST_P(MatrixProduct, ThreadsChangeNoBit) {
+  Random random;
+  ThreadPool one(1);
+  const std::size_t n_in = 130, n_out = 333, n_rows = 9;
+  const Weight w{n_out, n_in, random.normal(n_out * n_in)};
+  const PackedMatrix packed(w.view(), DType::kF32, one);
+  const auto x = random.normal(n_rows * n_in);
+  const auto want = product(one, x, n_rows, packed);
+  for (const std::size_t n_threads : {2, 3, 5}) {
+    ThreadPool pool(n_threads);
+    EXPECT_TRUE(test::same_bits(product(pool, x, n_rows, packed), want));
+  }
+}
+
+TEST_P(MatrixProduct, Bf16StorageOfBf16NumbersIsExact) {
+  Random random;
+  ThreadPool pool(2);
+  const std::size_t n_in = 333, n_out = 77, n_rows = 8;
+  const Weight w{n_out, n_in, bf16_numbers(random, n_out * n_in)};
+  const auto x = random.normal(n_rows * n_in);
+  EXPECT_TRUE(test::same_bits(product(pool, x, n_rows, PackedMatrix(w.view(), DType::kBf16, pool)),
+                              product(pool, x, n_rows, PackedMatrix(w.view(), DType::kF32, pool))));
+}
+
+TEST_P(MatrixProduct, WritesNothingBesideItsColumns) {
+  Random random;
+  ThreadPool pool(2);
+  const std::size_t n_in = 40, n_out = 45, n_rows = 7, stride = 60;
+  const Weight w{n_out, n_in, random.normal(n_out * n_in)};
+  const auto x = random.normal(n_rows * n_in);
+  std::vector<float> y(n_rows * stride, 12345.0F);
+  multiply(pool, {x.data(), n_rows, n_in}, PackedMatrix(w.view(), DType::kF32, pool),
+           MatView<float>(y.data(), n_rows, n_out, stride));
+  for (std::size_t r = 0; r < n_rows; ++r) {
+    for (std::size_t c = n_out; c < stride; ++c) EXPECT_EQ(y[r * stride + c], 12345.0F);
+  }
+}
+
+TEST(MatrixProduct, PathsWithFusedMultiplyAddAgreeInEveryBit) {
+  Random random;
+  ThreadPool pool(2);
+  const std::size_t n_in = 500, n_out = 190, n_rows = 7;
+  const Weight w{n_out, n_in, random.normal(n_out * n_in)};
+  const PackedMatrix packed(w.view(), DType::kF32, pool);
+  const auto x = random.normal(n_rows * n_in);
+  std::map<std::string, std::vector<float>> results;
+  for (const auto& isa : available_isas()) {
+    select_isa(isa);
+    if (isa != "portable") results[isa] = product(pool, x, n_rows, packed);
+  }
+  select_isa(available_isas().front());
+  if (results.size() < 2) GTEST_SKIP() << "this CPU has fewer than two such paths";
+  for (const auto& [isa, result] : results) {
+    EXPECT_TRUE(test::same_bits(result, results.begin()->second)) << isa;
+  }
+}
+
+TEST(PackedMatrix, ReadsEveryTypeAndBothOrders) {
+  ThreadPool pool(1);
+  const std::uint16_t halves[] = {0x3c00, 0x4000, 0x4200, 0x4400, 0x4500, 0x4600};  // 1 .. 6
+  const StridedMatrix rows{reinterpret_cast<const std::byte*>(halves), DType::kF16, 2, 3, 3, 1};
+  const StridedMatrix columns{reinterpret_cast<const std::byte*>(halves), DType::kF16, 3, 2, 1, 3};
+  const std::vector<float> x{1, 10, 100};
+  EXPECT_EQ(product(pool, x, 1, PackedMatrix(rows, DType::kF32, pool)),
+            (std::vector<float>{321, 654}));
+  EXPECT_EQ(product(pool, std::span(x).first(2), 1, PackedMatrix(columns, DType::kBf16, pool)),
+            (std::vector<float>{41, 52, 63}));
+}
+
+}  // namespace
+}  // namespace longreach::kernels

@@ -1,0 +1,63 @@
+#include "partition/memory.hpp"
+
+#include <gtest/gtest.h>
+
+namespace longreach::partition {
+namespace {
+
+/// The published 0.2B model (L12 C768, 4 sparse blocks) with a context of 64000 tokens.
+RunSizes small_model() {
+  RunSizes sizes;
+  sizes.vocab_size = 65536;
+  sizes.n_embd = 768;
+  sizes.n_head = 12;
+  sizes.ffn_size = 3072;
+  sizes.n_rwkv = 12;
+  sizes.n_sparse = 4;
+  sizes.low_ranks.assign(12, 64 + 64 + 128);
+  for (int i = 0; i < 11; ++i) sizes.low_ranks.push_back(32);
+  sizes.chunk_size = 2048;
+  sizes.bytes_per_weight = 2;
+  sizes.context_tokens = 64000;
+  sizes.slice_tokens = 256;
+  sizes.n_threads = 2;
+  return sizes;
+}
+
+double ratio(std::size_t got, double want) { return static_cast<double>(got) / want; }
+
+TEST(Memory, AgreesWithThePublishedSizes) {
+  const MemoryNeed need = memory_need(small_model());
+  // 219,361,536 parameters less the embedding (65536 x 768), which stays in the file.
+  EXPECT_NEAR(ratio(need.weights, 2.0 * (219361536.0 - 65536.0 * 768)), 1, 0.01);
+  EXPECT_NEAR(ratio(need.states, 2.36e6), 1, 0.05);  // of which shifts are a little
+  // 12.3 kB per token in 16 bits, so twice that in f32, plus means.
+  EXPECT_NEAR(ratio(need.cache, 2 * 0.79e9), 1, 0.01);
+  EXPECT_EQ(need.total(), need.weights + need.states + need.cache + need.buffers);
+}
+
+TEST(Memory, CacheGrowsWithTheContextOnly) {
+  RunSizes sizes = small_model();
+  const MemoryNeed at_64k = memory_need(sizes);
+  sizes.context_tokens *= 2;
+  const MemoryNeed at_128k = memory_need(sizes);
+  EXPECT_EQ(at_64k.weights, at_128k.weights);
+  EXPECT_EQ(at_64k.states, at_128k.states);
+  EXPECT_NEAR(ratio(at_128k.cache, 2.0 * static_cast<double>(at_64k.cache)), 1, 0.01);
+}
+
+TEST(Memory, PlainRwkvHasNoCache) {
+  RunSizes sizes = small_model();
+  sizes.n_sparse = 0;
+  EXPECT_EQ(memory_need(sizes).cache, 0U);
+}
+
+TEST(Memory, HeldCallsCostTheirRows) {
+  RunSizes sizes = small_model();
+  const std::size_t before = memory_need(sizes).buffers;
+  sizes.held_tokens = 64000;
+  EXPECT_EQ(memory_need(sizes).buffers - before, (64000U - 256U) * 2 * 768 * 4);
+}
+
+}  // namespace
+}  // namespace longreach::partition
