@@ -4,8 +4,8 @@
 
 #include <fmt/format.h>
 #include <hwloc.h>
-#include <sys/resource.h>
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>

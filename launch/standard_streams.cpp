@@ -2,9 +2,8 @@
 
 #include "kernels/base/error.hpp"
 
-#include <sys/stat.h>
-
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>

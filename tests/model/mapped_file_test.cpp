@@ -4,6 +4,7 @@
 #include "tests/support/temp_folder.hpp"
 
 #include <gtest/gtest.h>
+
 #include <sys/stat.h>
 
 #include <string>
