@@ -1,22 +1,23 @@
-/// A tensor of a checkpoint: where its numbers lie in a mapped file. Produced by the checkpoint readers,
-/// consumed where weights are loaded; it owns nothing.
+/// A tensor of a checkpoint: where its numbers lie in a mapped file. Produced by the checkpoint
+/// readers, consumed where weights are loaded; it owns nothing.
 #pragma once
+
+#include "kernels/base/types.hpp"
 
 #include <cstddef>
 #include <string>
 #include <vector>
 
-#include "kernels/base/types.hpp"
-
 namespace longreach::model {
 
-/// A strided view of numbers in a file. Element (i, j, ..) lies at data + (i * strides[0] + j * strides[1] + ..)
-/// * size_of(dtype). The reader that made it has checked that every element lies inside the file.
+/// A strided view of numbers in a file. Element (i, j, ..) lies at
+/// data + (i * strides[0] + j * strides[1] + ..) * size_of(dtype). The reader that made it has
+/// checked that every element lies inside the file.
 struct Tensor {
   base::DType dtype = base::DType::kF32;
   std::vector<std::size_t> shape;
-  std::vector<std::size_t> strides;   ///< In elements, one per dimension.
-  const std::byte* data = nullptr;    ///< Of the first element; not necessarily aligned.
+  std::vector<std::size_t> strides;  ///< In elements, one per dimension.
+  const std::byte* data = nullptr;   ///< Of the first element; not necessarily aligned.
 
   /// The product of the shape.
   std::size_t size() const;

@@ -55,6 +55,15 @@ TEST(Checkpoint, OpensFilesByTheirContents) {
   EXPECT_EQ(safetensors.path(), folder.path() / "m.pth");
 }
 
+TEST(Checkpoint, TakesNoSafetensorsFileForAnOldTorchFile) {
+  const TempFolder folder;
+  std::string header = R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})";
+  header.resize(0x0280, ' ');  // the length's bytes are those a pickle of protocol 2 starts with
+  const std::string file =
+      testing::little_endian(std::uint64_t{header.size()}) + header + floats({1});
+  EXPECT_EQ(Checkpoint::open(folder.write("m", file)).get("a", {1}).at(0), 1.0F);
+}
+
 TEST(Checkpoint, FindsTensorsByNameAndShape) {
   const TempFolder folder;
   const Checkpoint checkpoint = Checkpoint::open(folder.write("m.pth", pth_with("rwkv.a", 1)));
@@ -142,6 +151,7 @@ TEST(Checkpoint, RefusesBrokenIndices) {
   };
   folder.write("m-1.safetensors", safetensors_with({"a"}, 1));
   expect_open_refused(write("{"), "no valid JSON");
+  expect_open_refused(write(R"({"weight_map":{"a":1e999}})"), "no valid JSON");
   expect_open_refused(write("{}"), "weight_map");
   expect_open_refused(write(R"({"weight_map":[]})"), "weight_map");
   expect_open_refused(write(R"({"weight_map":{"a":1}})"), "tensor a", "name of a file");
