@@ -28,7 +28,8 @@ model::Weights verify_and_load(const model::Checkpoint& checkpoint,
 
 Engine::Engine(const model::Checkpoint& checkpoint, const model::ModelConfig& config,
                const EngineOptions& options)
-    : config_(config),
+    : checkpoint_(checkpoint),
+      config_(config),
       attention_(options.attention),
       pool_(options.n_threads),
       weights_(verify_and_load(checkpoint, config, options.weights, pool_)),
@@ -76,6 +77,7 @@ bool Engine::feed(Session& session, std::span<const base::TokenId> tokens,
     const auto part = tokens.subspan(done, std::min(slice, tokens.size() - done));
     const auto x = workspace_.x.first(part.size());
     model::embed(context_, part, x);
+    checkpoint_.release_pages();  // a row of the embedding brings its neighbours into memory
     const bool finished = model::run_blocks(context_, x, session.state, [&](double share) {
       const double n_done = static_cast<double>(done) + share * static_cast<double>(part.size());
       return !progress || progress(n_done / static_cast<double>(tokens.size()));

@@ -64,6 +64,7 @@ class Engine {
   void send_logits(base::MatView<const float> x, std::size_t position,
                    std::span<const std::size_t> wanted, const LogitsSink& sink);
 
+  const model::Checkpoint& checkpoint_;
   model::ModelConfig config_;
   model::AttentionConfig attention_;
   kernels::ThreadPool pool_;

@@ -230,7 +230,9 @@ const Tensor& Checkpoint::get(std::string_view name, const std::vector<std::size
 }
 
 void Checkpoint::verify() const {
-  for (const ChecksummedRange& range : checksums_) check_crc32(range);
+  for (const ChecksummedRange& range : checksums_) {
+    check_crc32(range, [this] { release_pages(); });
+  }
 }
 
 void Checkpoint::release_pages() const {

@@ -33,8 +33,9 @@ class Checkpoint {
   /// Errors: InputError naming file, tensor, expected and found shape.
   const Tensor& get(std::string_view name, const std::vector<std::size_t>& shape) const;
 
-  /// Reads every byte that has a checksum and compares (.pth; .safetensors carries none).
-  /// Errors: InputError naming the file and the entry.
+  /// Reads every byte that has a checksum and compares (.pth; .safetensors carries none). Keeps no
+  /// more than some megabytes of the files in memory while it does. Errors: InputError naming the
+  /// file and the entry.
   void verify() const;
   /// Tells the system that the pages of the files are no longer needed in memory.
   void release_pages() const;

@@ -5,6 +5,7 @@
 
 #include <libdeflate.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace longreach::model {
@@ -14,11 +15,17 @@ using base::input_error;
 
 constexpr std::size_t kMostDimensions = 8;
 constexpr std::size_t kLongestName = 255;  // bytes
+constexpr std::size_t kPieceBytes = std::size_t{16} << 20;
 
 }  // namespace
 
-void check_crc32(const ChecksummedRange& range) {
-  const std::uint32_t found = libdeflate_crc32(0, range.data.data(), range.data.size());
+void check_crc32(const ChecksummedRange& range, const std::function<void()>& after_piece) {
+  std::uint32_t found = 0;
+  for (std::size_t done = 0; done < range.data.size(); done += kPieceBytes) {
+    const auto piece = range.data.subspan(done, std::min(kPieceBytes, range.data.size() - done));
+    found = libdeflate_crc32(found, piece.data(), piece.size());
+    if (after_piece) after_piece();
+  }
   if (found != range.crc32) {
     input_error("{}: damaged: expected checksum {:08x}, found {:08x}", range.what, range.crc32,
                 found);

@@ -30,8 +30,9 @@ struct TensorFile {
   std::vector<ChecksummedRange> checksums;
 };
 
-/// Errors: InputError if the data do not have the checksum.
-void check_crc32(const ChecksummedRange& range);
+/// Reads the data in pieces of 16 MiB and calls `after_piece` after each, so that the caller can
+/// let go of its pages. Errors: InputError if the data do not have the checksum.
+void check_crc32(const ChecksummedRange& range, const std::function<void()>& after_piece = {});
 
 /// The product of a tensor's shape; `what` names file and tensor.
 /// Errors: InputError for lengths of 0, more than 8 dimensions, or a product that does not fit.

@@ -106,6 +106,7 @@ class Loader {
   kernels::PackedMatrix pack(const kernels::StridedMatrix& source) {
     kernels::PackedMatrix matrix(source, dtype_, pool_);
     size_bytes_ += matrix.size_bytes();
+    checkpoint_.release_pages();  // or the file would be in memory beside its packed copy
     return matrix;
   }
 
@@ -122,6 +123,8 @@ Weights load_weights(const Checkpoint& checkpoint, const ModelConfig& config, ba
                      kernels::ThreadPool& pool) {
   Loader loader(checkpoint, config, dtype, pool);
   Weights weights;
+  // The largest matrix goes first: while it is packed, it is in memory twice.
+  weights.head = loader.linear("head.weight", config.vocab_size, config.n_embd);
   weights.embedding = checkpoint.get("emb.weight", {config.vocab_size, config.n_embd});
   weights.ln0 = loader.norm("blocks.0.ln0");
   for (const BlockRef& block : config.execution_order()) {
@@ -132,7 +135,6 @@ Weights load_weights(const Checkpoint& checkpoint, const ModelConfig& config, ba
     }
   }
   weights.ln_out = loader.norm("ln_out");
-  weights.head = loader.linear("head.weight", config.vocab_size, config.n_embd);
   weights.size_bytes = loader.size_bytes();
   return weights;
 }
