@@ -102,8 +102,7 @@ class Generation {
         return fmt::format("token {}", next_);
       sampler_.record(next_);
       ++statistics_.n_generated;
-      if (write_output(text_.push(bytes_of(next_))) == WriteResult::kReaderGone)
-        return kReaderGone;
+      if (write_output(text_.push(bytes_of(next_))) == WriteResult::kReaderGone) return kReaderGone;
       if (text_.stopped()) return "stop string";
       if (statistics_.n_generated == options_.n_tokens) return "token limit";
       if (!feed(std::array{next_}, position, [this](double) { return !signals_.received(); }))
@@ -114,7 +113,8 @@ class Generation {
     }
   }
 
-  /// Unlike the tokenizer's own: models have more ids than vocabularies have entries, these are no text.
+  /// Unlike the tokenizer's own: models have more ids than vocabularies have entries, these are no
+  /// text.
   std::string_view bytes_of(TokenId token) const { return tokenizer_.find(token).value_or(""); }
 
   /// One call; the logits of its last position draw the next token.

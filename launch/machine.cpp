@@ -140,8 +140,8 @@ struct BitmapDeleter {
   void operator()(hwloc_bitmap_s* bitmap) const { hwloc_bitmap_free(bitmap); }
 };
 
-/// Cores with at least one hardware thread the process is bound to, or these threads themselves where the
-/// machine does not tell of cores; 0 if it tells nothing.
+/// Cores with at least one hardware thread the process is bound to, or these threads themselves
+/// where the machine does not tell of cores; 0 if it tells nothing.
 std::size_t bound_cores() {
   hwloc_topology_t loaded = nullptr;
   if (hwloc_topology_init(&loaded) != 0) return 0;

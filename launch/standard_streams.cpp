@@ -49,7 +49,8 @@ WriteResult write_output(std::string_view bytes) {
 }
 
 bool error_follows_output() {
-  struct stat output {}, error {};
+  struct stat output {
+  }, error{};
   const bool one_file = ::fstat(STDOUT_FILENO, &output) == 0 &&
                         ::fstat(STDERR_FILENO, &error) == 0 && output.st_dev == error.st_dev &&
                         output.st_ino == error.st_ino;
