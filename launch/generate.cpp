@@ -102,8 +102,7 @@ class Generation {
         return fmt::format("token {}", next_);
       sampler_.record(next_);
       ++statistics_.n_generated;
-      if (write_output(text_.push(tokenizer_.bytes(next_))) == WriteResult::kReaderGone)
-        return kReaderGone;
+      if (write_output(text_.push(bytes_of(next_))) == WriteResult::kReaderGone) return kReaderGone;
       if (text_.stopped()) return "stop string";
       if (statistics_.n_generated == options_.n_tokens) return "token limit";
       if (!feed(std::array{next_}, position, [this](double) { return !signals_.received(); }))
@@ -113,6 +112,10 @@ class Generation {
       if (signals_.received()) return kSignal;
     }
   }
+
+  /// Unlike the tokenizer's own: models have more ids than vocabularies have entries, these are no
+  /// text.
+  std::string_view bytes_of(TokenId token) const { return tokenizer_.find(token).value_or(""); }
 
   /// One call; the logits of its last position draw the next token.
   bool feed(std::span<const TokenId> tokens, std::size_t last_position,
@@ -162,7 +165,7 @@ int run(const GenerateOptions& options) {
   Generation generation(options, engine, opened.config.end_token, *tokenizer, signals, statistics);
   statistics.stop_reason = generation.run(tokens);
   // A line of its own, but nothing that would show in a log of the errors alone.
-  const bool after_text = statistics.n_generated > 0 && outputs_are_one();
+  const bool after_text = statistics.n_generated > 0 && error_follows_output();
   fmt::print(stderr, "{}{}\n", after_text ? "\n" : "", statistics_text(statistics));
   return signals.exit_code();
 }

@@ -1,18 +1,20 @@
 #include "launch/inspect.hpp"
 
+#include "kernels/base/error.hpp"
 #include "launch/machine.hpp"
 #include "launch/standard_streams.hpp"
 #include "model/checkpoint.hpp"
 #include "model/config.hpp"
+#include "model/printable.hpp"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <map>
-#include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace longreach::launch {
@@ -20,27 +22,36 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+/// What tensors add up to.
+struct Size {
+  std::size_t n_parameters = 0;
+  std::size_t n_bytes = 0;
+
+  void add(const model::Tensor& tensor) {
+    n_parameters += tensor.size();
+    n_bytes += bytes_of(tensor);
+  }
+  static std::size_t bytes_of(const model::Tensor& tensor) {
+    return tensor.size() * size_of(tensor.dtype);
+  }
+};
+
 /// A tensor under its name in the group.
 struct Entry {
   std::string name;
   const model::Tensor* tensor;
 };
 
-/// Tensors that are used together: the input, a block, the output, or what is never used.
+/// Tensors that are used together: the input's, a block's, the output's, or those never used.
 struct Group {
   std::string name;
   std::string kind;
-  std::vector<Entry> entries;
+  std::vector<Entry> entries = {};
+  Size size = {};
 
-  std::size_t n_parameters() const {
-    std::size_t n = 0;
-    for (const Entry& entry : entries) n += entry.tensor->size();
-    return n;
-  }
-  std::size_t n_bytes() const {
-    std::size_t n = 0;
-    for (const Entry& entry : entries) n += entry.tensor->size() * size_of(entry.tensor->dtype);
-    return n;
+  void add(std::string_view tensor_name, const model::Tensor& tensor) {
+    entries.push_back({std::string(tensor_name), &tensor});
+    size.add(tensor);
   }
 };
 
@@ -48,26 +59,10 @@ struct Group {
 struct Listing {
   std::string path;
   model::ModelConfig config;
+  std::size_t n_tensors = 0;
+  Size size;
   std::vector<Group> groups;
-
-  std::size_t n_tensors() const {
-    std::size_t n = 0;
-    for (const Group& group : groups) n += group.entries.size();
-    return n;
-  }
-  std::size_t n_parameters() const {
-    std::size_t n = 0;
-    for (const Group& group : groups) n += group.n_parameters();
-    return n;
-  }
-  std::size_t n_bytes() const {
-    std::size_t n = 0;
-    for (const Group& group : groups) n += group.n_bytes();
-    return n;
-  }
 };
-
-constexpr auto kNeverExecuted = "never executed";
 
 std::string_view kind_name(model::BlockKind kind) {
   return kind == model::BlockKind::kRwkv ? "rwkv" : "sparse";
@@ -80,36 +75,43 @@ std::string block_of(std::string_view tensor) {
   return std::string(tensor.substr(0, tensor.find('.', number)));
 }
 
-/// Takes the tensors of one block, or (with block "") those of the given names' beginnings.
+/// Puts blocks.9 before blocks.10.
+struct ShorterFirst {
+  bool operator()(const std::string& a, const std::string& b) const {
+    return std::pair(a.size(), a) < std::pair(b.size(), b);
+  }
+};
+
 Listing list(const model::Checkpoint& checkpoint) {
-  Listing listing{checkpoint.path().string(), model::read_config(checkpoint), {}};
-  std::map<std::string, std::vector<Entry>> of_block;
-  Group input{"input", "embedding", {}};
-  Group output{"output", "head", {}};
-  Group unknown{"unknown", "never used", {}};
+  Listing listing{.path = checkpoint.path().string(),
+                  .config = model::read_config(checkpoint),
+                  .n_tensors = checkpoint.tensors().size(),
+                  .size = {},
+                  .groups = {}};
+  Group input{"input", "embedding"}, output{"output", "head"}, unknown{"unknown", "never used"};
+  std::map<std::string, Group, ShorterFirst> blocks;
   for (const auto& [name, tensor] : checkpoint.tensors()) {
-    const std::string block = block_of(name);
-    if (!block.empty()) {
-      of_block[block].push_back({name.substr(std::min(block.size() + 1, name.size())), &tensor});
+    listing.size.add(tensor);
+    if (const std::string block = block_of(name); !block.empty()) {
+      Group& group = blocks.try_emplace(block, Group{block, "never executed"}).first->second;
+      group.add(name.substr(std::min(block.size() + 1, name.size())), tensor);
     } else if (name.starts_with("emb.")) {
-      input.entries.push_back({name, &tensor});
+      input.add(name, tensor);
     } else if (name.starts_with("ln_out.") || name.starts_with("head.")) {
-      output.entries.push_back({name, &tensor});
+      output.add(name, tensor);
     } else {
-      unknown.entries.push_back({name, &tensor});
+      unknown.add(name, tensor);
     }
   }
   listing.groups.push_back(std::move(input));
   for (const model::BlockRef& block : listing.config.execution_order()) {
-    auto node = of_block.extract(block.name());
-    if (!node.empty()) {
-      listing.groups.push_back(
-          {block.name(), std::string(kind_name(block.kind)), std::move(node.mapped())});
-    }
+    auto node = blocks.extract(block.name());
+    LR_CHECK(!node.empty());  // read_config has seen its tensors
+    node.mapped().kind = kind_name(block.kind);
+    listing.groups.push_back(std::move(node.mapped()));
   }
   listing.groups.push_back(std::move(output));
-  for (auto& [name, entries] : of_block)
-    listing.groups.push_back({name, kNeverExecuted, std::move(entries)});
+  for (auto& [name, left_over] : blocks) listing.groups.push_back(std::move(left_over));
   if (!unknown.entries.empty()) listing.groups.push_back(std::move(unknown));
   return listing;
 }
@@ -124,8 +126,8 @@ std::string grouped(std::size_t number) {
 std::string as_text(const Listing& listing) {
   const model::ModelConfig& config = listing.config;
   std::string text = fmt::format("{}\n", listing.path);
-  text += fmt::format("{} parameters in {} tensors, {}\n", grouped(listing.n_parameters()),
-                      listing.n_tensors(), bytes_text(listing.n_bytes()));
+  text += fmt::format("{} parameters in {} tensors, {}\n", grouped(listing.size.n_parameters),
+                      listing.n_tensors, bytes_text(listing.size.n_bytes));
   text += fmt::format("vocabulary {}, {} channels in {} heads of {}, channel mix {}, matrices {}\n",
                       config.vocab_size, config.n_embd, config.n_head, config.head_size,
                       config.ffn_size, name_of(config.dtype));
@@ -139,11 +141,11 @@ std::string as_text(const Listing& listing) {
                       config.tokenizer.empty() ? "not named" : config.tokenizer, config.end_token);
   for (const Group& group : listing.groups) {
     text += fmt::format("\n{} ({}): {} parameters, {}\n", group.name, group.kind,
-                        grouped(group.n_parameters()), bytes_text(group.n_bytes()));
+                        grouped(group.size.n_parameters), bytes_text(group.size.n_bytes));
     for (const Entry& entry : group.entries) {
-      text += fmt::format("  {:<24} {:<4} {:<16} {:>13} bytes\n", entry.name,
+      text += fmt::format("  {:<24} {:<4} {:<16} {:>13} bytes\n", model::printable(entry.name),
                           name_of(entry.tensor->dtype), model::shape_text(entry.tensor->shape),
-                          grouped(entry.tensor->size() * size_of(entry.tensor->dtype)));
+                          grouped(Size::bytes_of(*entry.tensor)));
     }
   }
   return text;
@@ -155,21 +157,21 @@ Json as_json(const Group& group) {
     tensors.push_back({{"name", entry.name},
                        {"dtype", name_of(entry.tensor->dtype)},
                        {"shape", entry.tensor->shape},
-                       {"bytes", entry.tensor->size() * size_of(entry.tensor->dtype)}});
+                       {"bytes", Size::bytes_of(*entry.tensor)}});
   }
   return {{"name", group.name},
           {"kind", group.kind},
-          {"parameters", group.n_parameters()},
-          {"bytes", group.n_bytes()},
+          {"parameters", group.size.n_parameters},
+          {"bytes", group.size.n_bytes},
           {"tensors", std::move(tensors)}};
 }
 
 std::string as_json_text(const Listing& listing) {
   const model::ModelConfig& config = listing.config;
   Json json = {{"path", listing.path},
-               {"parameters", listing.n_parameters()},
-               {"bytes", listing.n_bytes()},
-               {"tensors", listing.n_tensors()},
+               {"parameters", listing.size.n_parameters},
+               {"bytes", listing.size.n_bytes},
+               {"tensors", listing.n_tensors},
                {"vocab_size", config.vocab_size},
                {"n_embd", config.n_embd},
                {"n_head", config.n_head},

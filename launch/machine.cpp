@@ -140,7 +140,8 @@ struct BitmapDeleter {
   void operator()(hwloc_bitmap_s* bitmap) const { hwloc_bitmap_free(bitmap); }
 };
 
-/// Cores with at least one hardware thread the process is bound to; 0 if the machine does not tell.
+/// Cores with at least one hardware thread the process is bound to, or these threads themselves
+/// where the machine does not tell of cores; 0 if it tells nothing.
 std::size_t bound_cores() {
   hwloc_topology_t loaded = nullptr;
   if (hwloc_topology_init(&loaded) != 0) return 0;
@@ -153,6 +154,7 @@ std::size_t bound_cores() {
        (core = hwloc_get_next_obj_by_type(loaded, HWLOC_OBJ_CORE, core)) != nullptr;) {
     if (hwloc_bitmap_intersects(core->cpuset, bound.get()) != 0) ++n_cores;
   }
+  if (n_cores == 0) return static_cast<std::size_t>(std::max(0, hwloc_bitmap_weight(bound.get())));
   return n_cores;
 }
 

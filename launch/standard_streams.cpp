@@ -48,11 +48,13 @@ WriteResult write_output(std::string_view bytes) {
   return WriteResult::kWritten;
 }
 
-bool outputs_are_one() {
+bool error_follows_output() {
   struct stat output {
   }, error{};
-  return ::fstat(STDOUT_FILENO, &output) == 0 && ::fstat(STDERR_FILENO, &error) == 0 &&
-         output.st_dev == error.st_dev && output.st_ino == error.st_ino;
+  const bool one_file = ::fstat(STDOUT_FILENO, &output) == 0 &&
+                        ::fstat(STDERR_FILENO, &error) == 0 && output.st_dev == error.st_dev &&
+                        output.st_ino == error.st_ino;
+  return one_file || ::isatty(STDERR_FILENO) == 1;
 }
 
 std::string read_input() { return read_all(STDIN_FILENO, "standard input"); }

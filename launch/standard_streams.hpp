@@ -19,8 +19,9 @@ void ignore_broken_pipes();
 /// Writes all bytes to standard output at once. Errors: InputError, for example for a full disk.
 WriteResult write_output(std::string_view bytes);
 
-/// Whether standard output and error go to the same place: a terminal, or one file or pipe.
-bool outputs_are_one();
+/// Whether what is written to standard error is likely to be seen right behind standard output: on
+/// a terminal, or in the same file or pipe.
+bool error_follows_output();
 
 /// Everything from standard input up to its end. Errors: InputError.
 std::string read_input();

@@ -116,6 +116,14 @@ class Sampling(GenerateTest):
         plain = self.greedy("--ban-token", 0, "-n", 30)[0]
         self.assertNotEqual(self.greedy("--ban-token", 0, "-n", 30, "--presence-penalty", 30)[0], plain)
 
+    def test_greedy_is_without_penalties_unless_they_are_asked_for(self):
+        looping = {"prompt": b"Once"}  # penalties of the usual size break the loop this continues with
+        plain = self.greedy("--ban-token", 0, "-n", 100, **looping)[1]["hash"]
+        for penalty, same in ((0, True), (0.2, False)):
+            asked = self.greedy("--ban-token", 0, "-n", 100, "--presence-penalty", penalty,
+                                "--frequency-penalty", penalty, **looping)[1]["hash"]
+            self.assertEqual(asked == plain, same, penalty)
+
     def test_output_is_utf8_whatever_comes(self):
         text, _ = self.generate("--temperature", 100, "--top-p", 1, "--ban-token", 0, "-n", 400, "--seed", 1)
         self.assertGreater(len(text.decode()), 0)

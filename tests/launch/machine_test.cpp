@@ -24,7 +24,7 @@ class FakeRoot : public ::testing::Test {
     folder_.write(file.string(), text);
   }
 
-  const testing::TempFolder folder_;
+  const test::TempFolder folder_;
   const fs::path& root_ = folder_.path();
 };
 

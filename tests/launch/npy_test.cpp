@@ -21,7 +21,7 @@ class NpyWriterTest : public ::testing::Test {
     return static_cast<std::size_t>(std::distance(fs::directory_iterator(folder_.path()), {}));
   }
 
-  const testing::TempFolder folder_;
+  const test::TempFolder folder_;
   const fs::path file_ = folder_.path() / "logits.npy";
 };
 
@@ -58,7 +58,7 @@ TEST_F(NpyWriterTest, LeavesNothingWhenItIsNotFinished) {
 TEST_F(NpyWriterTest, RefusesWhatIsNoFile) {
   for (const fs::path& path :
        {folder_.path(), fs::path("/dev/null"), folder_.path() / "absent" / "x.npy"}) {
-    testing::expect_refused([&path] { NpyMatrixWriter(path, 1, 1); }, path.string());
+    test::expect_refused([&path] { NpyMatrixWriter(path, 1, 1); }, path.string());
   }
 }
 

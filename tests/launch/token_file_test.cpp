@@ -36,7 +36,7 @@ std::string npy_list(const std::string& dtype, const std::vector<Number>& number
 
 /// The sentence parse_tokens refuses these bytes with.
 std::string refusal(const std::string& bytes) {
-  return testing::refusal([&bytes] { parse_tokens(bytes, "ids"); });
+  return test::refusal([&bytes] { parse_tokens(bytes, "ids"); });
 }
 
 TEST(ParseTokens, ReadsText) {
@@ -112,7 +112,7 @@ TEST(ParseTokens, RefusesBrokenJson) {
 TEST(CheckVocabulary, NamesTheFirstBadToken) {
   const Tokens tokens{0, 255, 256};
   EXPECT_NO_THROW(check_vocabulary(tokens, 257, "ids"));
-  EXPECT_EQ(testing::refusal([&tokens] { check_vocabulary(tokens, 256, "ids"); }),
+  EXPECT_EQ(test::refusal([&tokens] { check_vocabulary(tokens, 256, "ids"); }),
             "ids: token 2: id 256 is outside the vocabulary of 256 tokens");
 }
 
