@@ -44,7 +44,11 @@ function(lr_add_tests folder)
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${folder}/*_test.cpp)
   add_executable(${folder}_tests ${sources})
   target_link_libraries(${folder}_tests PRIVATE ${ARGN} GTest::gtest_main)
+  # Where test data lies.
+  target_compile_definitions(${folder}_tests PRIVATE LONGREACH_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   lr_target_defaults(${folder}_tests)
+  # Tests run over lists of small sizes written as plain numbers.
+  target_compile_options(${folder}_tests PRIVATE -Wno-sign-conversion)
   gtest_discover_tests(${folder}_tests PROPERTIES TIMEOUT 120 LABELS ${folder}
                        DISCOVERY_TIMEOUT 60)
 endfunction()

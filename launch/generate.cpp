@@ -153,7 +153,8 @@ int run(const GenerateOptions& options) {
   const auto tokenizer = open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer);
   const std::vector<TokenId> tokens = tokenizer->encode(prompt);
   check_vocabulary(tokens, vocab_size, "the prompt (does --tokenizer fit the model?)");
-  dist::Engine engine = load_engine(opened, tokens.size() + options.n_tokens, "-n");
+  dist::Engine engine =
+      load_engine(opened, {tokens.size() + options.n_tokens, tokens.size(), "-n"});
 
   RunStatistics statistics;
   statistics.n_prompt = tokens.size();

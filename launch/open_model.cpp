@@ -47,6 +47,49 @@ std::optional<fs::path> vocabulary_beside(const fs::path& checkpoint) {
   return found.size() == 1 ? std::optional(found.front()) : std::nullopt;
 }
 
+partition::MemoryNeed memory_need(const OpenedModel& opened, const RunLength& length) {
+  const model::ModelConfig& config = opened.config;
+  const dist::EngineOptions& options = opened.engine_options;
+  const bool whole_calls = options.attention.mode == model::AttentionMode::kReference;
+  partition::RunSizes sizes{.vocab_size = config.vocab_size,
+                            .n_embd = config.n_embd,
+                            .n_head = config.n_head,
+                            .ffn_size = config.ffn_size,
+                            .n_rwkv = 0,
+                            .n_sparse = 0,
+                            .low_ranks = {},
+                            .chunk_size = options.attention.chunk_size,
+                            .bytes_per_weight = base::size_of(options.weights),
+                            .context_tokens = length.context_tokens,
+                            .slice_tokens = model::kSliceTokens,
+                            .held_tokens = whole_calls ? length.longest_call_tokens : 0,
+                            .n_threads = options.n_threads};
+  for (const model::BlockRef& block : config.execution_order()) {
+    if (block.kind == model::BlockKind::kSparse) {
+      ++sizes.n_sparse;
+    } else {
+      ++sizes.n_rwkv;
+      const model::LowRanks& ranks = config.low_ranks[block.index];
+      sizes.low_ranks.insert(sizes.low_ranks.end(), {ranks.w, ranks.a, ranks.v, ranks.g});
+    }
+  }
+  return partition::memory_need(sizes);
+}
+
+void require_memory(const OpenedModel& opened, const partition::MemoryNeed& need,
+                    const RunLength& length) {
+  const std::size_t available = available_memory_bytes();
+  if (need.total() <= available) return;
+  if (need.weights + need.states > available) {
+    base::input_error("--model: {} needs {} for its weights, {} are available",
+                      opened.checkpoint.path().string(), bytes_text(need.weights + need.states),
+                      bytes_text(available));
+  }
+  base::input_error("{}: {} tokens need {}, of which {} for the cache; {} are available",
+                    length.option, length.context_tokens, bytes_text(need.total()),
+                    bytes_text(need.cache), bytes_text(available));
+}
+
 }  // namespace
 
 OpenedModel open_model(const ModelOptions& options) {
@@ -57,9 +100,13 @@ OpenedModel open_model(const ModelOptions& options) {
   return {std::move(checkpoint), std::move(config), engine};
 }
 
-dist::Engine load_engine(const OpenedModel& opened, std::size_t n_tokens, const std::string&) {
-  spdlog::info("instruction set {}, {} threads, {} tokens", kernels::active_isa(),
-               opened.engine_options.n_threads, n_tokens);
+dist::Engine load_engine(const OpenedModel& opened, const RunLength& length) {
+  const partition::MemoryNeed need = memory_need(opened, length);
+  spdlog::info("instruction set {}, {} threads, weights {}, memory {} ({} weights, {} cache)",
+               kernels::active_isa(), opened.engine_options.n_threads,
+               base::name_of(opened.engine_options.weights), bytes_text(need.total()),
+               bytes_text(need.weights), bytes_text(need.cache));
+  require_memory(opened, need, length);
   return dist::Engine(opened.checkpoint, opened.config, opened.engine_options);
 }
 

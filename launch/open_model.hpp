@@ -25,11 +25,17 @@ struct OpenedModel {
 /// Errors: InputError.
 OpenedModel open_model(const ModelOptions& options);
 
-/// Loads the weights, if memory suffices for them and for a sequence of n_tokens; says how it runs
-/// when asked to be verbose. Errors: InputError naming --model when the weights alone are too
-/// large, else `length_option`; and those of the engine.
-dist::Engine load_engine(const OpenedModel& opened, std::size_t n_tokens,
-                         const std::string& length_option);
+/// How many tokens a run is going to read.
+struct RunLength {
+  std::size_t context_tokens;       ///< In all, generated ones included.
+  std::size_t longest_call_tokens;  ///< In one call of the engine.
+  std::string option;               ///< Which option decides this, for messages.
+};
+
+/// Loads the weights, if memory suffices for the whole run; says how it runs when asked to be
+/// verbose. Errors: InputError naming --model when a run of no tokens would not fit, else the
+/// option that decides the length; and those of the engine.
+dist::Engine load_engine(const OpenedModel& opened, const RunLength& length);
 
 /// The tokenizer the user names or, if `name` is empty, the one that belongs to the model.
 /// Errors: InputError that asks for --tokenizer if none is known.

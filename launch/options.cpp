@@ -14,8 +14,8 @@
 namespace longreach::launch {
 namespace {
 
-constexpr std::size_t kMaxExtent = std::size_t{1}
-                                   << 40;  // products of two extents stay far from overflow
+// Bounds that keep products of sizes far from overflow.
+constexpr std::size_t kMaxTokens = std::size_t{1} << 32;
 constexpr std::size_t kMaxChunk = std::size_t{1} << 30;
 constexpr std::size_t kMaxThreads = 1024;
 
@@ -56,8 +56,8 @@ CLI::Option* add_repeatable(CLI::App& app, const std::string& name, const std::s
       ->take_all();
 }
 
-/// "--tokens" of "-n,--tokens", for messages.
-std::string long_name(const std::string& names) { return names.substr(names.find("--")); }
+/// "-n" of "-n,--tokens", for messages.
+std::string first_name(const std::string& names) { return names.substr(0, names.find(',')); }
 
 template <typename Integer>
 Integer read_integer(const std::string& name, const std::string& text, Integer least,
@@ -73,7 +73,7 @@ template <typename Target>
 CLI::Option* add_count(CLI::App& app, const std::string& names, Target& target, std::size_t least,
                        std::size_t most, const std::string& description) {
   return add_text(app, names, "N", description,
-                  [&target, least, most, name = long_name(names)](const std::string& text) {
+                  [&target, least, most, name = first_name(names)](const std::string& text) {
                     target = read_integer<std::size_t>(name, text, least, most);
                   });
 }
@@ -153,15 +153,15 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
   add_count(app, "--top-k", options.top_k, 1, kMaxChunk,
             "chunks a query sees; default: config.json's, else 3")
       ->group("Attention");
-  add_count(app, "--kv-max", attention.kv_max, 0, kMaxExtent,
+  add_count(app, "--kv-max", attention.kv_max, 0, kMaxTokens,
             "reference mode: evict above so many tokens; 0: never")
       ->default_str("20000")
       ->group("Attention");
-  add_count(app, "--kv-min", attention.kv_min, 0, kMaxExtent,
+  add_count(app, "--kv-min", attention.kv_min, 0, kMaxTokens,
             "reference mode: tokens left after eviction")
       ->default_str("16000")
       ->group("Attention");
-  add_count(app, "--kv-window", attention.kv_window, 0, kMaxExtent,
+  add_count(app, "--kv-window", attention.kv_window, 0, kMaxTokens,
             "reference mode: newest tokens, never evicted")
       ->default_str("2000")
       ->group("Attention");
@@ -205,7 +205,7 @@ CLI::App& add_generate(CLI::App& app, GenerateOptions& options) {
   add_path(command, "--prompt-file", "FILE", options.prompt_file,
            "a file with the text to continue")
       ->excludes(prompt);
-  add_count(command, "-n,--tokens", options.n_tokens, 1, kMaxExtent,
+  add_count(command, "-n,--tokens", options.n_tokens, 1, kMaxTokens,
             "generate at most so many tokens")
       ->default_str("256");
   add_path(command, "--tokenizer", "T", options.tokenizer, kTokenizerHelp);
@@ -219,7 +219,7 @@ CLI::App& add_generate(CLI::App& app, GenerateOptions& options) {
            "draw from the most probable tokens that sum to this")
       ->default_str("0.85")
       ->group(sampling);
-  add_count(command, "--sample-top-k", options.sampler.top_k, 0, kMaxExtent,
+  add_count(command, "--sample-top-k", options.sampler.top_k, 0, kMaxTokens,
             "draw from so many most probable tokens; 0: no limit")
       ->default_str("0")
       ->group(sampling);

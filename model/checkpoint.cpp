@@ -32,7 +32,7 @@ std::string_view text_of(Bytes bytes) {
 
 // ---- what a file is
 
-enum class Format { kTorchZip, kOldTorch, kSafetensors, kIndex, kUnknown };
+enum class Format { kTorchZip, kOldTorch, kSafetensors, kIndex, kGitLfsPointer, kUnknown };
 
 bool looks_like_safetensors(Bytes bytes) {
   if (bytes.size() <= 8) return false;
@@ -41,23 +41,17 @@ bool looks_like_safetensors(Bytes bytes) {
 }
 
 Format format_of(Bytes bytes) {
-  const std::string_view text = text_of(bytes);
+  constexpr std::size_t kEnoughBytes = 64;
+  const std::string_view text = text_of(bytes).substr(0, kEnoughBytes);
+  // First, because the length that it starts with may look like anything else.
+  if (looks_like_safetensors(bytes)) return Format::kSafetensors;
   if (text.starts_with("PK\3\4") || text.starts_with("PK\5\6")) return Format::kTorchZip;
   // Before zip archives, torch wrote several pickles, of protocol 2, one behind the other.
   if (text.starts_with("\x80\2")) return Format::kOldTorch;
-  if (looks_like_safetensors(bytes)) return Format::kSafetensors;
+  if (text.starts_with("version https://git-lfs")) return Format::kGitLfsPointer;
   const std::size_t start = text.find_first_not_of(" \t\r\n");
   if (start != text.npos && text[start] == '{') return Format::kIndex;
   return Format::kUnknown;
-}
-
-[[noreturn]] void refuse_unknown(Bytes bytes, const std::filesystem::path& path) {
-  if (text_of(bytes).starts_with("version https://git-lfs")) {
-    input_error("{}: is only a git-lfs pointer to the checkpoint, fetch it with git lfs pull",
-                path.string());
-  }
-  input_error("{}: expected a torch zip archive (.pth), a .safetensors file or an index of them",
-              path.string());
 }
 
 TensorFile read_tensor_file(Bytes bytes, const std::filesystem::path& path) {
@@ -72,13 +66,17 @@ TensorFile read_tensor_file(Bytes bytes, const std::filesystem::path& path) {
           "{}: was written by torch.save before version 1.6, re-save it with a newer torch: "
           "torch.save(torch.load(old), new)",
           file);
+    case Format::kGitLfsPointer:
+      input_error("{}: is only a git-lfs pointer to the checkpoint, fetch it with git lfs pull",
+                  file);
     case Format::kIndex:
     case Format::kUnknown:
       break;
   }
   // The reader for what the name promises knows best what is wrong.
   if (path.extension() == ".safetensors") return read_safetensors(bytes, file);
-  refuse_unknown(bytes, path);
+  input_error("{}: expected a torch zip archive (.pth), a .safetensors file or an index of them",
+              file);
 }
 
 // ---- what a folder holds
@@ -138,8 +136,8 @@ Json parse_index(Bytes bytes, const std::string& file) {
   const std::string_view text = text_of(bytes);
   try {
     return Json::parse(text.begin(), text.end(), check_depth);
-  } catch (const Json::parse_error& error) {
-    input_error("{}: no valid JSON at byte {}", file, error.byte);
+  } catch (const Json::exception&) {
+    input_error("{}: is no valid JSON", file);
   }
 }
 
@@ -191,7 +189,11 @@ Checkpoint Checkpoint::open(const std::filesystem::path& path) {
 }
 
 TensorMap Checkpoint::add_file(const std::filesystem::path& path, MappedFile file) {
+  // The headers in a large archive are far apart, and the weights between them are not wanted yet.
+  file.expect(Access::kScattered);
   TensorFile contents = read_tensor_file(file.bytes(), path);
+  file.release_pages();
+  file.expect(Access::kInOrder);
   std::ranges::move(contents.checksums, std::back_inserter(checksums_));
   files_.push_back(std::move(file));
   return std::move(contents.tensors);

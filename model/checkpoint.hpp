@@ -19,8 +19,8 @@ class Checkpoint {
   /// Opens a .pth or .safetensors file, a .safetensors.index.json, or a folder that holds exactly
   /// one of these (an index counts instead of the .safetensors files beside it); takes milliseconds
   /// whatever the size. What a file is, its contents say. The prefix `rwkv.` is taken off the names
-  /// (model-wide rule of published RWKV-X files), `moba.` stays. Errors: InputError for anything
-  /// torn, hostile or unknown.
+  /// (model-wide rule of published RWKV-X files), `moba.` stays.
+  /// Errors: InputError for anything torn, hostile or unknown.
   static Checkpoint open(const std::filesystem::path& path);
 
   /// The file (or index) that was opened.

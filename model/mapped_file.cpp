@@ -36,6 +36,11 @@ std::string system_reason() { return std::generic_category().message(errno); }
 // munmap and madvise take a pointer to non-const, though neither writes.
 void* address_of(std::span<const std::byte> bytes) { return const_cast<std::byte*>(bytes.data()); }
 
+// Should it fail, only speed or memory suffers.
+void advise(std::span<const std::byte> bytes, int advice) {
+  if (!bytes.empty()) ::madvise(address_of(bytes), bytes.size(), advice);
+}
+
 }  // namespace
 
 MappedFile::MappedFile(const std::filesystem::path& path) {
@@ -68,10 +73,10 @@ MappedFile::~MappedFile() {
   if (!bytes_.empty()) ::munmap(address_of(bytes_), bytes_.size());
 }
 
-void MappedFile::release_pages() const {
-  if (bytes_.empty()) return;
-  // Only advice: should it fail, the pages merely stay.
-  ::madvise(address_of(bytes_), bytes_.size(), MADV_DONTNEED);
+void MappedFile::expect(Access access) const {
+  advise(bytes_, access == Access::kScattered ? MADV_RANDOM : MADV_NORMAL);
 }
+
+void MappedFile::release_pages() const { advise(bytes_, MADV_DONTNEED); }
 
 }  // namespace longreach::model

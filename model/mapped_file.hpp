@@ -1,5 +1,4 @@
-/// A file mapped read-only into memory. Used by model/checkpoint; knows nothing about what is
-/// inside.
+/// A file mapped read-only into memory. Used by model/checkpoint; knows nothing of its contents.
 #pragma once
 
 #include <cstddef>
@@ -8,14 +7,18 @@
 
 namespace longreach::model {
 
-/// Owns the mapping of one regular file. Move-only; the mapped address stays the same when it is
-/// moved. The file must not be shortened while it is mapped: the system then ends the program
-/// (SIGBUS).
+/// How a file is going to be read, which decides how far ahead the system reads.
+enum class Access {
+  kScattered,  ///< A few bytes here and there: nothing beside the touched pages is wanted.
+  kInOrder,    ///< Longer runs.
+};
+
+/// Owns the mapping of one regular file. Move-only; moving it does not change the mapped address.
+/// The file must not be shortened while it is mapped: the system then ends the program (SIGBUS).
 class MappedFile {
  public:
   /// Maps the whole file; its pages are read when they are touched.
-  /// Errors: InputError if the file does not exist, may not be read, is empty or is not a regular
-  /// file.
+  /// Errors: InputError if the file is absent, may not be read, is empty or is no regular file.
   explicit MappedFile(const std::filesystem::path& path);
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&& other) noexcept;
@@ -23,6 +26,8 @@ class MappedFile {
 
   /// The file's contents.
   std::span<const std::byte> bytes() const { return bytes_; }
+  /// Tells the system how the file is read from now on; a new mapping is read kInOrder.
+  void expect(Access access) const;
   /// Tells the system that this process needs none of the pages in memory now; they stay readable.
   void release_pages() const;
 

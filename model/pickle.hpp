@@ -46,8 +46,8 @@ class Pickle {
   static constexpr std::size_t kLargestBytes = std::size_t{8} << 20;
 
   /// Runs the pickle's opcodes up to its STOP. `what` names it in errors; strings are views of
-  /// `bytes`. Errors: InputError for unknown opcodes and globals, stack or memo misuse, and early
-  /// or late ends.
+  /// `bytes`.
+  /// Errors: InputError for unknown opcodes and globals, stack or memo misuse, and a wrong end.
   static Pickle parse(std::span<const std::byte> bytes, std::string_view what);
 
   /// The value the pickle stands for.

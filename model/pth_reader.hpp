@@ -11,9 +11,10 @@ namespace longreach::model {
 
 /// The tensors of a `.pth` that holds one flat dict (or OrderedDict) of name: tensor. Entries that
 /// are plain values (numbers, strings, None) are skipped. Reads the directory and the pickle, whose
-/// checksum is compared; the checksums of the storages are returned, except where the writer
-/// computed none. `file` names it in errors. Executes nothing. Errors: InputError for anything else
-/// than such a file. Source: model-spec, section 6.
+/// checksum is compared; the checksums of all entries are returned, except where the writer
+/// computed none. `file` names it in errors. Executes nothing.
+/// Errors: InputError for anything else than such a file.
+/// Source: model-spec, section 6.
 TensorFile read_pth(std::span<const std::byte> bytes, std::string_view file);
 
 }  // namespace longreach::model

@@ -10,9 +10,9 @@
 
 namespace longreach::model {
 
-/// A strided view of numbers in a file. Element (i, j, ..) lies at data + (i * strides[0] + j *
-/// strides[1] + ..)
-/// * size_of(dtype). The reader that made it has checked that every element lies inside the file.
+/// A strided view of numbers in a file. Element (i, j, ..) lies at
+/// data + (i * strides[0] + j * strides[1] + ..) * size_of(dtype). The reader that made it has
+/// checked that every element lies inside the file.
 struct Tensor {
   base::DType dtype = base::DType::kF32;
   std::vector<std::size_t> shape;

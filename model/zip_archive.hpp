@@ -23,9 +23,10 @@ using ZipEntries = std::map<std::string, ZipEntry, std::less<>>;
 
 /// Reads the central directory (with zip64 records if there are any) and compares it with the
 /// header and the data descriptor around each entry. Touches no data. `file` names the archive in
-/// errors. Errors: InputError if anything is out of bounds or contradictory, and for archives in
-/// several parts and entries that are compressed, encrypted, duplicate or overlapping. Source:
-/// PKWARE APPNOTE 6.3, sections 4.3 and 4.5.3.
+/// errors.
+/// Errors: InputError if anything is out of bounds or contradictory, and for archives in several
+/// parts and entries that are compressed, encrypted, duplicate or overlapping.
+/// Source: PKWARE APPNOTE 6.3, sections 4.3 and 4.5.3.
 ZipEntries read_zip_entries(std::span<const std::byte> bytes, std::string_view file);
 
 }  // namespace longreach::model

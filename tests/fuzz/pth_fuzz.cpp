@@ -18,7 +18,7 @@ using namespace longreach;
 void read(std::span<const std::byte> archive) {
   try {
     const model::TensorFile file = model::read_pth(archive, "fuzz.pth");
-    testing::touch_tensors(file.tensors);
+    test::touch_tensors(file.tensors);
     for (const auto& range : file.checksums) model::check_crc32(range);
   } catch (const base::InputError&) {
   }
@@ -31,9 +31,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   read(std::as_bytes(bytes));
 
   const std::string pickle(bytes.begin(), bytes.end());
-  const std::string archive = testing::zip_of({{.name = "m/data.pkl", .data = pickle, .crc32 = 0},
-                                               {.name = "m/data/0", .data = std::string(24, '\1')},
-                                               {.name = "m/data/1", .data = std::string(8, '\2')}});
-  read(testing::bytes_of(archive));
+  const std::string archive = test::zip_of({{.name = "m/data.pkl", .data = pickle, .crc32 = 0},
+                                            {.name = "m/data/0", .data = std::string(24, '\1')},
+                                            {.name = "m/data/1", .data = std::string(8, '\2')}});
+  read(test::bytes_of(archive));
   return 0;
 }

@@ -16,7 +16,7 @@ using namespace longreach;
 
 void read(std::span<const std::byte> file) {
   try {
-    testing::touch_tensors(model::read_safetensors(file, "fuzz.safetensors").tensors);
+    test::touch_tensors(model::read_safetensors(file, "fuzz.safetensors").tensors);
   } catch (const base::InputError&) {
   }
 }
@@ -29,7 +29,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
   const std::string header(bytes.begin(), bytes.end());
   const std::string file =
-      testing::little_endian(std::uint64_t{size}) + header + std::string(24, '\1');
-  read(testing::bytes_of(file));
+      test::little_endian(std::uint64_t{size}) + header + std::string(24, '\1');
+  read(test::bytes_of(file));
   return 0;
 }

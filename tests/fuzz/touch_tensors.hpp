@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 
-namespace longreach::testing {
+namespace longreach::test {
 
 /// Reads the first and the last elements of each tensor, so that the address sanitizer sees any
 /// that lies outside the file. All of them would be too slow: views may overlap.
@@ -23,4 +23,4 @@ inline void touch_tensors(const model::TensorMap& tensors) {
   static_cast<void>(sink);
 }
 
-}  // namespace longreach::testing
+}  // namespace longreach::test

@@ -1,6 +1,6 @@
 #include "launch/call_list.hpp"
 
-#include "kernels/base/error.hpp"
+#include "tests/support/input_error.hpp"
 
 #include <gtest/gtest.h>
 
@@ -21,14 +21,14 @@ TEST(ParseCalls, TakesLengthsAndRepetitions) {
 TEST(ParseCalls, RefusesWhatIsNoSplit) {
   for (const char* text : {"", ",", "1,", "0", "-1", "1*0", "1*", "*3", "a", "1.5", "+1", "1 1",
                            "99999999999999999999", "3,0*2"}) {
-    EXPECT_THROW(parse_calls(text, 10), base::InputError) << text;
+    testing::expect_refused([text] { parse_calls(text, 10); }, "--calls");
   }
 }
 
 TEST(ParseCalls, RefusesMoreThanThereIsWithoutExpandingIt) {
   for (const char* text : {"11", "1*11", "10,1", "1*18446744073709551615", "4294967296*4294967296",
                            "18446744073709551615"}) {
-    EXPECT_THROW(parse_calls(text, 10), base::InputError) << text;
+    testing::expect_refused([text] { parse_calls(text, 10); }, "--calls");
   }
 }
 
@@ -38,7 +38,7 @@ TEST(ParsePositions, KeepsOrderAndRepetitions) {
 
 TEST(ParsePositions, RefusesOtherTextAndWhatWasNotFed) {
   for (const char* text : {"", "6", "-1", "0,,1", "x", "0 1"}) {
-    EXPECT_THROW(parse_positions(text, 6), base::InputError) << text;
+    testing::expect_refused([text] { parse_positions(text, 6); }, "--positions");
   }
 }
 

@@ -44,7 +44,7 @@ class WrongOptions(program.ProgramTest):
                 "--kv-min": ("-1",),
                 "--kv-window": ("1e3",),
                 "--threads": ("0", "-2", "1000000"),
-                "--tokens": ("0", "-5", "18446744073709551616"),
+                "-n": ("0", "-5", "18446744073709551616"),
                 "--temperature": ("-1", "nan", "inf", "warm"),
                 "--top-p": ("1.5", "-0.1", "NaN"),
                 "--sample-top-k": ("-1",),
@@ -86,7 +86,7 @@ class WrongOptions(program.ProgramTest):
 
 class Memory(program.ProgramTest):
     def test_more_than_the_machine_has_is_refused(self):
-        self.assert_refused(["generate", "--model", MODEL, "--prompt", "a", "-n", 10**12], "-n", "GB")
+        self.assert_refused(["generate", "--model", MODEL, "--prompt", "a", "-n", 4 * 10**9], "-n", "GB")
 
 
 if __name__ == "__main__":

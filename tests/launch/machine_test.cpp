@@ -1,9 +1,10 @@
 #include "launch/machine.hpp"
 
+#include "tests/support/temp_folder.hpp"
+
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
 
 namespace longreach::launch {
 namespace {
@@ -11,21 +12,20 @@ namespace {
 namespace fs = std::filesystem;
 
 /// A root folder with made-up /proc and /sys files.
-class FakeRoot : public testing::Test {
+class FakeRoot : public ::testing::Test {
  protected:
   FakeRoot() {
     write("proc/meminfo",
           "MemTotal:       16000 kB\nMemFree:         10 kB\nMemAvailable:    8000 kB\n");
   }
-  ~FakeRoot() override { fs::remove_all(root_); }
 
   void write(const fs::path& file, const std::string& text) const {
-    fs::create_directories((root_ / file).parent_path());
-    std::ofstream(root_ / file) << text;
+    fs::create_directories((folder_.path() / file).parent_path());
+    folder_.write(file.string(), text);
   }
 
-  const fs::path root_ =
-      fs::path(testing::TempDir()) / testing::UnitTest::GetInstance()->current_test_info()->name();
+  const testing::TempFolder folder_;
+  const fs::path& root_ = folder_.path();
 };
 
 TEST_F(FakeRoot, WithoutGroupsTheSystemDecides) {

@@ -1,6 +1,7 @@
 #include "launch/npy.hpp"
 
-#include "kernels/base/error.hpp"
+#include "tests/support/input_error.hpp"
+#include "tests/support/temp_folder.hpp"
 
 #include <gtest/gtest.h>
 
@@ -14,18 +15,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class NpyWriterTest : public testing::Test {
+class NpyWriterTest : public ::testing::Test {
  protected:
-  NpyWriterTest() { fs::create_directories(folder_); }
-  ~NpyWriterTest() override { fs::remove_all(folder_); }
-
   std::size_t n_files() const {
-    return static_cast<std::size_t>(std::distance(fs::directory_iterator(folder_), {}));
+    return static_cast<std::size_t>(std::distance(fs::directory_iterator(folder_.path()), {}));
   }
 
-  const fs::path folder_ =
-      fs::path(testing::TempDir()) / testing::UnitTest::GetInstance()->current_test_info()->name();
-  const fs::path file_ = folder_ / "logits.npy";
+  const testing::TempFolder folder_;
+  const fs::path file_ = folder_.path() / "logits.npy";
 };
 
 TEST_F(NpyWriterTest, WritesRowsInAnyOrder) {
@@ -59,9 +56,10 @@ TEST_F(NpyWriterTest, LeavesNothingWhenItIsNotFinished) {
 }
 
 TEST_F(NpyWriterTest, RefusesWhatIsNoFile) {
-  EXPECT_THROW(NpyMatrixWriter(folder_, 1, 1), base::InputError);
-  EXPECT_THROW(NpyMatrixWriter("/dev/null", 1, 1), base::InputError);
-  EXPECT_THROW(NpyMatrixWriter(folder_ / "absent" / "x.npy", 1, 1), base::InputError);
+  for (const fs::path& path :
+       {folder_.path(), fs::path("/dev/null"), folder_.path() / "absent" / "x.npy"}) {
+    testing::expect_refused([&path] { NpyMatrixWriter(path, 1, 1); }, path.string());
+  }
 }
 
 }  // namespace

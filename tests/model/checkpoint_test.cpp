@@ -14,11 +14,11 @@
 namespace longreach::model {
 namespace {
 
-using testing::expect_refused;
-using testing::floats;
-using testing::pickle_of;
-using testing::pth_of;
-using testing::TempFolder;
+using test::expect_refused;
+using test::floats;
+using test::pickle_of;
+using test::pth_of;
+using test::TempFolder;
 
 /// A `.pth` with one tensor of two floats.
 std::string pth_with(const std::string& name, float first) {
@@ -36,7 +36,7 @@ std::string safetensors_with(const std::vector<std::string>& names, float first)
     data += floats({first++});
   }
   header += "}";
-  return testing::little_endian(std::uint64_t{header.size()}) + header + data;
+  return test::little_endian(std::uint64_t{header.size()}) + header + data;
 }
 
 template <typename... Parts>
@@ -53,6 +53,15 @@ TEST(Checkpoint, OpensFilesByTheirContents) {
       Checkpoint::open(folder.write("m.pth", safetensors_with({"b"}, 3)));
   EXPECT_EQ(safetensors.get("b", {1}).at(0), 3.0F);
   EXPECT_EQ(safetensors.path(), folder.path() / "m.pth");
+}
+
+TEST(Checkpoint, TakesNoSafetensorsFileForAnOldTorchFile) {
+  const TempFolder folder;
+  std::string header = R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})";
+  header.resize(0x0280, ' ');  // the length's bytes are those a pickle of protocol 2 starts with
+  const std::string file =
+      testing::little_endian(std::uint64_t{header.size()}) + header + floats({1});
+  EXPECT_EQ(Checkpoint::open(folder.write("m", file)).get("a", {1}).at(0), 1.0F);
 }
 
 TEST(Checkpoint, FindsTensorsByNameAndShape) {
@@ -83,7 +92,7 @@ TEST(Checkpoint, VerifyNamesTheDamagedEntry) {
   const TempFolder folder;
   const std::string intact = pth_with("a", 1);
   EXPECT_NO_THROW(Checkpoint::open(folder.write("m.pth", intact)).verify());
-  const std::string torn = testing::with_flipped_bit(intact, 8 * intact.find(floats({1, 2})));
+  const std::string torn = test::with_flipped_bit(intact, 8 * intact.find(floats({1, 2})));
   const Checkpoint checkpoint = Checkpoint::open(folder.write("torn.pth", torn));
   expect_refused([&] { checkpoint.verify(); }, "torn.pth", "data/0", "damaged");
 }
@@ -142,6 +151,7 @@ TEST(Checkpoint, RefusesBrokenIndices) {
   };
   folder.write("m-1.safetensors", safetensors_with({"a"}, 1));
   expect_open_refused(write("{"), "no valid JSON");
+  expect_open_refused(write(R"({"weight_map":{"a":1e999}})"), "no valid JSON");
   expect_open_refused(write("{}"), "weight_map");
   expect_open_refused(write(R"({"weight_map":[]})"), "weight_map");
   expect_open_refused(write(R"({"weight_map":{"a":1}})"), "tensor a", "name of a file");

@@ -13,8 +13,8 @@
 namespace longreach::model {
 namespace {
 
-using testing::expect_refused;
-using testing::TempFolder;
+using test::expect_refused;
+using test::TempFolder;
 
 std::string contents(const MappedFile& file) {
   return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};

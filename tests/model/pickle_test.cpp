@@ -13,10 +13,10 @@
 namespace longreach::model {
 namespace {
 
-using testing::bytes_of;
-using testing::expect_refused;
-using testing::little_endian;
-using testing::PickleWriter;
+using test::bytes_of;
+using test::expect_refused;
+using test::little_endian;
+using test::PickleWriter;
 using Kind = Pickle::Kind;
 
 Pickle parse(const std::string& pickle) {
@@ -211,7 +211,7 @@ TEST(Pickle, ReadsTheMostCrowdedPickleItAccepts) {
 }
 
 TEST(Pickle, RefusesEveryTruncation) {
-  const std::string bytes = testing::pickle_of({{"a", {}}, {"b", {.offset = 1}}});
+  const std::string bytes = test::pickle_of({{"a", {}}, {"b", {.offset = 1}}});
   for (std::size_t size = 0; size < bytes.size(); ++size) {
     expect_pickle_refused(std::string(bytes, 0, size));
   }

@@ -16,16 +16,16 @@ namespace longreach::model {
 namespace {
 
 using namespace std::string_literals;
-using testing::bytes_of;
-using testing::expect_refused;
-using testing::floats;
-using testing::little_endian;
-using testing::pickle_of;
-using testing::PickleWriter;
-using testing::pth_of;
-using testing::TensorSpec;
-using testing::Zip64;
-using testing::zip_of;
+using test::bytes_of;
+using test::expect_refused;
+using test::floats;
+using test::little_endian;
+using test::pickle_of;
+using test::PickleWriter;
+using test::pth_of;
+using test::TensorSpec;
+using test::Zip64;
+using test::zip_of;
 
 constexpr std::int64_t kHuge = std::numeric_limits<std::int64_t>::max();
 
@@ -93,7 +93,7 @@ TEST(PthReader, ReadsViewsOfSharedStoragesOfAllTypes) {
 TEST(PthReader, PointsIntoTheArchive) {
   const std::string archive = small_archive();
   const auto* const begin = reinterpret_cast<const std::byte*>(archive.data());
-  const Tensor& tensor = read(archive).tensors.at("a");
+  const Tensor tensor = read(archive).tensors.at("a");
   EXPECT_EQ(tensor.data - begin, static_cast<std::ptrdiff_t>(archive.find(floats({1, 2}))));
 }
 
@@ -187,6 +187,8 @@ TEST(PthReader, RefusesViewsThatReachOutsideTheirStorage) {
   expect_tensor_refused({.shape = {4}}, "reach outside");
   expect_tensor_refused({.shape = {2}, .strides = {3}}, "reach outside");
   expect_tensor_refused({.shape = {2}, .strides = {kHuge}}, "reach outside");
+  // 2 + 2 * kHuge is 0 in 64 bits.
+  expect_tensor_refused({.offset = 2, .strides = {kHuge}}, "reach outside");
   expect_tensor_refused({.shape = {3, 3}, .strides = {kHuge, kHuge}}, "reach outside");
   expect_tensor_refused({.offset = kHuge, .shape = {2, 2}, .strides = {kHuge, kHuge}},
                         "reach outside");
@@ -253,11 +255,11 @@ TEST(PthReader, ReadsViewsWithEmptyMetadata) {
 
 TEST(PthReader, FindsDamageOfThePickleAtOnceAndOfStoragesWhenAsked) {
   const std::string archive = small_archive();
-  const std::string torn_pickle = testing::with_flipped_bit(archive, 8 * archive.find("cuda"));
+  const std::string torn_pickle = test::with_flipped_bit(archive, 8 * archive.find("cuda"));
   expect_pth_refused(torn_pickle, "data.pkl", "damaged");
 
   const std::string torn_storage =
-      testing::with_flipped_bit(archive, 8 * archive.find(floats({4, 5})));
+      test::with_flipped_bit(archive, 8 * archive.find(floats({4, 5})));
   const TensorFile file = read(torn_storage);
   expect_refused(
       [&] {
@@ -280,7 +282,7 @@ TEST(PthReader, EveryFlippedBitIsRefusedOrHarmless) {
     const std::string archive = small_archive(zip64);
     std::size_t harmless = 0;
     for (std::size_t bit = 0; bit < 8 * archive.size(); ++bit) {
-      const std::string torn = testing::with_flipped_bit(archive, bit);
+      const std::string torn = test::with_flipped_bit(archive, bit);
       try {
         const TensorFile file = read(torn);
         for (const ChecksummedRange& range : file.checksums) check_crc32(range);

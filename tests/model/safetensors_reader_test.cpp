@@ -13,10 +13,10 @@
 namespace longreach::model {
 namespace {
 
-using testing::bytes_of;
-using testing::expect_refused;
-using testing::floats;
-using testing::little_endian;
+using test::bytes_of;
+using test::expect_refused;
+using test::floats;
+using test::little_endian;
 
 std::string file_of(const std::string& header, const std::string& data) {
   return little_endian(std::uint64_t{header.size()}) + header + data;
@@ -180,7 +180,7 @@ TEST(SafetensorsReader, EveryTruncationIsRefused) {
 TEST(SafetensorsReader, EveryFlippedBitIsRefusedOrStaysInsideTheFile) {
   const std::string file = small_file();
   for (std::size_t bit = 0; bit < 8 * file.size(); ++bit) {
-    const std::string torn = testing::with_flipped_bit(file, bit);
+    const std::string torn = test::with_flipped_bit(file, bit);
     try {
       const TensorMap tensors = read(torn);
       // Without checksums a changed name, number or type of the same size cannot be noticed.

@@ -260,8 +260,7 @@ TEST(PublishedVocabulary, GivesTheIdsOfTheReference) {
     GTEST_SKIP() << "LONGREACH_WORLD_VOCABULARY does not name the published vocabulary file";
   }
   const WorldTokenizer tokenizer = WorldTokenizer::load(published_vocabulary());
-  const auto pairs_file =
-      std::filesystem::path(__FILE__).parent_path() / "data" / "tokenizer.jsonl";
+  const auto pairs_file = LONGREACH_SOURCE_DIR "/tests/model/data/tokenizer.jsonl";
   std::ifstream pairs(pairs_file);
   ASSERT_TRUE(pairs) << pairs_file;
   std::size_t n_pairs = 0;

@@ -12,13 +12,13 @@
 namespace longreach::model {
 namespace {
 
-using testing::bytes_of;
-using testing::expect_refused;
-using testing::little_endian;
-using testing::with_bytes_at;
-using testing::Zip64;
-using testing::zip_of;
-using testing::ZipItem;
+using test::bytes_of;
+using test::expect_refused;
+using test::little_endian;
+using test::with_bytes_at;
+using test::Zip64;
+using test::zip_of;
+using test::ZipItem;
 
 std::string text(const ZipEntry& entry) {
   return {reinterpret_cast<const char*>(entry.data.data()), entry.data.size()};

@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-namespace longreach::testing {
+namespace longreach::test {
 
 /// `text` as the readers take it; it must live as long as what they return.
 inline std::span<const std::byte> bytes_of(std::string_view text) {
@@ -31,4 +31,4 @@ inline std::string with_bytes_at(std::string text, std::size_t at, std::string_v
   return text.replace(at, replacement.size(), replacement);
 }
 
-}  // namespace longreach::testing
+}  // namespace longreach::test

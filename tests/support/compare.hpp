@@ -25,7 +25,7 @@ inline testing::AssertionResult near(std::span<const float> got, std::span<const
     const double error = std::abs(static_cast<double>(got[i]) - want[i]);
     if (error <= bound(i)) continue;
     ++n_bad;
-    const double excess = std::isnan(error) ? INFINITY : error - bound(i);
+    const double excess = std::isnan(error) ? HUGE_VAL : error - bound(i);
     if (excess > worst_excess) {
       worst_excess = excess;
       worst = i;

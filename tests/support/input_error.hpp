@@ -7,7 +7,7 @@
 
 #include <string>
 
-namespace longreach::testing {
+namespace longreach::test {
 
 /// The sentence of the InputError that `action` throws; fails the test if it throws none. The
 /// sentence must be what base::InputError promises: one line without a full stop.
@@ -35,4 +35,4 @@ void expect_refused(Action&& action, const Parts&... parts) {
   (expect_part(parts), ...);
 }
 
-}  // namespace longreach::testing
+}  // namespace longreach::test

@@ -20,4 +20,4 @@ class EveryIsa : public testing::TestWithParam<std::string> {
 /// Instantiates a suite derived from EveryIsa.
 #define LR_ON_EVERY_ISA(suite)                                                                    \
   INSTANTIATE_TEST_SUITE_P(Isa, suite, testing::ValuesIn(::longreach::kernels::available_isas()), \
-                           [](const auto& info) { return info.param; })
+                           [](const auto& isa) { return isa.param; })

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-namespace longreach::testing {
+namespace longreach::test {
 
 /// What a pickle says about a tensor; by default three floats, all of storage 0.
 struct TensorSpec {
@@ -98,4 +98,4 @@ inline std::string pth_of(std::string_view pickle,
   return writer.finish();
 }
 
-}  // namespace longreach::testing
+}  // namespace longreach::test

@@ -12,7 +12,7 @@
 #include <string>
 #include <string_view>
 
-namespace longreach::testing {
+namespace longreach::test {
 
 class TempFolder {
  public:
@@ -41,4 +41,4 @@ class TempFolder {
   std::filesystem::path path_;
 };
 
-}  // namespace longreach::testing
+}  // namespace longreach::test

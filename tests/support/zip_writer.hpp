@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-namespace longreach::testing {
+namespace longreach::test {
 
 /// An entry and what to say about it.
 struct ZipItem {
@@ -118,4 +118,4 @@ inline std::string zip_of(const std::vector<ZipItem>& items, Zip64 zip64 = Zip64
   return writer.finish();
 }
 
-}  // namespace longreach::testing
+}  // namespace longreach::test

@@ -1,0 +1,202 @@
+#include "dist/engine.hpp"
+
+#include "kernels/isa.hpp"
+#include "tests/support/compare.hpp"
+#include "tests/support/input_error.hpp"
+#include "tests/support/isa_fixture.hpp"
+#include "tests/support/random.hpp"
+
+#include <gtest/gtest.h>
+
+namespace longreach::dist {
+namespace {
+
+using base::TokenId;
+using model::AttentionMode;
+
+/// The golden case `a`: 4 RWKV-7 and 2 sparse blocks, bf16, 320 tokens in the vocabulary; chunks of
+/// 16, top-k 3.
+class Golden {
+ public:
+  model::Checkpoint checkpoint =
+      model::Checkpoint::open(LONGREACH_SOURCE_DIR "/tests/golden/data/a/model.pth");
+  model::ModelConfig config = model::read_config(checkpoint);
+  std::vector<TokenId> tokens;
+
+  Golden() {
+    test::Random random;
+    for (int i = 0; i < 300; ++i)
+      tokens.push_back(static_cast<TokenId>(random.whole(0, config.vocab_size - 1)));
+  }
+
+  std::unique_ptr<Engine> engine(AttentionMode mode, std::size_t n_threads = 1,
+                                 base::DType weights = base::DType::kF32) const {
+    EngineOptions options;
+    options.attention.mode = mode;
+    options.attention.chunk_size = 16;
+    options.attention.kv_max = 60;
+    options.attention.kv_min = 40;
+    options.attention.kv_window = 12;
+    options.n_threads = n_threads;
+    options.weights = weights;
+    return std::make_unique<Engine>(checkpoint, config, options);
+  }
+
+  /// The logits of all positions when tokens are fed in calls of `call` tokens (the last one
+  /// shorter).
+  std::vector<float> logits(Engine& engine, std::size_t call) const {
+    Session session = engine.new_session();
+    std::vector<float> all;
+    for (std::size_t done = 0; done < tokens.size(); done += call) feed(engine, session, call, all);
+    return all;
+  }
+
+  /// Feeds the session's next call and appends its logits.
+  void feed(Engine& engine, Session& session, std::size_t call, std::vector<float>& logits) const {
+    std::vector<std::size_t> wanted(tokens.size());
+    for (std::size_t i = 0; i < wanted.size(); ++i) wanted[i] = i;
+    const std::size_t first = session.n_tokens, n = std::min(call, tokens.size() - first);
+    EXPECT_TRUE(engine.feed(session, std::span(tokens).subspan(first, n), wanted,
+                            [&](std::size_t position, std::span<const float> row) {
+                              EXPECT_EQ(position * config.vocab_size, logits.size());
+                              logits.insert(logits.end(), row.begin(), row.end());
+                            }));
+  }
+};
+
+class EngineBits : public test::EveryIsa {};
+LR_ON_EVERY_ISA(EngineBits);
+
+TEST_P(EngineBits, SplitsThreadsAndStorageChangeNothing) {
+  const Golden golden;
+  for (const AttentionMode mode : {AttentionMode::kMoba, AttentionMode::kFull}) {
+    const auto want = golden.logits(*golden.engine(mode), golden.tokens.size());
+    ASSERT_EQ(want.size(), golden.tokens.size() * golden.config.vocab_size);
+    for (const std::size_t n_threads : {1, 2, 3}) {
+      const auto engine = golden.engine(mode, n_threads, base::DType::kBf16);
+      for (const std::size_t call : {1, 7, 100, 256, 300}) {
+        EXPECT_TRUE(test::same_bits(golden.logits(*engine, call), want))
+            << n_threads << " threads, calls of " << call;
+      }
+    }
+  }
+}
+
+TEST_P(EngineBits, ReferenceModeRepeatsForTheSameCalls) {
+  const Golden golden;
+  for (const std::size_t call : {1, 30, 70, 300}) {
+    const auto want = golden.logits(*golden.engine(AttentionMode::kReference), call);
+    EXPECT_TRUE(
+        test::same_bits(golden.logits(*golden.engine(AttentionMode::kReference, 2), call), want))
+        << call;
+  }
+}
+
+TEST(Engine, SessionsDoNotSeeEachOther) {
+  const Golden golden;
+  const auto engine = golden.engine(AttentionMode::kMoba, 2);
+  const auto alone = golden.logits(*engine, 50);
+  Session a = engine->new_session(), b = engine->new_session();
+  std::vector<float> logits_a, logits_b;
+  for (int i = 0; i < 6; ++i) {
+    golden.feed(*engine, a, 50, logits_a);
+    golden.feed(*engine, b, 50, logits_b);
+  }
+  EXPECT_TRUE(test::same_bits(logits_a, alone));
+  EXPECT_TRUE(test::same_bits(logits_b, alone));
+}
+
+TEST(Engine, ModesDifferOnlyBeyondTheWindow) {
+  const Golden golden;
+  const auto moba = golden.logits(*golden.engine(AttentionMode::kMoba), 300);
+  const auto full = golden.logits(*golden.engine(AttentionMode::kFull), 300);
+  const std::size_t window = 48 * golden.config.vocab_size;
+  const auto head = [&](const std::vector<float>& x) { return std::span(x).first(window); };
+  EXPECT_TRUE(test::same_bits(head(moba), head(full)));
+  EXPECT_FALSE(test::same_bits(moba, full));
+}
+
+TEST(Engine, GivesOnlyWantedPositions) {
+  const Golden golden;
+  const auto engine = golden.engine(AttentionMode::kMoba);
+  Session session = engine->new_session();
+  const std::size_t wanted[] = {0, 255, 256, 299};
+  std::vector<std::size_t> got;
+  const auto sink = [&](std::size_t position, std::span<const float>) { got.push_back(position); };
+  EXPECT_TRUE(engine->feed(session, std::span(golden.tokens).first(100), wanted, sink));
+  EXPECT_TRUE(engine->feed(session, std::span(golden.tokens).subspan(100), wanted, sink));
+  EXPECT_EQ(got, (std::vector<std::size_t>{0, 255, 256, 299}));
+  EXPECT_EQ(session.n_tokens, 300U);
+  EXPECT_TRUE(engine->feed(session, {}, wanted, sink));
+}
+
+TEST(Engine, RefusesTokensOutsideTheVocabularyBeforeReadingAny) {
+  const Golden golden;
+  const auto engine = golden.engine(AttentionMode::kMoba);
+  Session session = engine->new_session();
+  for (const TokenId bad : {-1, 320}) {
+    const TokenId tokens[] = {1, 2, bad};
+    test::expect_refused([&] { engine->feed(session, tokens, {}, {}); }, std::to_string(bad),
+                         "index 2", "320");
+  }
+  EXPECT_EQ(session.n_tokens, 0U);
+}
+
+TEST(Engine, StopsWhenProgressSaysSo) {
+  const Golden golden;
+  for (const AttentionMode mode : {AttentionMode::kMoba, AttentionMode::kReference}) {
+    const auto engine = golden.engine(mode);
+    Session session = engine->new_session();
+    double last = 0;
+    EXPECT_FALSE(engine->feed(session, golden.tokens, {}, {}, [&](double share) {
+      EXPECT_GE(share, last);
+      last = share;
+      return share < 0.3;
+    }));
+    EXPECT_GT(last, 0.29);
+    EXPECT_LT(last, 0.7);
+  }
+}
+
+TEST(Engine, DecodingReadsNoMoreAtALongerContext) {
+  const Golden golden;
+  const auto engine = golden.engine(AttentionMode::kMoba);
+  Session session = engine->new_session();
+  std::vector<std::size_t> bytes;
+  for (int i = 0; i < 18; ++i) {
+    engine->feed(session, std::span(golden.tokens).first(16), {}, {});
+    bytes.push_back(engine->bytes_per_token(session));
+  }
+  // From the third chunk on, a further one adds a mean key of 64 channels per head and sparse
+  // block.
+  for (std::size_t i = 3; i < bytes.size(); ++i)
+    EXPECT_EQ(bytes[i] - bytes[i - 1], 2U * 2U * 64U * 4U);
+}
+
+TEST(Engine, NeedsTheMemoryThatWasEstimated) {
+  const Golden golden;
+  const auto engine = golden.engine(AttentionMode::kMoba);
+  Session session = engine->new_session();
+  engine->feed(session, golden.tokens, {}, {});
+  std::size_t cache = 0, states = 0;
+  for (const auto& block : session.state.blocks) {
+    if (const auto* sparse = std::get_if<model::SparseState>(&block))
+      cache += sparse->cache.size_bytes();
+    if (const auto* rwkv = std::get_if<model::RwkvState>(&block))
+      states += rwkv->wkv.size() * sizeof(float);
+  }
+  model::AttentionConfig attention;
+  attention.chunk_size = 16;
+  const auto need = partition::memory_need(model::run_sizes(
+      golden.config, attention, base::DType::kF32, golden.tokens.size(), golden.tokens.size(), 1));
+  const auto near = [](std::size_t got, std::size_t want) {
+    return std::abs(static_cast<double>(got) / static_cast<double>(want) - 1) < 0.05;
+  };
+  EXPECT_TRUE(near(need.cache, cache)) << need.cache << " " << cache;
+  EXPECT_TRUE(near(need.states, states)) << need.states << " " << states;
+  EXPECT_TRUE(near(need.weights + need.states + 4 * 2 * 64 * 64,
+                   engine->bytes_per_token(engine->new_session())));
+}
+
+}  // namespace
+}  // namespace longreach::dist
