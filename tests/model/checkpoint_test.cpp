@@ -59,8 +59,7 @@ TEST(Checkpoint, TakesNoSafetensorsFileForAnOldTorchFile) {
   const TempFolder folder;
   std::string header = R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})";
   header.resize(0x0280, ' ');  // the length's bytes are those a pickle of protocol 2 starts with
-  const std::string file =
-      test::little_endian(std::uint64_t{header.size()}) + header + floats({1});
+  const std::string file = test::little_endian(std::uint64_t{header.size()}) + header + floats({1});
   EXPECT_EQ(Checkpoint::open(folder.write("m", file)).get("a", {1}).at(0), 1.0F);
 }
 
