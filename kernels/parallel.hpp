@@ -1,9 +1,10 @@
-/// The one place where threads are made. Work is split statically, so that the split never decides
-/// an order of additions: each index is computed by exactly one thread, whichever that is.
+/// The one place where threads are made. Each index of a job is computed by exactly one thread and
+/// alone decides what is computed, so threads never decide an order of additions.
 #pragma once
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <thread>
 #include <type_traits>
 #include <vector>
@@ -20,40 +21,45 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   /// Threads, the caller included.
-  std::size_t size() const { return threads_.size() + 1; }
+  std::size_t size() const { return shares_.size(); }
 
   /// Calls body(index, worker) once for every index < count, worker < size(); returns when all are
-  /// done. Every worker takes one contiguous range of indices, ascending. A worker never runs two
-  /// bodies at a time, so `worker` may index scratch memory. The body must not throw nor call the
-  /// pool.
+  /// done. Every worker starts with its own contiguous share of the indices, then helps with what
+  /// others have not begun: a thread that the system does not let run holds nobody up. A worker
+  /// never runs two bodies at a time, so `worker` may index scratch memory. The body must not throw
+  /// nor call the pool. Requires: count < 2^32.
   template <typename Body>
   void for_each(std::size_t count, Body&& body) {
-    const std::size_t n_workers = size();
-    if (count <= 1 || n_workers == 1) {  // not worth waking anyone
+    if (count <= 1 || threads_.empty()) {  // not worth waking anyone
       for (std::size_t i = 0; i < count; ++i) body(i, std::size_t{0});
       return;
     }
-    auto run_range = [&](std::size_t worker) {
-      for (std::size_t i = count * worker / n_workers; i < count * (worker + 1) / n_workers; ++i) {
-        body(i, worker);
-      }
-    };
-    run([](void* context,
-           std::size_t worker) { (*static_cast<decltype(run_range)*>(context))(worker); },
-        &run_range);
+    using Type = std::remove_reference_t<Body>;
+    run([](void* context, std::size_t index,
+           std::size_t worker) { (*static_cast<Type*>(context))(index, worker); },
+        const_cast<void*>(static_cast<const void*>(&body)), count);
   }
 
  private:
-  using Job = void (*)(void* context, std::size_t worker);
+  using Job = void (*)(void* context, std::size_t index, std::size_t worker);
 
-  void run(Job job, void* context);
+  /// Indices of a share that nobody has begun: the next one in the lower half, the end in the
+  /// upper.
+  struct alignas(64) Share {
+    std::atomic<std::uint64_t> rest{0};
+  };
+
+  void run(Job job, void* context, std::size_t count);
+  void wait_for_jobs(std::size_t worker);
+  /// Computes indices until none is left to begin.
   void work(std::size_t worker);
 
+  std::vector<Share> shares_;  ///< One per worker.
   std::vector<std::thread> threads_;
   Job job_ = nullptr;
   void* context_ = nullptr;
-  std::atomic<unsigned> round_{0};    ///< Counts jobs; a change wakes the workers.
-  std::atomic<std::size_t> busy_{0};  ///< Workers that have not finished the current job.
+  std::atomic<std::size_t> n_done_{0};  ///< Indices of the current job.
+  std::atomic<unsigned> n_jobs_{0};     ///< A change wakes the workers.
   std::atomic<bool> stopping_{false};
 };
 

@@ -40,8 +40,21 @@ std::uint64_t random_seed() {
   return std::uint64_t{device()} << 32 | device();
 }
 
-model::SamplerOptions sampler_options(const GenerateOptions& options, std::uint64_t seed) {
+/// Ids of the model's vocabulary that stand for no text and end none: nobody could read on after
+/// one.
+std::vector<TokenId> ids_without_text(const model::Tokenizer& tokenizer,
+                                      const model::ModelConfig& config) {
+  std::vector<TokenId> ids;
+  for (TokenId id = 0; static_cast<std::size_t>(id) < config.vocab_size; ++id) {
+    if (id != config.end_token && !tokenizer.find(id)) ids.push_back(id);
+  }
+  return ids;
+}
+
+model::SamplerOptions sampler_options(const GenerateOptions& options, std::uint64_t seed,
+                                      const std::vector<TokenId>& never) {
   model::SamplerOptions sampler = options.sampler;
+  sampler.banned.insert(sampler.banned.end(), never.begin(), never.end());
   // Greedy is meant as the plain best token unless penalties are asked for.
   const bool greedy = sampler.temperature == 0;
   sampler.presence = options.presence_penalty.value_or(greedy ? 0 : sampler.presence);
@@ -53,17 +66,18 @@ model::SamplerOptions sampler_options(const GenerateOptions& options, std::uint6
 /// One continuation: holds what the steps from the first to the last token share.
 class Generation {
  public:
-  Generation(const GenerateOptions& options, dist::Engine& engine, TokenId end_token,
+  Generation(const GenerateOptions& options, dist::Engine& engine, const model::ModelConfig& config,
              const model::Tokenizer& tokenizer, const StopSignals& signals,
              RunStatistics& statistics)
       : options_(options),
         engine_(engine),
-        end_token_(end_token),
+        end_token_(config.end_token),
         tokenizer_(tokenizer),
         signals_(signals),
         statistics_(statistics),
         session_(engine.new_session()),
-        sampler_(tokenizer, sampler_options(options, statistics.seed)),
+        sampler_(tokenizer,
+                 sampler_options(options, statistics.seed, ids_without_text(tokenizer, config))),
         text_(options.stop_strings) {}
 
   /// From the prompt to the last token. Returns why it ended there.
@@ -102,7 +116,8 @@ class Generation {
         return fmt::format("token {}", next_);
       sampler_.record(next_);
       ++statistics_.n_generated;
-      if (write_output(text_.push(bytes_of(next_))) == WriteResult::kReaderGone) return kReaderGone;
+      if (write_output(text_.push(tokenizer_.bytes(next_))) == WriteResult::kReaderGone)
+        return kReaderGone;
       if (text_.stopped()) return "stop string";
       if (statistics_.n_generated == options_.n_tokens) return "token limit";
       if (!feed(std::array{next_}, position, [this](double) { return !signals_.received(); }))
@@ -112,10 +127,6 @@ class Generation {
       if (signals_.received()) return kSignal;
     }
   }
-
-  /// Unlike the tokenizer's own: models have more ids than vocabularies have entries, these are no
-  /// text.
-  std::string_view bytes_of(TokenId token) const { return tokenizer_.find(token).value_or(""); }
 
   /// One call; the logits of its last position draw the next token.
   bool feed(std::span<const TokenId> tokens, std::size_t last_position,
@@ -162,7 +173,7 @@ int run(const GenerateOptions& options) {
   RunStatistics statistics;
   statistics.n_prompt = tokens.size();
   statistics.seed = options.seed.value_or(random_seed());
-  Generation generation(options, engine, opened.config.end_token, *tokenizer, signals, statistics);
+  Generation generation(options, engine, opened.config, *tokenizer, signals, statistics);
   statistics.stop_reason = generation.run(tokens);
   // A line of its own, but nothing that would show in a log of the errors alone.
   const bool after_text = statistics.n_generated > 0 && error_follows_output();

@@ -8,13 +8,8 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
-#include <string_view>
-#include <vector>
-
 namespace longreach::launch {
 namespace {
-
-namespace fs = std::filesystem;
 
 void set_up_log(Verbosity verbosity) {
   const auto log =
@@ -35,45 +30,11 @@ dist::EngineOptions engine_options(const ModelOptions& options, const model::Mod
   return engine;
 }
 
-/// The vocabulary file beside a checkpoint, if there is exactly one.
-std::optional<fs::path> vocabulary_beside(const fs::path& checkpoint) {
-  std::vector<fs::path> found;
-  std::error_code ignored;
-  const fs::path folder = checkpoint.has_parent_path() ? checkpoint.parent_path() : fs::path(".");
-  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with("rwkv_vocab") && name.ends_with(".txt")) found.push_back(entry.path());
-  }
-  return found.size() == 1 ? std::optional(found.front()) : std::nullopt;
-}
-
 partition::MemoryNeed memory_need(const OpenedModel& opened, const RunLength& length) {
-  const model::ModelConfig& config = opened.config;
   const dist::EngineOptions& options = opened.engine_options;
-  const bool whole_calls = options.attention.mode == model::AttentionMode::kReference;
-  partition::RunSizes sizes{.vocab_size = config.vocab_size,
-                            .n_embd = config.n_embd,
-                            .n_head = config.n_head,
-                            .ffn_size = config.ffn_size,
-                            .n_rwkv = 0,
-                            .n_sparse = 0,
-                            .low_ranks = {},
-                            .chunk_size = options.attention.chunk_size,
-                            .bytes_per_weight = base::size_of(options.weights),
-                            .context_tokens = length.context_tokens,
-                            .slice_tokens = model::kSliceTokens,
-                            .held_tokens = whole_calls ? length.longest_call_tokens : 0,
-                            .n_threads = options.n_threads};
-  for (const model::BlockRef& block : config.execution_order()) {
-    if (block.kind == model::BlockKind::kSparse) {
-      ++sizes.n_sparse;
-    } else {
-      ++sizes.n_rwkv;
-      const model::LowRanks& ranks = config.low_ranks[block.index];
-      sizes.low_ranks.insert(sizes.low_ranks.end(), {ranks.w, ranks.a, ranks.v, ranks.g});
-    }
-  }
-  return partition::memory_need(sizes);
+  return partition::memory_need(model::run_sizes(opened.config, options.attention, options.weights,
+                                                 length.context_tokens, length.longest_call_tokens,
+                                                 options.n_threads));
 }
 
 void require_memory(const OpenedModel& opened, const partition::MemoryNeed& need,
@@ -115,9 +76,6 @@ std::unique_ptr<model::Tokenizer> open_tokenizer_of(const model::Checkpoint& che
                                                     const std::string& name) {
   if (!name.empty()) return model::open_tokenizer(name);
   if (!config.tokenizer.empty()) return model::open_tokenizer(config.tokenizer);
-  if (const auto file = vocabulary_beside(checkpoint.path()))
-    return model::open_tokenizer(file->string());
-  if (config.vocab_size == 256) return model::open_tokenizer("bytes");
   base::input_error(
       "--tokenizer: needed, as {} does not tell its vocabulary: give a vocabulary file, or bytes",
       checkpoint.path().string());

@@ -72,9 +72,9 @@ TEST_P(EngineBits, SplitsThreadsAndStorageChangeNothing) {
   for (const AttentionMode mode : {AttentionMode::kMoba, AttentionMode::kFull}) {
     const auto want = golden.logits(*golden.engine(mode), golden.tokens.size());
     ASSERT_EQ(want.size(), golden.tokens.size() * golden.config.vocab_size);
-    for (const std::size_t n_threads : {1, 2, 3}) {
+    for (const std::size_t n_threads : {1, 2}) {
       const auto engine = golden.engine(mode, n_threads, base::DType::kBf16);
-      for (const std::size_t call : {1, 7, 100, 256, 300}) {
+      for (const std::size_t call : {1, 7, 256}) {
         EXPECT_TRUE(test::same_bits(golden.logits(*engine, call), want))
             << n_threads << " threads, calls of " << call;
       }
