@@ -101,35 +101,66 @@ HWY_EXPORT(divide);
 HWY_EXPORT(add_weighted);
 HWY_EXPORT(next_above);
 
-/// The partial of rows first .. last-1, all inside the block of rows that starts at `block`.
-Partial attend_block(std::span<const float> q, const ChunkRows& rows, std::size_t block,
-                     std::size_t first, std::size_t last) {
-  std::array<float, kAttentionBlockRows> scores;
+/// Adds to partials what queries q [n, 64], n <= kAttentionTileQueries, see of the block of rows
+/// from `block` on.
+void attend_block(base::MatView<const float> q, const ChunkRows& rows, std::size_t block,
+                  std::size_t first, std::span<const std::uint32_t> last,
+                  std::span<Partial> partials) {
+  const std::size_t n = q.rows();
+  const auto end_of = [&](std::size_t i) {
+    return std::min<std::size_t>(last[i], block + kAttentionBlockRows);
+  };
+  const std::size_t begin = std::max(first, block);
+  std::array<float, kAttentionTileQueries * kAttentionBlockRows> buffer;
+  const base::MatView<float> scores(buffer.data(), n, end_of(n - 1) - block, kAttentionBlockRows);
   const Panels<float> keys{rows.keys.data + block / kPanelCols * rows.keys.panel_stride,
                            rows.keys.panel_stride, rows.keys.k_stride};
-  panel_product({q.data(), 1, kHeadSize}, keys, {scores.data(), 1, last - block}, Start::kZero);
+  panel_product(q, keys, scores, Start::kZero);
 
-  Partial partial;
-  const std::span<float> wanted(scores.data() + (first - block), last - first);
-  partial.max = HWY_DYNAMIC_DISPATCH(exponentiate)(wanted, partial.weight);
-  const Panels<float> values{rows.values + first * kHeadSize, kPanelCols, kHeadSize};
-  panel_product({wanted.data(), 1, wanted.size()}, values, {partial.sum.data(), 1, kHeadSize},
-                Start::kZero);
-  return partial;
+  std::array<Partial, kAttentionTileQueries> found;
+  const auto weights_of = [&](std::size_t i) {
+    return scores.row(i).subspan(begin - block, end_of(i) - begin);
+  };
+  for (std::size_t i = 0; i < n; ++i) {
+    found[i].max = HWY_DYNAMIC_DISPATCH(exponentiate)(weights_of(i), found[i].weight);
+  }
+  // Rows that all queries see go together; the few that only later ones see follow in order.
+  const std::size_t n_common = end_of(0) - begin;
+  const auto values_from = [&](std::size_t row) {
+    return Panels<float>{rows.values + row * kHeadSize, kPanelCols, kHeadSize};
+  };
+  panel_product(
+      scores.cols(begin - block, n_common), values_from(begin),
+      base::MatView<float>(found[0].sum.data(), n, kHeadSize, sizeof(Partial) / sizeof(float)),
+      Start::kZero);
+  for (std::size_t i = 0; i < n; ++i) {
+    if (const auto rest = weights_of(i).subspan(n_common); !rest.empty()) {
+      panel_product({rest.data(), 1, rest.size()}, values_from(begin + n_common),
+                    {found[i].sum.data(), 1, kHeadSize}, Start::kContinue);
+    }
+    merge(partials[i], found[i]);
+  }
 }
 
 }  // namespace
 
-Partial attend(std::span<const float> q, const ChunkRows& rows, std::size_t first,
-               std::size_t last) noexcept {
-  LR_DCHECK(q.size() == kHeadSize && first < last);
-  Partial total;
-  for (std::size_t block = first / kAttentionBlockRows * kAttentionBlockRows; block < last;
+void attend(base::MatView<const float> q, const ChunkRows& rows, std::size_t first,
+            std::span<const std::uint32_t> last, std::span<Partial> partials) noexcept {
+  const std::size_t n = q.rows();
+  LR_DCHECK(q.cols() == kHeadSize && last.size() == n && partials.size() == n);
+  std::fill(partials.begin(), partials.end(), Partial{});
+  // Block by block, so that a block's keys and values stay in the inner caches for all queries.
+  for (std::size_t block = first / kAttentionBlockRows * kAttentionBlockRows; block < last[n - 1];
        block += kAttentionBlockRows) {
-    merge(total, attend_block(q, rows, block, std::max(first, block),
-                              std::min(last, block + kAttentionBlockRows)));
+    std::size_t i = 0;
+    while (last[i] <= block) ++i;
+    while (i < n) {
+      const std::size_t n_tile = std::min(kAttentionTileQueries, n - i);
+      attend_block(q.rows(i, n_tile), rows, block, first, last.subspan(i, n_tile),
+                   partials.subspan(i, n_tile));
+      i += n_tile;
+    }
   }
-  return total;
 }
 
 void merge(Partial& total, const Partial& next) noexcept {

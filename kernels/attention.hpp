@@ -19,6 +19,9 @@ namespace longreach::kernels {
 /// Rows of a chunk whose softmax is computed at once. A multiple of kPanelCols.
 inline constexpr std::size_t kAttentionBlockRows = 256;
 
+/// Queries whose scores with a block of rows are held at a time.
+inline constexpr std::size_t kAttentionTileQueries = 12;
+
 /// One head's keys and values of a chunk.
 struct ChunkRows {
   Panels<float> keys;   ///< Column = row of the chunk, step = channel.
@@ -32,12 +35,14 @@ struct Partial {
   std::array<float, kHeadSize> sum{};
 };
 
-/// The partial of rows first .. last-1 of a chunk, score = q . k / sqrt(64).
-/// Shapes:   q 64; rows.keys readable to whole panels.       Requires: first < last.
+/// partials[i] = that of query i over rows first .. last[i]-1 of a chunk, score = q . k / sqrt(64).
+/// The queries share the reading of keys and values; the bits of each are those it has alone.
+/// Shapes:   q [n, 64], last and partials n; rows.keys readable to whole panels.
+/// Requires: first < last[i], last ascending.
 /// Numerics: f32.          Threads: single-threaded, re-entrant.      Allocates: no
 /// Source:   model-spec section 4.
-Partial attend(std::span<const float> q, const ChunkRows& rows, std::size_t first,
-               std::size_t last) noexcept;
+void attend(base::MatView<const float> q, const ChunkRows& rows, std::size_t first,
+            std::span<const std::uint32_t> last, std::span<Partial> partials) noexcept;
 
 /// Adds `next`, which comes behind everything in `total`.
 void merge(Partial& total, const Partial& next) noexcept;

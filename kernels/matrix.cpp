@@ -49,6 +49,20 @@ HWY_INLINE void tile_product(const float* HWY_RESTRICT x, std::size_t x_stride, 
   }
 }
 
+/// At most kRows rows, fewer than a tile has.
+template <std::size_t kRows, std::size_t kPanels, typename T>
+HWY_INLINE void rest_product(base::MatView<const float> x, const T* panel, std::size_t panel_stride,
+                             std::size_t k_stride, float* y, std::size_t y_stride, Start start) {
+  if constexpr (kRows > 0) {
+    if (x.rows() == kRows) {
+      tile_product<kRows, kPanels>(x.data(), x.stride(), x.cols(), panel, panel_stride, k_stride, y,
+                                   y_stride, start);
+    } else {
+      rest_product<kRows - 1, kPanels>(x, panel, panel_stride, k_stride, y, y_stride, start);
+    }
+  }
+}
+
 /// All rows against kPanels whole panels.
 template <std::size_t kPanels, typename T>
 HWY_INLINE void rows_product(base::MatView<const float> x, const T* panel, std::size_t panel_stride,
@@ -58,9 +72,9 @@ HWY_INLINE void rows_product(base::MatView<const float> x, const T* panel, std::
     tile_product<kTileRows, kPanels>(x.data() + r * x.stride(), x.stride(), x.cols(), panel,
                                      panel_stride, k_stride, y + r * y_stride, y_stride, start);
   }
-  for (; r < x.rows(); ++r) {
-    tile_product<1, kPanels>(x.data() + r * x.stride(), x.stride(), x.cols(), panel, panel_stride,
-                             k_stride, y + r * y_stride, y_stride, start);
+  if (r < x.rows()) {
+    rest_product<kTileRows - 1, kPanels>(x.rows(r, x.rows() - r), panel, panel_stride, k_stride,
+                                         y + r * y_stride, y_stride, start);
   }
 }
 

@@ -2,6 +2,7 @@
 /// works in.
 #pragma once
 
+#include "kernels/attention.hpp"
 #include "kernels/base/view.hpp"
 #include "kernels/parallel.hpp"
 #include "model/config.hpp"
@@ -9,6 +10,7 @@
 #include "partition/memory.hpp"
 
 #include <algorithm>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -37,10 +39,20 @@ class Rows {
   std::size_t cols_;
 };
 
+/// That a query sees rows first .. last-1 of a chunk.
+struct Sighting {
+  std::uint32_t chunk, first, query, last;
+  auto operator<=>(const Sighting&) const = default;
+};
+
 /// Scratch of one worker, grown when needed and kept.
 struct WorkerScratch {
-  std::vector<float> scores;
-  std::vector<std::uint32_t> chosen;
+  std::vector<float> scores;          ///< Of queries with closed chunks.
+  std::vector<std::uint32_t> chosen;  ///< By one query.
+  std::vector<Sighting> sightings;    ///< Of a group of queries of one head.
+  std::vector<float> queries;         ///< Those that see the same rows, [n, 64].
+  std::vector<std::uint32_t> last;    ///< What they see of these.
+  std::vector<kernels::Partial> partials, totals;
 };
 
 /// All buffers of a forward pass, made once. C channels, F hidden size, R largest low rank.

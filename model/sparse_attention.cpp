@@ -12,8 +12,8 @@ namespace {
 using base::MatView;
 using kernels::kHeadSize;
 
-/// Queries of one head that share a pass over the mean keys.
-constexpr std::size_t kTileQueries = 6;
+/// Queries of one head that are treated together: they share the reading of the chunks they see.
+constexpr std::size_t kGroupQueries = 64;
 
 /// Who chooses among the closed chunks before first_row.
 enum class Chooser { kNobody, kEachHead, kAllHeads };
@@ -63,49 +63,81 @@ std::span<const std::uint32_t> choose(const Sight& sight, std::size_t n_closed,
       kernels::choose_chunks(scores.first(n_closed), sight.n_chosen, chosen));
 }
 
-/// out = attention of one head's query over the chosen chunks and rows first_row .. row.
-void attend_query(const KvCache& cache, std::size_t head, std::span<const float> q,
-                  std::span<const std::uint32_t> chosen, std::size_t first_row, std::size_t row,
-                  std::span<float> out) {
-  const std::size_t chunk_size = cache.chunk_size();
-  kernels::Partial total;
-  for (const std::uint32_t chunk : chosen) {
-    kernels::merge(total, kernels::attend(q, cache.rows(chunk, head), 0, chunk_size));
-  }
-  for (std::size_t chunk = first_row / chunk_size; chunk * chunk_size <= row; ++chunk) {
-    const std::size_t begin = chunk * chunk_size;
-    kernels::merge(total,
-                   kernels::attend(q, cache.rows(chunk, head), std::max(first_row, begin) - begin,
-                                   std::min(row + 1 - begin, chunk_size)));
-  }
-  kernels::finish(total, out);
-}
+/// Queries of one head: q [n, 64], of cache rows first_row on.
+struct Group {
+  std::size_t head;
+  std::size_t first_row;
+  MatView<const float> q;
+};
 
-/// One head's attention for queries q [n, 64] of rows first_row .. first_row + n - 1, each head
-/// choosing for itself.
-void attend_tile(const Context& context, const CallRows& call, const KvCache& cache,
-                 std::size_t head, MatView<const float> q, std::size_t first_row,
-                 std::span<const std::uint32_t> shared_choice, WorkerScratch& scratch,
-                 MatView<float> out) {
-  const std::size_t last_row = first_row + q.rows() - 1;
-  const Sight last_sight = sight_of(context.attention, call, last_row);
-  const std::size_t n_scored = last_sight.first_row / cache.chunk_size();
+/// Lists what each query of a group sees, by rising chunk.
+void find_sightings(const Context& context, const CallRows& call, const KvCache& cache,
+                    const Group& group, std::span<const std::uint32_t> shared_choice,
+                    WorkerScratch& scratch) {
+  const std::size_t n = group.q.rows(), chunk_size = cache.chunk_size();
+  const Sight last_sight = sight_of(context.attention, call, group.first_row + n - 1);
+  const std::size_t n_scored = last_sight.first_row / chunk_size;
   if (last_sight.chooser == Chooser::kEachHead && n_scored > last_sight.n_chosen) {
-    scratch.scores.resize(q.rows() * n_scored);
-    cache.score_chunks(head, q, {scratch.scores.data(), q.rows(), n_scored});
+    scratch.scores.resize(n * n_scored);
+    cache.score_chunks(group.head, group.q, {scratch.scores.data(), n, n_scored});
   }
-  for (std::size_t i = 0; i < q.rows(); ++i) {
-    const Sight sight = sight_of(context.attention, call, first_row + i);
+  scratch.sightings.clear();
+  const auto add = [&](std::size_t chunk, std::size_t first, std::size_t query, std::size_t last) {
+    scratch.sightings.push_back(
+        {static_cast<std::uint32_t>(chunk), static_cast<std::uint32_t>(first),
+         static_cast<std::uint32_t>(query), static_cast<std::uint32_t>(last)});
+  };
+  for (std::size_t i = 0; i < n; ++i) {
+    const std::size_t row = group.first_row + i;
+    const Sight sight = sight_of(context.attention, call, row);
     std::span<const std::uint32_t> chosen = shared_choice;
     if (sight.chooser == Chooser::kEachHead) {
-      const std::size_t n_closed = sight.first_row / cache.chunk_size();
+      const std::size_t n_closed = sight.first_row / chunk_size;
       const std::span<const float> scores(scratch.scores);
       chosen =
           choose(sight, n_closed, n_closed > sight.n_chosen ? scores.subspan(i * n_scored) : scores,
                  scratch.chosen);
     }
-    attend_query(cache, head, q.row(i), chosen, sight.first_row, first_row + i, out.row(i));
+    for (const std::uint32_t chunk : chosen) add(chunk, 0, i, chunk_size);
+    for (std::size_t chunk = sight.first_row / chunk_size; chunk * chunk_size <= row; ++chunk) {
+      const std::size_t begin = chunk * chunk_size;
+      add(chunk, std::max(sight.first_row, begin) - begin, i,
+          std::min(row + 1 - begin, chunk_size));
+    }
   }
+  // Also brings together queries that see a chunk from the same row on, the shorter sight first.
+  std::ranges::sort(scratch.sightings);
+}
+
+/// Attention of a group of queries. Chunks are met in rising order, each once for all queries that
+/// see it.
+void attend_group(const Context& context, const CallRows& call, const KvCache& cache,
+                  const Group& group, std::span<const std::uint32_t> shared_choice,
+                  WorkerScratch& scratch, MatView<float> out) {
+  find_sightings(context, call, cache, group, shared_choice, scratch);
+  scratch.totals.assign(group.q.rows(), {});
+  for (auto begin = scratch.sightings.begin(); begin != scratch.sightings.end();) {
+    const auto end = std::find_if(begin, scratch.sightings.end(), [&](const Sighting& s) {
+      return s.chunk != begin->chunk || s.first != begin->first;
+    });
+    const std::span<const Sighting> same(begin, end);
+    scratch.queries.clear();
+    scratch.last.clear();
+    for (const Sighting& sighting : same) {
+      const auto q = group.q.row(sighting.query);
+      scratch.queries.insert(scratch.queries.end(), q.begin(), q.end());
+      scratch.last.push_back(sighting.last);
+    }
+    scratch.partials.resize(same.size());
+    kernels::attend({scratch.queries.data(), same.size(), kHeadSize},
+                    cache.rows(same[0].chunk, group.head), same[0].first, scratch.last,
+                    scratch.partials);
+    for (std::size_t i = 0; i < same.size(); ++i) {
+      kernels::merge(scratch.totals[same[i].query], scratch.partials[i]);
+    }
+    begin = end;
+  }
+  for (std::size_t i = 0; i < group.q.rows(); ++i) kernels::finish(scratch.totals[i], out.row(i));
 }
 
 /// The chunks that all heads of the newest row's query share: scores are summed over the heads.
@@ -141,15 +173,14 @@ void sparse_attention(Context& context, const SparseBlockWeights& weights, const
   if (first_sight.chooser == Chooser::kAllHeads) {
     shared_choice = choose_for_all_heads(context, first_sight, state.cache, q);
   }
-  const std::size_t n_tiles = (n + kTileQueries - 1) / kTileQueries;
-  pool.for_each(context.config.n_head * n_tiles, [&](std::size_t task, std::size_t worker) {
-    const std::size_t head = task / n_tiles, tile = task % n_tiles * kTileQueries;
-    const std::size_t n_queries = std::min(kTileQueries, n - tile);
+  const std::size_t n_groups = (n + kGroupQueries - 1) / kGroupQueries;
+  pool.for_each(context.config.n_head * n_groups, [&](std::size_t task, std::size_t worker) {
+    const std::size_t head = task / n_groups, first = task % n_groups * kGroupQueries;
     const auto part = [&](MatView<float> rows) {
-      return rows.rows(tile, n_queries).cols(head * kHeadSize, kHeadSize);
+      return rows.rows(first, std::min(kGroupQueries, n - first)).cols(head * kHeadSize, kHeadSize);
     };
-    attend_tile(context, call, state.cache, head, part(q), first_row + tile, shared_choice,
-                context.workspace.workers[worker], part(y));
+    attend_group(context, call, state.cache, {head, first_row + first, part(q)}, shared_choice,
+                 context.workspace.workers[worker], part(y));
   });
   kernels::multiply(pool, y, weights.output, out);
 }

@@ -6,9 +6,9 @@ namespace longreach::partition {
 namespace {
 
 constexpr std::size_t kFloat = sizeof(float);
-constexpr std::size_t kPanel = 32;       // columns of a weight panel, rows of a key panel
-constexpr std::size_t kLogitRows = 16;   // positions whose logits are computed together
-constexpr std::size_t kTileQueries = 6;  // queries whose chunk scores are held by a thread
+constexpr std::size_t kPanel = 32;         // columns of a weight panel, rows of a key panel
+constexpr std::size_t kLogitRows = 16;     // positions whose logits are computed together
+constexpr std::size_t kGroupQueries = 64;  // queries whose chunk scores are held by a thread
 
 std::size_t padded(std::size_t n) { return (n + kPanel - 1) / kPanel * kPanel; }
 
@@ -47,7 +47,7 @@ std::size_t buffer_bytes(const RunSizes& s) {
       slice * (10 * s.n_embd + s.ffn_size + largest_rank) + n_held * 2 * s.n_embd;
   const std::size_t logits = kLogitRows * (s.vocab_size + s.n_embd);
   const std::size_t scores =
-      s.n_sparse == 0 ? 0 : s.n_threads * kTileQueries * (s.context_tokens / s.chunk_size);
+      s.n_sparse == 0 ? 0 : s.n_threads * kGroupQueries * (s.context_tokens / s.chunk_size);
   return (rows + logits + scores) * kFloat;
 }
 

@@ -42,6 +42,15 @@ struct Chunk {
   }
 };
 
+/// What a single query sees of rows first .. last-1.
+Partial attend_alone(std::span<const float> q, const Chunk& chunk, std::size_t first,
+                     std::size_t last) {
+  Partial partial;
+  const auto end = static_cast<std::uint32_t>(last);
+  attend({q.data(), 1, kHeadSize}, chunk.rows(), first, {&end, 1}, {&partial, 1});
+  return partial;
+}
+
 class Attention : public test::EveryIsa {};
 LR_ON_EVERY_ISA(Attention);
 
@@ -74,7 +83,7 @@ TEST_P(Attention, AgreesWithASoftmaxInDouble) {
         }
       }
       std::vector<float> got(kHeadSize);
-      finish(attend(q, chunk.rows(), first, n), got);
+      finish(attend_alone(q, chunk, first, n), got);
       // A score of 64 terms errs by 65 roundings of their size, exp passes that on as a relative
       // error, and sums over at most a block of rows, then over blocks, follow.
       const double relative =
@@ -85,11 +94,45 @@ TEST_P(Attention, AgreesWithASoftmaxInDouble) {
   }
 }
 
+TEST_P(Attention, QueryHasTheSameBitsWhateverIsBesideIt) {
+  Random random;
+  const Chunk chunk(random, 600);
+  const std::size_t n = 40;
+  const auto q = random.normal(n * kHeadSize);
+  for (const std::size_t first : {0, 5, 300}) {
+    std::vector<std::uint32_t> last;
+    for (std::size_t i = 0; i < n; ++i)
+      last.push_back(static_cast<std::uint32_t>(std::min(first + 1 + i * 17, std::size_t{600})));
+    std::vector<Partial> together(n);
+    attend({q.data(), n, kHeadSize}, chunk.rows(), first, last, together);
+    for (std::size_t i = 0; i < n; ++i) {
+      const Partial alone =
+          attend_alone(std::span(q).subspan(i * kHeadSize, kHeadSize), chunk, first, last[i]);
+      ASSERT_EQ(together[i].max, alone.max) << i;
+      ASSERT_EQ(together[i].weight, alone.weight) << i;
+      ASSERT_TRUE(test::same_bits(together[i].sum, alone.sum)) << i;
+    }
+  }
+}
+
+TEST_P(Attention, LaterRowsOfANeighbourDoNoHarm) {
+  Random random;
+  Chunk chunk(random, 40);
+  chunk.values[39 * kHeadSize] = kNan;
+  chunk.panels[(32 / kPanelCols * kHeadSize) * kPanelCols + 39 % kPanelCols] = kNan;
+  const auto q = random.normal(2 * kHeadSize);
+  const std::uint32_t last[] = {39, 40};
+  std::vector<Partial> partials(2);
+  attend({q.data(), 2, kHeadSize}, chunk.rows(), 0, last, partials);
+  EXPECT_TRUE(std::isfinite(partials[0].weight) && std::isfinite(partials[0].sum[0]));
+  EXPECT_FALSE(std::isfinite(partials[1].sum[0]));
+}
+
 TEST_P(Attention, FirstPartialIsTakenAsItIs) {
   Random random;
   const Chunk chunk(random, 40);
   const auto q = random.normal(kHeadSize);
-  const Partial partial = attend(q, chunk.rows(), 0, 40);
+  const Partial partial = attend_alone(q, chunk, 0, 40);
   Partial total;
   merge(total, partial);
   EXPECT_EQ(total.max, partial.max);
@@ -104,8 +147,8 @@ TEST_P(Attention, MergedChunksAreOneSoftmax) {
   Chunk both(random, 0);
   both.n_rows = 120;
   // A big offset between the chunks' scores must not lose the smaller one's share wrongly.
-  Partial total = attend(q, a.rows(), 0, 50);
-  merge(total, attend(q, b.rows(), 0, 70));
+  Partial total = attend_alone(q, a, 0, 50);
+  merge(total, attend_alone(q, b, 0, 70));
   std::vector<double> want(kHeadSize);
   double weight = 0;
   for (const Chunk* chunk : {&a, &b}) {
