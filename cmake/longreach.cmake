@@ -49,7 +49,7 @@ function(lr_add_tests folder)
   lr_target_defaults(${folder}_tests)
   # Tests run over lists of small sizes written as plain numbers.
   target_compile_options(${folder}_tests PRIVATE -Wno-sign-conversion)
-  gtest_discover_tests(${folder}_tests PROPERTIES TIMEOUT 120 LABELS ${folder}
+  gtest_discover_tests(${folder}_tests PROPERTIES TIMEOUT 300 LABELS ${folder}
                        DISCOVERY_TIMEOUT 60)
 endfunction()
 
