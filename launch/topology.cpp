@@ -54,6 +54,8 @@ Machine this_node() {
     base::input_error("hwloc cannot read this machine, describe it with --topology");
   }
   Machine machine = machine_of(topology.get());
+  // The environment may have put another machine in place of this one; its memory is not in use.
+  if (hwloc_topology_is_thissystem(topology.get()) == 0 && !machine.domains.empty()) return machine;
   const std::size_t available_bytes = available_memory_bytes();
   if (machine.domains.empty()) {  // containers may hide NUMA nodes or their sizes
     const std::size_t n_cores = usable_cores();

@@ -9,6 +9,7 @@ namespace longreach::launch {
 
 /// This node, with what this process can still take of its memory. A domain is a NUMA node that has
 /// cores; of several next to the same cores (fast and large memory) the largest counts.
+/// hwloc's variables HWLOC_XMLFILE and HWLOC_SYNTHETIC put another node in its place.
 /// Errors: InputError when hwloc cannot read the node.
 partition::Machine this_node();
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The command plan: what it plans for the demo model on machines that are described to it."""
 import json
+import os
 import re
 
 import program
@@ -60,6 +61,11 @@ class Plans(PlanTest):
                         self.plan(*grid, "--network-latency", 1000)["seconds_per_token"])
         self.assertLess(self.plan(*grid)["seconds_per_token"],
                         self.plan(*grid, "--network-bandwidth", 0.001)["seconds_per_token"])
+
+    def test_the_environment_can_describe_the_machine(self):
+        plan = json.loads(self.output("plan", "--model", MODEL, "--context", 65536, "--ranks", 4, "--json",
+                                      env={**os.environ, "HWLOC_SYNTHETIC": NODE}))
+        self.assertEqual(plan, self.plan("--ranks", 4))
 
     def test_text_tells_the_same(self):
         text = self.text("--stages", 2, "--shards", 2)
