@@ -1,9 +1,9 @@
 #include "launch/machine.hpp"
 
+#include "launch/hwloc_handle.hpp"
 #include "launch/parse_number.hpp"
 
 #include <fmt/format.h>
-#include <hwloc.h>
 
 #include <sys/resource.h>
 #include <unistd.h>
@@ -133,9 +133,6 @@ std::size_t granted_cpus(const fs::path& root) {
   return granted;
 }
 
-struct TopologyDeleter {
-  void operator()(hwloc_topology* topology) const { hwloc_topology_destroy(topology); }
-};
 struct BitmapDeleter {
   void operator()(hwloc_bitmap_s* bitmap) const { hwloc_bitmap_free(bitmap); }
 };
@@ -143,10 +140,9 @@ struct BitmapDeleter {
 /// Cores with at least one hardware thread the process is bound to, or these threads themselves
 /// where the machine does not tell of cores; 0 if it tells nothing.
 std::size_t bound_cores() {
-  hwloc_topology_t loaded = nullptr;
-  if (hwloc_topology_init(&loaded) != 0) return 0;
-  const std::unique_ptr<hwloc_topology, TopologyDeleter> topology(loaded);
-  if (hwloc_topology_load(loaded) != 0) return 0;
+  const Topology topology = new_topology();
+  hwloc_topology* const loaded = topology.get();
+  if (!topology || hwloc_topology_load(loaded) != 0) return 0;
   const std::unique_ptr<hwloc_bitmap_s, BitmapDeleter> bound(hwloc_bitmap_alloc());
   if (!bound || hwloc_get_cpubind(loaded, bound.get(), HWLOC_CPUBIND_PROCESS) != 0) return 0;
   std::size_t n_cores = 0;

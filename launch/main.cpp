@@ -6,6 +6,7 @@
 #include "launch/inspect.hpp"
 #include "launch/logits.hpp"
 #include "launch/options.hpp"
+#include "launch/plan.hpp"
 #include "launch/standard_streams.hpp"
 #include "launch/tokenize.hpp"
 

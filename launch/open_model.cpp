@@ -30,13 +30,6 @@ dist::EngineOptions engine_options(const ModelOptions& options, const model::Mod
   return engine;
 }
 
-partition::MemoryNeed memory_need(const OpenedModel& opened, const RunLength& length) {
-  const dist::EngineOptions& options = opened.engine_options;
-  return partition::memory_need(model::run_sizes(opened.config, options.attention, options.weights,
-                                                 length.context_tokens, length.longest_call_tokens,
-                                                 options.n_threads));
-}
-
 void require_memory(const OpenedModel& opened, const partition::MemoryNeed& need,
                     const RunLength& length) {
   const std::size_t available = available_memory_bytes();
@@ -61,8 +54,14 @@ OpenedModel open_model(const ModelOptions& options) {
   return {std::move(checkpoint), std::move(config), engine};
 }
 
+partition::RunSizes run_sizes(const OpenedModel& opened, const RunLength& length) {
+  const dist::EngineOptions& options = opened.engine_options;
+  return model::run_sizes(opened.config, options.attention, options.weights, length.context_tokens,
+                          length.longest_call_tokens, options.n_threads);
+}
+
 dist::Engine load_engine(const OpenedModel& opened, const RunLength& length) {
-  const partition::MemoryNeed need = memory_need(opened, length);
+  const partition::MemoryNeed need = partition::memory_need(run_sizes(opened, length));
   spdlog::info("instruction set {}, {} threads, weights {}, memory {} ({} weights, {} cache)",
                kernels::active_isa(), opened.engine_options.n_threads,
                base::name_of(opened.engine_options.weights), bytes_text(need.total()),

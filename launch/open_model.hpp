@@ -6,6 +6,7 @@
 #include "model/checkpoint.hpp"
 #include "model/config.hpp"
 #include "model/tokenizer.hpp"
+#include "partition/memory.hpp"
 
 #include <cstddef>
 #include <filesystem>
@@ -31,6 +32,9 @@ struct RunLength {
   std::size_t longest_call_tokens;  ///< In one call of the engine.
   std::string option;               ///< Which option decides this, for messages.
 };
+
+/// What memory and plans of such a run depend on.
+partition::RunSizes run_sizes(const OpenedModel& opened, const RunLength& length);
 
 /// Loads the weights, if memory suffices for the whole run; says how it runs when asked to be
 /// verbose. Errors: InputError naming --model when a run of no tokens would not fit, else the

@@ -317,6 +317,49 @@ CLI::App& add_inspect(CLI::App& app, InspectOptions& options) {
   return command;
 }
 
+CLI::App& add_plan(CLI::App& app, PlanOptions& options) {
+  CLI::App& command = *app.add_subcommand("plan", "Plan a run on many ranks; runs nothing");
+  add_model_options(command, options.model);
+  add_count(command, "--context", options.context_tokens, 1, kMaxTokens,
+            "tokens of prompt and continuation")
+      ->required();
+  add_count(command, "--ranks", options.request.n_ranks, 1, partition::kMaxRanks,
+            "default: stages times shards, else 1");
+  add_count(command, "--stages", options.request.n_stages, 1, partition::kMaxRanks,
+            "runs of blocks that pass a token on; default: chosen");
+  add_count(command, "--shards", options.request.n_shards, 1, partition::kMaxRanks,
+            "ranks that share a stage's weights and cache; default: chosen");
+  command.add_flag_callback(
+      "--json", [&options] { options.format = ListingFormat::kJson; },
+      "every rank, as one JSON object");
+
+  const std::string machine = "Machine";
+  add_text(
+      command, "--topology", "T",
+      "a node, as an .xml file of lstopo or a synthetic topology\nof hwloc; default: this node",
+      [&options](const std::string& text) { options.topology = text; })
+      ->group(machine);
+  add_count(command, "--nodes", options.n_nodes, 1, partition::kMaxRanks,
+            "how many such nodes; default: a NUMA domain for each rank")
+      ->group(machine);
+  add_real(command, "--bandwidth", options.domain_gb_per_second, 0.001, 1e6,
+           "GB/s that a NUMA domain's cores read from its memory;\ndefault: 10 for each core, at "
+           "most 150")
+      ->group(machine);
+  add_real(command, "--network-latency", options.network_us, 0, 1e6,
+           "microseconds from node to node; default: 5")
+      ->group(machine);
+  add_real(command, "--network-bandwidth", options.network_gb_per_second, 0.001, 1e6,
+           "GB/s from node to node; default: 10")
+      ->group(machine);
+  command.footer(
+      "It only computes, and times are estimates from bytes and bandwidths; generate and logits "
+      "run on one rank so far.\n\n"
+      "Example:\n  longreach plan --model model.pth --context 1000000 --ranks 8 --topology "
+      "'numa:2(memory=128GiB) core:16 pu:1'");
+  return command;
+}
+
 }  // namespace
 
 Command parse_options(int argc, const char* const* argv) {
@@ -329,10 +372,12 @@ Command parse_options(int argc, const char* const* argv) {
   LogitsOptions logits;
   TokenizeOptions tokenize;
   InspectOptions inspect;
+  PlanOptions plan;
   const CLI::App& generate_command = add_generate(app, generate);
   const CLI::App& logits_command = add_logits(app, logits);
   const CLI::App& tokenize_command = add_tokenize(app, tokenize);
   add_inspect(app, inspect);
+  const CLI::App& plan_command = add_plan(app, plan);
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
@@ -346,7 +391,8 @@ Command parse_options(int argc, const char* const* argv) {
   }
   if (app.get_subcommands().empty()) {
     base::input_error(
-        "expected a command: generate, logits, tokenize or inspect (longreach --help tells more)");
+        "expected a command: generate, logits, tokenize, inspect or plan (longreach --help tells "
+        "more)");
   }
   if (generate_command.parsed()) {
     check(generate.model);
@@ -365,6 +411,10 @@ Command parse_options(int argc, const char* const* argv) {
           "--text: cannot be decoded, give the token ids as --file or standard input");
     }
     return tokenize;
+  }
+  if (plan_command.parsed()) {
+    check(plan.model);
+    return plan;
   }
   return inspect;
 }

@@ -6,6 +6,7 @@
 #include "kernels/base/types.hpp"
 #include "model/config.hpp"
 #include "model/sampler.hpp"
+#include "partition/plan.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -77,13 +78,26 @@ struct InspectOptions {
   ListingFormat format = ListingFormat::kText;
 };
 
+/// `longreach plan`. Absent figures of the machine: partition::Machine's.
+struct PlanOptions {
+  ModelOptions model;
+  std::size_t context_tokens = 0;
+  partition::PlanRequest request;
+  std::optional<std::string> topology;         ///< As described_node takes it; default: this node.
+  std::optional<std::size_t> n_nodes;          ///< Default: one rank for each NUMA domain.
+  std::optional<double> domain_gb_per_second;  ///< Read bandwidth of each NUMA domain.
+  std::optional<double> network_us;            ///< Latency.
+  std::optional<double> network_gb_per_second;
+  ListingFormat format = ListingFormat::kText;
+};
+
 /// Text the user asked for in place of a command: help or the version.
 struct HelpText {
   std::string text;
 };
 
-using Command =
-    std::variant<HelpText, GenerateOptions, LogitsOptions, TokenizeOptions, InspectOptions>;
+using Command = std::variant<HelpText, GenerateOptions, LogitsOptions, TokenizeOptions,
+                             InspectOptions, PlanOptions>;
 
 /// Reads the command line. Errors: InputError naming the option.
 Command parse_options(int argc, const char* const* argv);

@@ -4,6 +4,7 @@
 
 #include "kernels/base/types.hpp"
 #include "model/checkpoint.hpp"
+#include "partition/memory.hpp"
 
 #include <cstddef>
 #include <filesystem>
@@ -31,8 +32,7 @@ struct AttentionConfig {
   bool decode_full = false;       ///< Reference mode: one-token calls see the whole cache.
 };
 
-/// The two kinds of blocks. Both are followed by a channel mix inside the same block.
-enum class BlockKind { kRwkv, kSparse };
+using partition::BlockKind;
 
 /// A block of the checkpoint: `blocks.<index>` or `moba.<index>`.
 struct BlockRef {

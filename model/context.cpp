@@ -1,5 +1,7 @@
 #include "model/context.hpp"
 
+#include "model/sparse_attention.hpp"
+
 namespace longreach::model {
 namespace {
 
@@ -35,20 +37,18 @@ partition::RunSizes run_sizes(const ModelConfig& config, const AttentionConfig& 
                               std::size_t call_tokens, std::size_t n_threads) {
   partition::RunSizes sizes;
   for (const BlockRef& block : config.execution_order()) {
-    if (block.kind == BlockKind::kSparse) {
-      ++sizes.n_sparse;
-      continue;
-    }
-    ++sizes.n_rwkv;
+    partition::BlockSizes& own = sizes.blocks.emplace_back(partition::BlockSizes{block.kind});
+    if (block.kind == BlockKind::kSparse) continue;
     const LowRanks& ranks = config.low_ranks[block.index];
-    sizes.low_ranks.insert(sizes.low_ranks.end(), {ranks.w, ranks.a, ranks.g});
-    if (block.index != 0) sizes.low_ranks.push_back(ranks.v);
+    own.low_ranks = {ranks.w, ranks.a, ranks.g};
+    if (block.index != 0) own.low_ranks.push_back(ranks.v);
   }
   sizes.vocab_size = config.vocab_size;
   sizes.n_embd = config.n_embd;
   sizes.n_head = config.n_head;
   sizes.ffn_size = config.ffn_size;
   sizes.chunk_size = attention.chunk_size;
+  sizes.attended = attended_rows(attention, context_tokens);
   sizes.bytes_per_weight = size_of(weights);
   sizes.context_tokens = context_tokens;
   sizes.slice_tokens = kSliceTokens;

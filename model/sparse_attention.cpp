@@ -185,13 +185,18 @@ void sparse_attention(Context& context, const SparseBlockWeights& weights, const
   kernels::multiply(pool, y, weights.output, out);
 }
 
-std::size_t attended_bytes(const AttentionConfig& config, std::size_t n_rows) {
+partition::AttendedRows attended_rows(const AttentionConfig& config, std::size_t n_rows) {
   const Sight sight = sight_of(config, {n_rows, 1}, n_rows);
   const std::size_t n_closed = sight.first_row / config.chunk_size;
-  const std::size_t n_chosen = std::min(sight.n_chosen, n_closed);
-  const std::size_t n_attended = n_chosen * config.chunk_size + n_rows - sight.first_row;
-  const std::size_t n_means = n_closed > sight.n_chosen ? n_closed : 0;
-  return (2 * n_attended + n_means) * kHeadSize * sizeof(float);
+  return {.recent_tokens = n_rows - sight.first_row,
+          .n_chosen = std::min(sight.n_chosen, n_closed),
+          .n_scored = n_closed > sight.n_chosen ? n_closed : 0};
+}
+
+std::size_t attended_bytes(const AttentionConfig& config, std::size_t n_rows) {
+  const partition::AttendedRows rows = attended_rows(config, n_rows);
+  const std::size_t n_attended = rows.n_chosen * config.chunk_size + rows.recent_tokens;
+  return (2 * n_attended + rows.n_scored) * kHeadSize * sizeof(float);
 }
 
 }  // namespace longreach::model

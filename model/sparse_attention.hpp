@@ -20,6 +20,9 @@ struct CallRows {
 void sparse_attention(Context& context, const SparseBlockWeights& weights, const CallRows& call,
                       base::MatView<const float> x, SparseState& state, base::MatView<float> out);
 
+/// What decoding one more token reads of a cache of n_rows rows.
+partition::AttendedRows attended_rows(const AttentionConfig& config, std::size_t n_rows);
+
 /// Bytes of keys, values and means that decoding one more token reads from a cache of n_rows rows,
 /// per head.
 std::size_t attended_bytes(const AttentionConfig& config, std::size_t n_rows);

@@ -6,55 +6,107 @@ namespace longreach::partition {
 namespace {
 
 constexpr std::size_t kFloat = sizeof(float);
-constexpr std::size_t kPanel = 32;         // columns of a weight panel, rows of a key panel
 constexpr std::size_t kLogitRows = 16;     // positions whose logits are computed together
 constexpr std::size_t kGroupQueries = 64;  // queries whose chunk scores are held by a thread
 
-std::size_t padded(std::size_t n) { return (n + kPanel - 1) / kPanel * kPanel; }
+/// Channels of the heads that a shard computes.
+std::size_t head_channels(const RunSizes& s, Shard shard) {
+  return heads_of(s.n_head, shard).size() * (s.n_embd / s.n_head);
+}
 
-std::size_t weight_bytes(const RunSizes& s) {
+std::size_t weight_bytes(const RunSizes& s, const BlockSizes& block, Shard shard) {
   const std::size_t c = s.n_embd;
-  const std::size_t channel_mix = c * padded(s.ffn_size) + s.ffn_size * padded(c);
-  const std::size_t projections = 4 * c * padded(c);
-  std::size_t elements =
-      (s.n_rwkv + s.n_sparse) * (channel_mix + projections) + c * padded(s.vocab_size);
-  for (const std::size_t rank : s.low_ranks) elements += c * padded(rank) + rank * padded(c);
+  const std::size_t of_heads = padded(head_channels(s, shard));
+  const std::size_t of_channels = padded(columns_of(c, shard).size());
+  const std::size_t hidden = padded(columns_of(s.ffn_size, shard).size());
+  const std::size_t projections = c * (3 * of_heads + of_channels);
+  const std::size_t channel_mix = c * hidden + s.ffn_size * of_channels;
+  std::size_t elements = projections + channel_mix;
+  for (const std::size_t rank : block.low_ranks) elements += c * padded(rank) + rank * of_heads;
   // Vectors of C: per RWKV block 7 shifts, 3 biases, 3 scales and 3 norms; per sparse block 1 and 2
   // norms.
-  const std::size_t vectors = 19 * s.n_rwkv + 5 * s.n_sparse + 4;
+  const std::size_t vectors = block.kind == BlockKind::kRwkv ? 19 : 5;
   return elements * s.bytes_per_weight + vectors * c * kFloat;
 }
 
-std::size_t state_bytes(const RunSizes& s) {
-  const std::size_t matrix = s.n_embd / s.n_head * s.n_embd;
-  return (s.n_rwkv * (matrix + 2 * s.n_embd) + s.n_sparse * s.n_embd) * kFloat;
+std::size_t state_bytes(const RunSizes& s, BlockKind kind, Shard shard) {
+  if (kind == BlockKind::kSparse) return s.n_embd * kFloat;
+  const std::size_t matrices = head_channels(s, shard) * (s.n_embd / s.n_head);
+  return (matrices + 2 * s.n_embd) * kFloat;
 }
 
-std::size_t cache_bytes(const RunSizes& s) {
-  if (s.n_sparse == 0) return 0;
-  const std::size_t closed = s.context_tokens / s.chunk_size;
+std::size_t cache_bytes(const RunSizes& s, Shard shard) {
+  const std::size_t n_tokens = tokens_of(s.context_tokens, s.chunk_size, shard);
   const std::size_t key_rows =
-      closed * padded(s.chunk_size) + padded(s.context_tokens % s.chunk_size);
-  return s.n_sparse * (key_rows + s.context_tokens + padded(closed)) * s.n_embd * kFloat;
+      n_tokens / s.chunk_size * padded(s.chunk_size) + padded(n_tokens % s.chunk_size);
+  return (key_rows + n_tokens) * s.n_embd * kFloat;
 }
 
-std::size_t buffer_bytes(const RunSizes& s) {
-  const std::size_t largest_rank =
-      s.low_ranks.empty() ? 0 : *std::max_element(s.low_ranks.begin(), s.low_ranks.end());
+std::size_t closed_chunks(const RunSizes& s, Shard shard) {
+  return chunks_of(s.context_tokens / s.chunk_size, shard);
+}
+
+/// Low ranks and scores count wherever the model has them: a workspace fits every block.
+std::size_t workspace_bytes(const RunSizes& s, Shard shard) {
+  std::size_t largest_rank = 0;
+  bool has_scores = false;
+  for (const BlockSizes& block : s.blocks) {
+    for (const std::size_t rank : block.low_ranks) largest_rank = std::max(largest_rank, rank);
+    has_scores = has_scores || block.kind == BlockKind::kSparse;
+  }
   const std::size_t slice = std::min(s.slice_tokens, s.context_tokens);
   const std::size_t n_held = std::max(slice, s.held_tokens);
   const std::size_t rows =
       slice * (10 * s.n_embd + s.ffn_size + largest_rank) + n_held * 2 * s.n_embd;
-  const std::size_t logits = kLogitRows * (s.vocab_size + s.n_embd);
-  const std::size_t scores =
-      s.n_sparse == 0 ? 0 : s.n_threads * kGroupQueries * (s.context_tokens / s.chunk_size);
-  return (rows + logits + scores) * kFloat;
+  const std::size_t scores = has_scores ? s.n_threads * kGroupQueries * closed_chunks(s, shard) : 0;
+  return (rows + scores) * kFloat;
 }
 
 }  // namespace
 
+MemoryNeed& MemoryNeed::operator+=(const MemoryNeed& other) {
+  weights += other.weights;
+  states += other.states;
+  cache += other.cache;
+  means += other.means;
+  buffers += other.buffers;
+  return *this;
+}
+
+MemoryNeed block_memory(const RunSizes& sizes, std::size_t block, Shard shard) {
+  const BlockSizes& own = sizes.blocks[block];
+  MemoryNeed need;
+  need.weights = weight_bytes(sizes, own, shard);
+  need.states = state_bytes(sizes, own.kind, shard);
+  if (own.kind == BlockKind::kSparse) {
+    need.cache = cache_bytes(sizes, shard);
+    need.means = padded(closed_chunks(sizes, shard)) * sizes.n_embd * kFloat;
+  }
+  return need;
+}
+
+MemoryNeed stage_memory(const RunSizes& sizes, Range blocks, Shard shard) {
+  const bool has_head = blocks.end == sizes.blocks.size();
+  const std::size_t norm = 2 * sizes.n_embd * kFloat;
+  MemoryNeed need;
+  need.buffers = workspace_bytes(sizes, shard);
+  if (blocks.begin == 0) need.weights += norm;
+  if (has_head) {
+    const std::size_t n_columns = padded(columns_of(sizes.vocab_size, shard).size());
+    need.weights += norm + sizes.n_embd * n_columns * sizes.bytes_per_weight;
+    need.buffers += kLogitRows * (sizes.vocab_size + sizes.n_embd) * kFloat;
+  }
+  return need;
+}
+
+MemoryNeed memory_need(const RunSizes& sizes, Range blocks, Shard shard) {
+  MemoryNeed need = stage_memory(sizes, blocks, shard);
+  for (std::size_t i = blocks.begin; i < blocks.end; ++i) need += block_memory(sizes, i, shard);
+  return need;
+}
+
 MemoryNeed memory_need(const RunSizes& sizes) {
-  return {weight_bytes(sizes), state_bytes(sizes), cache_bytes(sizes), buffer_bytes(sizes)};
+  return memory_need(sizes, {0, sizes.blocks.size()}, {});
 }
 
 }  // namespace longreach::partition

@@ -1,6 +1,7 @@
 #include "dist/engine.hpp"
 
 #include "kernels/isa.hpp"
+#include "partition/cost.hpp"
 #include "tests/support/compare.hpp"
 #include "tests/support/input_error.hpp"
 #include "tests/support/isa_fixture.hpp"
@@ -187,15 +188,22 @@ TEST(Engine, NeedsTheMemoryThatWasEstimated) {
   }
   model::AttentionConfig attention;
   attention.chunk_size = 16;
-  const auto need = partition::memory_need(model::run_sizes(
-      golden.config, attention, base::DType::kF32, golden.tokens.size(), golden.tokens.size(), 1));
+  const partition::RunSizes sizes = model::run_sizes(golden.config, attention, base::DType::kF32,
+                                                     golden.tokens.size(), golden.tokens.size(), 1);
+  const partition::MemoryNeed need = partition::memory_need(sizes);
   const auto near = [](std::size_t got, std::size_t want) {
     return std::abs(static_cast<double>(got) / static_cast<double>(want) - 1) < 0.05;
   };
-  EXPECT_TRUE(near(need.cache, cache)) << need.cache << " " << cache;
+  EXPECT_TRUE(near(need.cache + need.means, cache)) << need.cache << " " << cache;
   EXPECT_TRUE(near(need.states, states)) << need.states << " " << states;
   EXPECT_TRUE(near(need.weights + need.states + 4 * 2 * 64 * 64,
                    engine->bytes_per_token(engine->new_session())));
+  std::size_t reads = partition::stage_memory(sizes, {0, sizes.blocks.size()}, {}).weights;
+  for (std::size_t i = 0; i < sizes.blocks.size(); ++i) {
+    reads += partition::block_reads(sizes, i, 1);
+  }
+  EXPECT_TRUE(near(reads, engine->bytes_per_token(session)))
+      << reads << " " << engine->bytes_per_token(session);
 }
 
 }  // namespace

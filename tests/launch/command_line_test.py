@@ -7,11 +7,11 @@ from program import MODEL
 class Help(program.ProgramTest):
     def test_names_the_commands(self):
         text = self.output("--help").decode()
-        for command in ("generate", "logits", "tokenize", "inspect"):
+        for command in ("generate", "logits", "tokenize", "inspect", "plan"):
             self.assertIn(command, text)
 
     def test_of_each_command_has_an_example(self):
-        for command in ("generate", "logits", "tokenize", "inspect"):
+        for command in ("generate", "logits", "tokenize", "inspect", "plan"):
             with self.subTest(command=command):
                 text = self.output(command, "--help").decode()
                 self.assertIn("--model", text)

@@ -1,28 +1,13 @@
 #include "partition/memory.hpp"
 
+#include "tests/support/run_sizes.hpp"
+
 #include <gtest/gtest.h>
 
 namespace longreach::partition {
 namespace {
 
-/// The published 0.2B model (L12 C768, 4 sparse blocks) with a context of 64000 tokens.
-RunSizes small_model() {
-  RunSizes sizes;
-  sizes.vocab_size = 65536;
-  sizes.n_embd = 768;
-  sizes.n_head = 12;
-  sizes.ffn_size = 3072;
-  sizes.n_rwkv = 12;
-  sizes.n_sparse = 4;
-  sizes.low_ranks.assign(12, 64 + 64 + 128);
-  for (int i = 0; i < 11; ++i) sizes.low_ranks.push_back(32);
-  sizes.chunk_size = 2048;
-  sizes.bytes_per_weight = 2;
-  sizes.context_tokens = 64000;
-  sizes.slice_tokens = 256;
-  sizes.n_threads = 2;
-  return sizes;
-}
+using test::small_model;
 
 double ratio(std::size_t got, double want) { return static_cast<double>(got) / want; }
 
@@ -33,7 +18,8 @@ TEST(Memory, AgreesWithThePublishedSizes) {
   EXPECT_NEAR(ratio(need.states, 2.36e6), 1, 0.05);  // of which shifts are a little
   // 12.3 kB per token in 16 bits, so twice that in f32, plus means.
   EXPECT_NEAR(ratio(need.cache, 2 * 0.79e9), 1, 0.01);
-  EXPECT_EQ(need.total(), need.weights + need.states + need.cache + need.buffers);
+  EXPECT_EQ(need.means, 4U * 32 * 768 * 4) << "31 closed chunks fill a panel of 32";
+  EXPECT_EQ(need.total(), need.weights + need.states + need.cache + need.means + need.buffers);
 }
 
 TEST(Memory, CacheGrowsWithTheContextOnly) {
@@ -48,8 +34,9 @@ TEST(Memory, CacheGrowsWithTheContextOnly) {
 
 TEST(Memory, PlainRwkvHasNoCache) {
   RunSizes sizes = small_model();
-  sizes.n_sparse = 0;
-  EXPECT_EQ(memory_need(sizes).cache, 0U);
+  std::erase_if(sizes.blocks, [](const BlockSizes& b) { return b.kind == BlockKind::kSparse; });
+  const MemoryNeed need = memory_need(sizes);
+  EXPECT_EQ(need.cache + need.means, 0U);
 }
 
 TEST(Memory, HeldCallsCostTheirRows) {

@@ -1,0 +1,296 @@
+#include "partition/plan.hpp"
+
+#include "kernels/base/error.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+#include <string>
+#include <tuple>
+
+namespace longreach::partition {
+namespace {
+
+/// More shards than this are chosen only where a node has so many ranks.
+constexpr std::size_t kManyShards = 16;
+
+constexpr double kNever = std::numeric_limits<double>::infinity();
+
+/// The blocks with what they take and cost in one grid, on ranks that all have the least place.
+class Stages {
+ public:
+  Stages(const RunSizes& sizes, const Machine& machine, Grid grid)
+      : sizes_(sizes), grid_(grid), least_(least_place(machine, grid.n_ranks())) {
+    const auto node_of = [&](std::size_t rank) {
+      return place_of(machine, grid.n_ranks(), rank).node;
+    };
+    for (std::size_t first = 0; first < grid.n_ranks(); first += grid.n_shards) {
+      if (node_of(first) != node_of(first + grid.n_shards - 1)) shares_node_ = false;
+    }
+    const bool one_node = node_of(grid.n_ranks() - 1) == 0;
+    exchange_link_ = shares_node_ ? machine.inside_node : machine.network;
+    transfer_link_ = one_node ? machine.inside_node : machine.network;
+    const Shard heaviest{0, grid.n_shards};
+    for (std::size_t i = 0; i < sizes.blocks.size(); ++i) {
+      bytes_.push_back(bytes_.back() + block_memory(sizes, i, heaviest).total());
+      reads_.push_back(reads_.back() + block_reads(sizes, i, grid.n_shards));
+      exchange_.push_back(exchange_.back() +
+                          block_exchange(sizes, i, grid.n_shards, exchange_link_));
+    }
+  }
+
+  bool shares_node() const { return shares_node_; }
+
+  bool fits(Range blocks) const {
+    const std::size_t beside = stage_memory(sizes_, blocks, {0, grid_.n_shards}).total();
+    return bytes_[blocks.end] - bytes_[blocks.begin] + beside <= least_.memory_bytes;
+  }
+
+  TokenTime time(Range blocks) const {
+    const std::size_t beside = stage_memory(sizes_, blocks, {0, grid_.n_shards}).weights;
+    const std::size_t reads = reads_[blocks.end] - reads_[blocks.begin] + beside;
+    const bool is_last = blocks.end == sizes_.blocks.size();
+    return {static_cast<double>(reads) / least_.read_bytes_per_second,
+            exchange_[blocks.end] - exchange_[blocks.begin],
+            is_last ? 0 : stage_transfer(sizes_, transfer_link_)};
+  }
+
+  /// Whether filling one stage after another needs no more than there are: cheap to ask, and
+  /// necessary for a division.
+  bool may_fit() const {
+    const std::size_t n = sizes_.blocks.size();
+    std::size_t begin = 0;
+    for (std::size_t stage = 0; stage < grid_.n_stages && begin < n; ++stage) {
+      std::size_t end = begin;
+      while (end < n && fits({begin, end + 1})) ++end;
+      begin = end;
+    }
+    return begin == n;
+  }
+
+  /// The contiguous division whose slowest stage is fastest; empty if none fits.
+  std::vector<Range> divide() const {
+    const std::size_t n = sizes_.blocks.size();
+    const auto seconds = seconds_of_ranges();
+    // slowest[s][e]: of the best division of blocks 0 .. e-1 into s stages; begin[s][e]: its last
+    // stage's.
+    std::vector slowest(grid_.n_stages + 1, std::vector<double>(n + 1, kNever));
+    std::vector begin(grid_.n_stages + 1, std::vector<std::size_t>(n + 1));
+    slowest[0][0] = 0;
+    for (std::size_t s = 1; s <= grid_.n_stages; ++s) {
+      for (std::size_t e = s; e <= n; ++e) {
+        for (std::size_t b = s - 1; b < e; ++b) {
+          const double candidate = std::max(slowest[s - 1][b], seconds[b][e]);
+          if (candidate < slowest[s][e]) {
+            slowest[s][e] = candidate;
+            begin[s][e] = b;
+          }
+        }
+      }
+    }
+    if (slowest[grid_.n_stages][n] == kNever) return {};
+    std::vector<Range> blocks(grid_.n_stages);
+    for (std::size_t s = grid_.n_stages, e = n; s > 0; --s) {
+      blocks[s - 1] = {begin[s][e], e};
+      e = begin[s][e];
+    }
+    return blocks;
+  }
+
+ private:
+  /// [begin][end]: of a stage of these blocks; kNever where they do not fit.
+  std::vector<std::vector<double>> seconds_of_ranges() const {
+    const std::size_t n = sizes_.blocks.size();
+    std::vector seconds(n, std::vector<double>(n + 1, kNever));
+    for (std::size_t b = 0; b < n; ++b) {
+      for (std::size_t e = b + 1; e <= n && fits({b, e}); ++e) seconds[b][e] = time({b, e}).total();
+    }
+    return seconds;
+  }
+
+  const RunSizes& sizes_;
+  Grid grid_;
+  Place least_;
+  bool shares_node_ = true;
+  Link exchange_link_, transfer_link_;
+  // Sums over the blocks before, for the shard that holds and reads most.
+  std::vector<std::size_t> bytes_{0}, reads_{0};
+  std::vector<double> exchange_{0};
+};
+
+/// A grid with its blocks divided, and what speaks against it.
+struct Choice {
+  Grid grid;
+  std::vector<StagePlan> stages = {};
+  std::size_t reluctance = 0;  ///< 0: shards share a node; 1: at most kManyShards; 2: more.
+  double seconds_per_token = 0;
+
+  bool operator<(const Choice& other) const {
+    return std::tuple(reluctance, seconds_per_token, grid.n_shards) <
+           std::tuple(other.reluctance, other.seconds_per_token, other.grid.n_shards);
+  }
+};
+
+double sum_of_times(const std::vector<StagePlan>& stages) {
+  double seconds = 0;
+  for (const StagePlan& stage : stages) seconds += stage.time.total();
+  return seconds;
+}
+
+std::optional<Choice> divided(const RunSizes& sizes, const Machine& machine, Grid grid) {
+  const Stages stages(sizes, machine, grid);
+  if (!stages.may_fit()) return std::nullopt;
+  Choice choice{.grid = grid};
+  for (const Range& blocks : stages.divide()) {
+    choice.stages.push_back({blocks, stages.time(blocks)});
+  }
+  if (choice.stages.empty()) return std::nullopt;
+  if (!stages.shares_node()) choice.reluctance = grid.n_shards <= kManyShards ? 1 : 2;
+  choice.seconds_per_token = sum_of_times(choice.stages);
+  return choice;
+}
+
+RunSizes with_threads(const RunSizes& sizes, const Machine& machine, std::size_t n_ranks) {
+  RunSizes result = sizes;
+  if (sizes.n_threads == 0) result.n_threads = least_place(machine, n_ranks).n_cores;
+  return result;
+}
+
+/// What all ranks of any grid hold together, at the least.
+std::size_t undivided_bytes(const RunSizes& sizes) {
+  const MemoryNeed whole = memory_need(sizes);
+  return whole.total() - whole.buffers;
+}
+
+/// The best grid of so many ranks that fits and agrees with the request.
+std::optional<Choice> choose(const RunSizes& sizes, const Machine& machine, std::size_t n_ranks,
+                             const PlanRequest& request) {
+  if (n_ranks * least_place(machine, n_ranks).memory_bytes < undivided_bytes(sizes)) {
+    return std::nullopt;  // spares a search among thousands of ranks nearly all of its time
+  }
+  const RunSizes threaded = with_threads(sizes, machine, n_ranks);
+  std::optional<Choice> best;
+  for (std::size_t n_stages = 1; n_stages <= std::min(n_ranks, sizes.blocks.size()); ++n_stages) {
+    const Grid grid{n_stages, n_ranks / n_stages};
+    if (grid.n_ranks() != n_ranks || request.n_stages.value_or(n_stages) != n_stages ||
+        request.n_shards.value_or(grid.n_shards) != grid.n_shards) {
+      continue;
+    }
+    const auto choice = divided(threaded, machine, grid);
+    if (choice && (!best || *choice < *best)) best = choice;
+  }
+  return best;
+}
+
+/// How many ranks are asked for. Errors: InputError for a grid that cannot be.
+std::size_t requested_ranks(const RunSizes& sizes, const PlanRequest& request) {
+  const std::size_t n_blocks = sizes.blocks.size();
+  const std::size_t n_stages = request.n_stages.value_or(1);
+  const std::size_t n_shards = request.n_shards.value_or(1);
+  if (n_stages > n_blocks) {
+    base::input_error("--stages: expected at most {}, the model's blocks, found {}", n_blocks,
+                      n_stages);
+  }
+  const std::size_t n_ranks = request.n_ranks.value_or(n_stages * n_shards);
+  if (n_ranks > kMaxRanks) {
+    base::input_error("--ranks: expected at most {}, found {}", kMaxRanks, n_ranks);
+  }
+  if (request.n_stages && request.n_shards && n_stages * n_shards != n_ranks) {
+    base::input_error("--stages, --shards: {} x {} make {} ranks, but --ranks is {}", n_stages,
+                      n_shards, n_stages * n_shards, n_ranks);
+  }
+  if (n_ranks % n_stages != 0) {
+    base::input_error("--stages: {} ranks cannot be divided into {} stages", n_ranks, n_stages);
+  }
+  if (n_ranks % n_shards != 0) {
+    base::input_error("--shards: {} ranks cannot be divided into groups of {}", n_ranks, n_shards);
+  }
+  if (request.n_shards && n_ranks / n_shards > n_blocks) {
+    base::input_error("--shards: {} ranks in groups of {} make {} stages, the model has {} blocks",
+                      n_ranks, n_shards, n_ranks / n_shards, n_blocks);
+  }
+  return n_ranks;
+}
+
+double gigabytes(std::size_t n_bytes) { return static_cast<double>(n_bytes) / 1e9; }
+
+/// The least number of ranks that fit in any grid.
+std::optional<Choice> least_that_fits(const RunSizes& sizes, const Machine& machine) {
+  for (std::size_t n_ranks = 1; n_ranks <= kMaxRanks; ++n_ranks) {
+    if (auto choice = choose(sizes, machine, n_ranks, {})) return choice;
+  }
+  return std::nullopt;
+}
+
+std::string advice(const RunSizes& sizes, const Machine& machine) {
+  if (const auto choice = least_that_fits(sizes, machine)) {
+    return fmt::format("--ranks {} would fit (--stages {} --shards {})", choice->grid.n_ranks(),
+                       choice->grid.n_stages, choice->grid.n_shards);
+  }
+  if (!machine.n_nodes) return fmt::format("nor would any number up to {}", kMaxRanks);
+  Machine growing = machine;
+  growing.n_nodes.reset();
+  const std::string stuck = fmt::format("nor would any number with --nodes {}", *machine.n_nodes);
+  const auto choice = least_that_fits(sizes, growing);
+  if (!choice) return stuck;
+  return fmt::format("{}, but --ranks {} --nodes {} would fit", stuck, choice->grid.n_ranks(),
+                     growing.nodes_for(choice->grid.n_ranks()));
+}
+
+RankPlan rank_plan(const RunSizes& sizes, const Machine& machine, const Choice& choice,
+                   std::size_t rank) {
+  const Grid grid = choice.grid;
+  const Shard shard{rank % grid.n_shards, grid.n_shards};
+  const std::size_t stage = rank / grid.n_shards;
+  const Range blocks = choice.stages[stage].blocks;
+  return {.stage = stage,
+          .shard = shard.index,
+          .place = place_of(machine, grid.n_ranks(), rank),
+          .heads = heads_of(sizes.n_head, shard),
+          .channels = columns_of(sizes.n_embd, shard),
+          .hidden = columns_of(sizes.ffn_size, shard),
+          .vocabulary =
+              blocks.end == sizes.blocks.size() ? columns_of(sizes.vocab_size, shard) : Range{},
+          .memory = memory_need(sizes, blocks, shard)};
+}
+
+}  // namespace
+
+double Plan::seconds_per_token() const { return sum_of_times(stages); }
+
+double Plan::tokens_per_second() const {
+  double slowest = 0;
+  for (const StagePlan& stage : stages) slowest = std::max(slowest, stage.time.total());
+  return 1 / slowest;
+}
+
+std::size_t Plan::stream_bytes() const {
+  std::size_t most = 0;
+  for (const RankPlan& rank : ranks) {
+    most = std::max(most, rank.memory.states + rank.memory.cache + rank.memory.means);
+  }
+  return most;
+}
+
+Plan make_plan(const RunSizes& sizes, const Machine& machine, const PlanRequest& request) {
+  const std::size_t n_ranks = requested_ranks(sizes, request);
+  const auto choice = choose(sizes, machine, n_ranks, request);
+  if (!choice) {
+    base::input_error(
+        "--ranks: {} with {:.4g} GB each do not hold {} tokens, which take {:.4g} GB on a single "
+        "rank; {}",
+        n_ranks, gigabytes(least_place(machine, n_ranks).memory_bytes), sizes.context_tokens,
+        gigabytes(memory_need(sizes).total()), advice(sizes, machine));
+  }
+  Plan plan;
+  plan.grid = choice->grid;
+  plan.n_nodes = machine.nodes_for(n_ranks);
+  plan.stages = choice->stages;
+  const RunSizes threaded = with_threads(sizes, machine, n_ranks);
+  for (std::size_t rank = 0; rank < n_ranks; ++rank) {
+    plan.ranks.push_back(rank_plan(threaded, machine, *choice, rank));
+  }
+  return plan;
+}
+
+}  // namespace longreach::partition

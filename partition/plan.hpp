@@ -1,0 +1,76 @@
+/// The plan: which rank owns which blocks, heads, columns and chunks, what that takes, and how fast
+/// it may be. The same input gives the same plan on every rank.
+#pragma once
+
+#include "partition/cost.hpp"
+#include "partition/machine.hpp"
+#include "partition/memory.hpp"
+
+#include <cstddef>
+#include <optional>
+#include <vector>
+
+namespace longreach::partition {
+
+/// No plan has more ranks.
+inline constexpr std::size_t kMaxRanks = 4096;
+
+/// What the user decides; the rest is chosen. Absent ranks: as many as the grid has, else 1.
+struct PlanRequest {
+  std::optional<std::size_t> n_ranks = {}, n_stages = {}, n_shards = {};
+};
+
+/// Consecutive ranks are the shards of a stage; stages follow one another.
+struct Grid {
+  std::size_t n_stages = 1, n_shards = 1;
+
+  std::size_t n_ranks() const { return n_stages * n_shards; }
+  bool operator==(const Grid&) const = default;
+};
+
+/// Blocks that pass a token on together.
+struct StagePlan {
+  Range blocks;
+  TokenTime time;
+};
+
+/// One rank. Columns are those it computes of outputs that wide; chunk c of the cache is at shard
+/// c mod n_shards.
+struct RankPlan {
+  std::size_t stage = 0, shard = 0;
+  Place place;
+  Range heads;
+  Range channels;    ///< Columns of the residual stream (C).
+  Range hidden;      ///< Columns of the channel mix (F).
+  Range vocabulary;  ///< Columns of the head; none before the last stage.
+  MemoryNeed memory;
+};
+
+/// How one sequence is decoded by one replica of the model.
+struct Plan {
+  Grid grid;
+  std::size_t n_nodes = 1;
+  std::size_t n_replicas = 1;
+  std::vector<StagePlan> stages;
+  std::vector<RankPlan> ranks;
+
+  /// Of one stream: a token passes through all stages.
+  double seconds_per_token() const;
+  /// Of as many streams as there are stages: each stage works on another one.
+  double tokens_per_second() const;
+  /// What a further stream takes of the rank where it takes most.
+  std::size_t stream_bytes() const;
+};
+
+/// Chooses a grid, divides the blocks and checks that every rank fits where it is put. `sizes` with
+/// no n_threads take the cores there are for a rank.
+///
+/// Grids are preferred whose shards share a node, then those of at most 16 shards; among these the
+/// one that decodes a single stream fastest. Blocks are divided so that the slowest stage, the
+/// head's included, is as fast as can be among the divisions that fit. Ranks are planned as if each
+/// had the least memory and bandwidth that any has.
+/// Errors: InputError naming --stages or --shards for a grid that contradicts itself or the model,
+/// and --ranks when it does not fit, with the least number of ranks that does.
+Plan make_plan(const RunSizes& sizes, const Machine& machine, const PlanRequest& request);
+
+}  // namespace longreach::partition

@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""The command plan: what it plans for the demo model on machines that are described to it."""
+import json
+import os
+import re
+
+import program
+from program import MODEL
+
+NODE = "numa:2(memory=64GiB) core:8 pu:2"
+SMALL_NODE = "numa:2(memory=16MiB) core:2 pu:1"
+
+
+class PlanTest(program.ProgramTest):
+    def arguments(self, *args, context=65536, topology=NODE):
+        return ["plan", "--model", MODEL, "--context", context, "--topology", topology, *args]
+
+    def plan(self, *args, **options):
+        return json.loads(self.output(*self.arguments(*args, "--json", **options)))
+
+    def text(self, *args, **options):
+        return self.output(*self.arguments(*args, **options)).decode()
+
+
+class Plans(PlanTest):
+    def test_one_rank_on_this_machine(self):
+        plan = json.loads(self.output("plan", "--model", MODEL, "--context", 1000, "--json"))
+        self.assertEqual((plan["replicas"], plan["stages"], plan["shards"], plan["nodes"]), (1, 1, 1, 1))
+        self.assertEqual(plan["ranks"][0]["blocks"], [0, 6])
+        self.assertEqual(plan["ranks"][0]["heads"], [0, 2])
+        self.assertGreater(plan["seconds_per_token"], 0)
+
+    def test_all_grids_cover_the_model(self):
+        for n_ranks in (1, 2, 3, 5, 8, 37, 64, 4096):
+            with self.subTest(ranks=n_ranks):
+                plan = self.plan("--ranks", n_ranks)
+                self.assertEqual(len(plan["ranks"]), n_ranks)
+                self.assertEqual(plan["stages"] * plan["shards"], n_ranks)
+                blocks = [block for stage in plan["stage_plans"] for block in range(*stage["blocks"])]
+                self.assertEqual(blocks, list(range(6)))
+                for rank in plan["ranks"]:
+                    parts = rank["bytes"]
+                    self.assertEqual(sum(parts[name] for name in ("weights", "states", "cache", "means", "buffers")),
+                                     parts["total"])
+                    self.assertLessEqual(parts["total"], parts["available"])
+
+    def test_a_given_grid_is_kept(self):
+        for stages, shards in ((1, 1), (6, 1), (1, 16), (2, 3), (3, 2)):
+            plan = self.plan("--stages", stages, "--shards", shards)
+            self.assertEqual((plan["stages"], plan["shards"]), (stages, shards))
+            self.assertEqual(len(plan["ranks"]), stages * shards)
+
+    def test_nodes_and_bandwidths_are_what_is_said(self):
+        plan = self.plan("--ranks", 8, "--nodes", 2)
+        self.assertEqual(plan["nodes"], 2)
+        self.assertEqual([rank["node"] for rank in plan["ranks"]], [0] * 4 + [1] * 4)
+        slow = self.plan("--bandwidth", 1)["seconds_per_token"]
+        self.assertAlmostEqual(slow / self.plan("--bandwidth", 10)["seconds_per_token"], 10)
+        grid = ("--stages", 2, "--shards", 4)
+        self.assertLess(self.plan(*grid)["seconds_per_token"],
+                        self.plan(*grid, "--network-latency", 1000)["seconds_per_token"])
+        self.assertLess(self.plan(*grid)["seconds_per_token"],
+                        self.plan(*grid, "--network-bandwidth", 0.001)["seconds_per_token"])
+
+    def test_the_environment_can_describe_the_machine(self):
+        plan = json.loads(self.output("plan", "--model", MODEL, "--context", 65536, "--ranks", 4, "--json",
+                                      env={**os.environ, "HWLOC_SYNTHETIC": NODE}))
+        self.assertEqual(plan, self.plan("--ranks", 4))
+
+    def test_text_tells_the_same(self):
+        text = self.text("--stages", 2, "--shards", 2)
+        self.assertIn("ranks 4 = stages 2 x shards 2, nodes 2", text)
+        for rank in self.plan("--stages", 2, "--shards", 2)["ranks"]:
+            self.assertIn(f"{rank['bytes']['total'] / 1e6:.1f} MB", text)
+
+    def test_thousands_of_ranks_are_told_in_few_lines(self):
+        text = self.text("--ranks", 4096)
+        self.assertLess(text.count("\n"), 60)
+        ranges = re.findall(r"^ *(\d+)(?:-(\d+))? +\d+(?:-\d+)? +\d+ +\d+ +\d+ +\d+ +\d+ ", text, re.MULTILINE)
+        self.assertEqual(sum(int(last or first) - int(first) + 1 for first, last in ranges), 4096)
+
+
+class Refusals(PlanTest):
+    def test_names_the_number_of_ranks_that_fits(self):
+        done = self.run_program(*self.arguments(topology=SMALL_NODE))
+        self.assert_one_sentence(done, "--ranks")
+        needed = int(re.search(rb"--ranks (\d+) would fit", done.stderr)[1])
+        self.assertEqual(len(self.plan("--ranks", needed, topology=SMALL_NODE)["ranks"]), needed)
+        self.assert_refused(self.arguments("--ranks", needed - 1, topology=SMALL_NODE), f"--ranks {needed} would fit")
+
+    def test_names_the_nodes_when_ranks_do_not_help(self):
+        self.assert_refused(self.arguments("--nodes", 1, "--ranks", 2, topology=SMALL_NODE), "--ranks", "--nodes")
+
+    def test_grids_that_contradict(self):
+        self.assert_refused(self.arguments("--ranks", 4, "--stages", 3, "--shards", 2), "--stages", "--shards", "--ranks")
+        self.assert_refused(self.arguments("--stages", 7), "--stages", "6")
+        self.assert_refused(self.arguments("--ranks", 9, "--stages", 2), "--stages")
+
+    def test_what_is_no_topology(self):
+        for topology in ("", "sofa:2", self.folder / "absent.xml", self.file("empty.xml", "")):
+            self.assert_refused(self.arguments(topology=topology), "--topology")
+
+    def test_values(self):
+        for option, values in {"--context": ("0", "x"), "--ranks": ("0", "4097"), "--nodes": ("0",),
+                               "--bandwidth": ("0", "nan"), "--network-latency": ("-1",)}.items():
+            for value in values:
+                with self.subTest(option=option, value=value):
+                    self.assert_refused(["plan", "--model", MODEL, "--context", 10, option, value], option)
+
+
+if __name__ == "__main__":
+    program.main()

@@ -1,0 +1,269 @@
+#include "partition/plan.hpp"
+
+#include "tests/support/input_error.hpp"
+#include "tests/support/run_sizes.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <functional>
+#include <random>
+#include <string>
+
+namespace longreach::partition {
+namespace {
+
+using test::small_model;
+
+constexpr std::size_t kGB = 1000000000;
+
+/// Nodes of n_domains domains with 16 cores each.
+Machine cluster(std::optional<std::size_t> n_nodes, std::size_t n_domains,
+                std::size_t domain_bytes) {
+  return {.n_nodes = n_nodes,
+          .domains = std::vector<Domain>(n_domains, {16, domain_bytes, 150e9}),
+          .node_memory_bytes = n_domains * domain_bytes};
+}
+
+Machine roomy() { return cluster({}, 2, 1000 * kGB); }
+
+std::vector<std::size_t> rank_counts() {
+  std::vector<std::size_t> counts;
+  for (std::size_t n = 1; n <= 64; ++n) counts.push_back(n);
+  counts.insert(counts.end(), {127, 1000, 4096});
+  return counts;
+}
+
+/// Expects parts of consecutive ranks to cover n units.
+void expect_cover(const Plan& plan, std::size_t stage, std::size_t n, Range RankPlan::*part) {
+  std::size_t end = 0;
+  for (std::size_t i = 0; i < plan.grid.n_shards; ++i) {
+    const Range own = plan.ranks[stage * plan.grid.n_shards + i].*part;
+    ASSERT_EQ(own.begin, end);
+    end = own.end;
+  }
+  ASSERT_EQ(end, n);
+}
+
+TEST(Plan, EverythingHasOneOwner) {
+  const RunSizes sizes = small_model();
+  for (const std::size_t n_ranks : rank_counts()) {
+    const Plan plan = make_plan(sizes, roomy(), {.n_ranks = n_ranks});
+    ASSERT_EQ(plan.ranks.size(), n_ranks);
+    ASSERT_EQ(plan.grid.n_ranks(), n_ranks);
+    std::size_t end = 0;
+    for (std::size_t stage = 0; stage < plan.grid.n_stages; ++stage) {
+      const Range blocks = plan.stages[stage].blocks;
+      ASSERT_EQ(blocks.begin, end);
+      ASSERT_GT(blocks.size(), 0U);
+      end = blocks.end;
+      const bool is_last = stage + 1 == plan.grid.n_stages;
+      expect_cover(plan, stage, 12, &RankPlan::heads);
+      expect_cover(plan, stage, 768, &RankPlan::channels);
+      expect_cover(plan, stage, 3072, &RankPlan::hidden);
+      expect_cover(plan, stage, is_last ? 65536 : 0, &RankPlan::vocabulary);
+    }
+    ASSERT_EQ(end, 16U);
+    for (std::size_t i = 0; i < n_ranks; ++i) {
+      ASSERT_EQ(plan.ranks[i].stage, i / plan.grid.n_shards);
+      ASSERT_EQ(plan.ranks[i].shard, i % plan.grid.n_shards);
+      ASSERT_LE(plan.ranks[i].memory.total(), plan.ranks[i].place.memory_bytes);
+    }
+  }
+}
+
+TEST(Plan, OneRankNeedsWhatARunOfOneRankDoes) {
+  const Plan plan = make_plan(small_model(), roomy(), {});
+  EXPECT_EQ(plan.grid, (Grid{1, 1}));
+  EXPECT_EQ(plan.ranks.at(0).memory, memory_need(small_model()));
+}
+
+/// Bytes of a block that every shard holds whole: vectors, and first factors of low-rank pairs.
+std::size_t replicated_weights(const RunSizes& sizes, const BlockSizes& block) {
+  if (block.kind == BlockKind::kSparse) return 5 * 768 * 4;
+  std::size_t ranks = 0;
+  for (const std::size_t rank : block.low_ranks) ranks += rank;  // multiples of 32 in this model
+  return 19 * 768 * 4 + 768 * ranks * sizes.bytes_per_weight;
+}
+
+TEST(Plan, BytesAddUpToTheWholeAndWhatEveryShardHolds) {
+  const RunSizes sizes = small_model();
+  const MemoryNeed whole = memory_need(sizes);
+  for (const std::size_t n_ranks : rank_counts()) {
+    const Plan plan = make_plan(sizes, roomy(), {.n_ranks = n_ranks});
+    const std::size_t n_copies = plan.grid.n_shards - 1;
+    MemoryNeed sum, expected = whole;
+    for (const RankPlan& rank : plan.ranks) sum += rank.memory;
+    for (const BlockSizes& block : sizes.blocks) {
+      expected.weights += n_copies * replicated_weights(sizes, block);
+      expected.states += n_copies * (block.kind == BlockKind::kRwkv ? 2 : 1) * 768 * 4;
+    }
+    expected.weights += n_copies * 2 * 2 * 768 * 4;  // first and last norm
+    EXPECT_EQ(sum.weights, expected.weights) << n_ranks;
+    EXPECT_EQ(sum.states, expected.states) << n_ranks;
+    EXPECT_EQ(sum.cache, expected.cache) << n_ranks;
+    // 31 closed chunks; every shard that has some fills panels of 32.
+    EXPECT_EQ(sum.means, std::min<std::size_t>(plan.grid.n_shards, 31) * whole.means) << n_ranks;
+  }
+}
+
+TEST(Plan, NoShardNeedsMoreThanTheFirst) {
+  RunSizes sizes = small_model();
+  for (const std::size_t context : {1, 2047, 2048, 5000, 64000, 1000000}) {
+    sizes.context_tokens = context;
+    for (std::size_t count = 1; count <= 64; ++count) {
+      const MemoryNeed first = memory_need(sizes, {0, 16}, {0, count});
+      for (std::size_t i = 1; i < count; ++i)
+        ASSERT_LE(memory_need(sizes, {0, 16}, {i, count}).total(), first.total());
+    }
+  }
+}
+
+/// Calls `visit` with every division of n blocks into n_stages.
+void each_division(std::size_t n, std::size_t n_stages, std::vector<Range> before,
+                   const std::function<void(const std::vector<Range>&)>& visit) {
+  const std::size_t begin = before.empty() ? 0 : before.back().end;
+  if (n_stages == 1) {
+    before.push_back({begin, n});
+    visit(before);
+    return;
+  }
+  for (std::size_t end = begin + 1; end + n_stages - 1 <= n; ++end) {
+    std::vector<Range> longer = before;
+    longer.push_back({begin, end});
+    each_division(n, n_stages - 1, std::move(longer), visit);
+  }
+}
+
+TEST(Plan, NoDivisionOfTheBlocksIsFaster) {
+  const Machine machine = roomy();
+  const unsigned seed = std::random_device()();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 random(seed);
+  for (int repeat = 0; repeat < 20; ++repeat) {
+    RunSizes sizes = small_model();
+    sizes.blocks.resize(9);
+    sizes.vocab_size = 32 * (1 + random() % 4000);
+    for (BlockSizes& block : sizes.blocks) {
+      if (block.kind == BlockKind::kRwkv) block.low_ranks.assign(1, random() % 20000);
+    }
+    for (std::size_t n_stages = 1; n_stages <= 9; ++n_stages) {
+      const Plan plan = make_plan(sizes, machine, {.n_stages = n_stages, .n_shards = 1});
+      double best = 1e9;
+      each_division(9, n_stages, {}, [&](const std::vector<Range>& stages) {
+        double slowest = 0;
+        for (const Range& blocks : stages) {
+          std::size_t reads = stage_memory(sizes, blocks, {}).weights;
+          for (std::size_t i = blocks.begin; i < blocks.end; ++i) reads += block_reads(sizes, i, 1);
+          const double pass_on = blocks.end == 9 ? 0
+                                 : n_stages <= 2 ? stage_transfer(sizes, machine.inside_node)
+                                                 : stage_transfer(sizes, machine.network);
+          const double rate = place_of(machine, n_stages, 0).read_bytes_per_second;
+          slowest = std::max(slowest, static_cast<double>(reads) / rate + pass_on);
+        }
+        best = std::min(best, slowest);
+      });
+      EXPECT_NEAR(1 / plan.tokens_per_second() / best, 1, 1e-9) << n_stages;
+    }
+  }
+}
+
+TEST(Plan, TheHeadCountsAsBlocks) {
+  RunSizes sizes = small_model();
+  sizes.vocab_size = 1 << 20;
+  const Plan plan = make_plan(sizes, roomy(), {.n_stages = 2, .n_shards = 1});
+  EXPECT_EQ(plan.stages[1].blocks.size(), 1U) << "it costs more than all blocks together";
+}
+
+TEST(Plan, ShardsShareANodeIfTheyCan) {
+  for (const std::size_t n_nodes : {1, 2, 4, 8}) {
+    const Plan plan =
+        make_plan(small_model(), cluster(n_nodes, 4, 1000 * kGB), {.n_ranks = 4 * n_nodes});
+    EXPECT_EQ(plan.grid, (Grid{n_nodes, 4}));
+    for (const RankPlan& rank : plan.ranks) EXPECT_EQ(rank.place.node, rank.stage);
+  }
+}
+
+TEST(Plan, SameInputSamePlan) {
+  for (const std::size_t n_ranks : rank_counts()) {
+    const Plan a = make_plan(small_model(), roomy(), {.n_ranks = n_ranks});
+    const Plan b = make_plan(small_model(), roomy(), {.n_ranks = n_ranks});
+    ASSERT_EQ(a.grid, b.grid);
+    for (std::size_t i = 0; i < a.stages.size(); ++i)
+      ASSERT_EQ(a.stages[i].blocks, b.stages[i].blocks);
+  }
+}
+
+TEST(Plan, MoreMemoryNeverMakesItWorse) {
+  RunSizes sizes = small_model();
+  sizes.context_tokens = 1000000;
+  for (const std::size_t n_ranks : {1, 2, 6, 8, 12, 16}) {
+    double seconds = 0;
+    for (std::size_t megabytes = 1000; megabytes < 40000; megabytes += 500) {
+      const Machine machine = cluster(1, n_ranks, megabytes * 1000000);
+      double now = 0;
+      try {
+        now = make_plan(sizes, machine, {.n_ranks = n_ranks}).seconds_per_token();
+      } catch (const base::InputError&) {
+        ASSERT_EQ(seconds, 0) << "fitted with less: " << n_ranks << " " << megabytes;
+        continue;
+      }
+      if (seconds != 0) {
+        ASSERT_LE(now, seconds) << n_ranks << " " << megabytes;
+      }
+      seconds = now;
+    }
+    ASSERT_GT(seconds, 0) << n_ranks;
+  }
+}
+
+/// The number behind `option` where it is last mentioned before "would fit".
+std::size_t advised(const std::string& sentence, const std::string& option) {
+  const std::size_t at = sentence.rfind(option + " ", sentence.find("would fit"));
+  EXPECT_NE(at, std::string::npos) << sentence;
+  return std::stoul(sentence.substr(at + option.size() + 1));
+}
+
+TEST(Plan, ARefusalNamesTheLeastNumberOfRanksThatFits) {
+  RunSizes sizes = small_model();
+  for (const std::size_t context : {100000, 1000000, 10000000}) {
+    for (const std::size_t megabytes : {150, 300, 700}) {
+      for (const auto& n_nodes : {std::optional<std::size_t>(), std::optional<std::size_t>(2000)}) {
+        sizes.context_tokens = context;
+        const Machine machine = cluster(n_nodes, 2, megabytes * 1000000);
+        const std::string sentence = test::refusal([&] { make_plan(sizes, machine, {}); });
+        EXPECT_TRUE(sentence.starts_with("--ranks: ")) << sentence;
+        const std::size_t n_ranks = advised(sentence, "--ranks");
+        EXPECT_EQ(make_plan(sizes, machine, {.n_ranks = n_ranks}).ranks.size(), n_ranks);
+        test::expect_refused([&] { make_plan(sizes, machine, {.n_ranks = n_ranks - 1}); },
+                             "--ranks " + std::to_string(n_ranks));
+      }
+    }
+  }
+}
+
+TEST(Plan, ARefusalAsksForNodesWhenRanksDoNotHelp) {
+  RunSizes sizes = small_model();
+  sizes.context_tokens = 1000000;
+  const std::string sentence =
+      test::refusal([&] { make_plan(sizes, cluster(2, 2, kGB), {.n_ranks = 4}); });
+  const std::size_t n_ranks = advised(sentence, "--ranks");
+  const Machine larger = cluster(advised(sentence, "--nodes"), 2, kGB);
+  EXPECT_EQ(make_plan(sizes, larger, {.n_ranks = n_ranks}).ranks.size(), n_ranks);
+  EXPECT_NE(sentence.find("nor would any number with --nodes 2"), std::string::npos) << sentence;
+}
+
+TEST(Plan, AContradictionIsRefused) {
+  const auto refused = [](const PlanRequest& request, const auto&... parts) {
+    test::expect_refused([&] { make_plan(small_model(), roomy(), request); }, parts...);
+  };
+  refused({.n_ranks = 5, .n_stages = 2, .n_shards = 2}, "--stages", "--shards", "4", "5");
+  refused({.n_stages = 17}, "--stages", "16", "17");
+  refused({.n_ranks = 7, .n_stages = 2}, "--stages", "7");
+  refused({.n_ranks = 7, .n_shards = 2}, "--shards", "7");
+  refused({.n_ranks = 34, .n_shards = 2}, "--shards", "17", "16");
+  refused({.n_stages = 16, .n_shards = 257}, "--ranks", "4096", "4112");
+}
+
+}  // namespace
+}  // namespace longreach::partition
