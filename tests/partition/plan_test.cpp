@@ -177,8 +177,9 @@ TEST(Plan, TheHeadCountsAsBlocks) {
 
 TEST(Plan, ShardsShareANodeIfTheyCan) {
   for (const std::size_t n_nodes : {1, 2, 4, 8}) {
-    const Plan plan =
-        make_plan(small_model(), cluster(n_nodes, 4, 1000 * kGB), {.n_ranks = 4 * n_nodes});
+    Machine machine = cluster(n_nodes, 4, 1000 * kGB);
+    machine.network = {0, 1e12};  // even where the network looks better than it can be
+    const Plan plan = make_plan(small_model(), machine, {.n_ranks = 4 * n_nodes});
     EXPECT_EQ(plan.grid, (Grid{n_nodes, 4}));
     for (const RankPlan& rank : plan.ranks) EXPECT_EQ(rank.place.node, rank.stage);
   }
@@ -234,7 +235,10 @@ TEST(Plan, ARefusalNamesTheLeastNumberOfRanksThatFits) {
         const std::string sentence = test::refusal([&] { make_plan(sizes, machine, {}); });
         EXPECT_TRUE(sentence.starts_with("--ranks: ")) << sentence;
         const std::size_t n_ranks = advised(sentence, "--ranks");
-        EXPECT_EQ(make_plan(sizes, machine, {.n_ranks = n_ranks}).ranks.size(), n_ranks);
+        const Plan plan = make_plan(sizes, machine, {.n_ranks = n_ranks});
+        EXPECT_EQ(plan.ranks.size(), n_ranks);
+        for (const RankPlan& rank : plan.ranks)
+          EXPECT_LE(rank.memory.total(), rank.place.memory_bytes) << sentence;
         test::expect_refused([&] { make_plan(sizes, machine, {.n_ranks = n_ranks - 1}); },
                              "--ranks " + std::to_string(n_ranks));
       }
