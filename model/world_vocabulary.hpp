@@ -27,7 +27,7 @@ inline constexpr base::TokenId kMaxWorldId = 10'000'000;
 
 /// Longer lines are refused: the longest published token has 128 bytes, and encoding can need as
 /// many steps per byte of text as the longest token has bytes.
-inline constexpr std::size_t kMaxWorldLineBytes = 64 * 1024;
+inline constexpr std::size_t kMaxWorldLineBytes = std::size_t{64} << 10;
 
 /// Parses a vocabulary held in memory; `name` is its file's name for messages. The entries have
 /// unique ids and unique bytes, and come in ascending order of bytes. Errors: InputError naming
@@ -35,7 +35,7 @@ inline constexpr std::size_t kMaxWorldLineBytes = 64 * 1024;
 std::vector<WorldEntry> parse_world_vocabulary(std::string_view text, std::string_view name);
 
 /// Larger files are refused; it bounds the memory of the trie. The published file has 1 MiB.
-inline constexpr std::size_t kMaxWorldFileBytes = 32 * 1024 * 1024;
+inline constexpr std::size_t kMaxWorldFileBytes = std::size_t{32} << 20;
 
 /// Reads a vocabulary file whole.
 /// Errors: InputError if it cannot be read or is larger than kMaxWorldFileBytes.

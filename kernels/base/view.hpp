@@ -17,6 +17,7 @@ class MatView {
       : data_(data), rows_(rows), cols_(cols), stride_(stride) {}
   MatView(T* data, std::size_t rows, std::size_t cols) : MatView(data, rows, cols, cols) {}
   /// A view for writing is also a view for reading.
+  // NOLINTNEXTLINE(google-explicit-constructor): a conversion that std::span has too
   operator MatView<const T>() const { return {data_, rows_, cols_, stride_}; }
 
   T* data() const { return data_; }
