@@ -49,8 +49,8 @@ Sight sight_of(const AttentionConfig& config, const CallRows& call, std::size_t 
   return {0};
 }
 
-/// The chunks that the query of `row` sees besides the rows from its sight's first one on. `scores`
-/// holds those of all closed chunks before it; unused when there are no more than it may choose.
+/// The chunks that a query sees besides the rows from its sight's first one on. `scores` holds
+/// those of the n_closed chunks before it; unused when there are no more than it may choose.
 std::span<const std::uint32_t> choose(const Sight& sight, std::size_t n_closed,
                                       std::span<const float> scores,
                                       std::vector<std::uint32_t>& chosen) {
