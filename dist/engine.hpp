@@ -8,8 +8,10 @@
 #include "model/forward.hpp"
 
 #include <cstddef>
+#include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 
 namespace longreach::dist {
@@ -20,6 +22,7 @@ struct EngineOptions {
   base::DType weights =
       base::DType::kF32;  ///< kF32, or kBf16: exact for bf16 files, and half the bytes.
   std::size_t n_threads = 1;
+  std::optional<std::filesystem::path> trace = {};  ///< Where all ranks' work is recorded.
 };
 
 /// Receives the logits (vocabulary) of one position, positions ascending.

@@ -27,6 +27,7 @@ dist::EngineOptions engine_options(const ModelOptions& options, const model::Mod
   const bool small_file = config.dtype == base::DType::kBf16;
   engine.weights = options.weights.value_or(small_file ? base::DType::kBf16 : base::DType::kF32);
   engine.n_threads = options.n_threads ? *options.n_threads : usable_cores();
+  engine.trace = options.trace;
   return engine;
 }
 

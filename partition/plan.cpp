@@ -272,6 +272,12 @@ std::size_t Plan::stream_bytes() const {
   return most;
 }
 
+Layout layout_of(const Plan& plan) {
+  Layout layout{plan.grid, {}};
+  for (const StagePlan& stage : plan.stages) layout.stage_blocks.push_back(stage.blocks);
+  return layout;
+}
+
 Plan make_plan(const RunSizes& sizes, const Machine& machine, const PlanRequest& request) {
   const std::size_t n_ranks = requested_ranks(sizes, request);
   const auto choice = choose(sizes, machine, n_ranks, request);

@@ -28,6 +28,15 @@ struct Grid {
   bool operator==(const Grid&) const = default;
 };
 
+/// Who owns which blocks: what an engine needs to know of a plan. Heads, columns and chunks follow
+/// from it (ownership.hpp).
+struct Layout {
+  Grid grid;
+  std::vector<Range> stage_blocks;  ///< One for each stage, in execution order.
+
+  bool operator==(const Layout&) const = default;
+};
+
 /// Blocks that pass a token on together.
 struct StagePlan {
   Range blocks;
@@ -61,6 +70,8 @@ struct Plan {
   /// What a further stream takes of the rank where it takes most.
   std::size_t stream_bytes() const;
 };
+
+Layout layout_of(const Plan& plan);
 
 /// Chooses a grid, divides the blocks and checks that every rank fits where it is put. `sizes` with
 /// no n_threads take the cores there are for a rank.

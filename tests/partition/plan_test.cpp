@@ -51,9 +51,13 @@ TEST(Plan, EverythingHasOneOwner) {
     const Plan plan = make_plan(sizes, roomy(), {.n_ranks = n_ranks});
     ASSERT_EQ(plan.ranks.size(), n_ranks);
     ASSERT_EQ(plan.grid.n_ranks(), n_ranks);
+    const Layout layout = layout_of(plan);
+    ASSERT_EQ(layout.grid, plan.grid);
+    ASSERT_EQ(layout.stage_blocks.size(), plan.grid.n_stages);
     std::size_t end = 0;
     for (std::size_t stage = 0; stage < plan.grid.n_stages; ++stage) {
       const Range blocks = plan.stages[stage].blocks;
+      ASSERT_EQ(layout.stage_blocks[stage], blocks);
       ASSERT_EQ(blocks.begin, end);
       ASSERT_GT(blocks.size(), 0U);
       end = blocks.end;
