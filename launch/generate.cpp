@@ -167,13 +167,12 @@ int run(const GenerateOptions& options) {
   const auto tokenizer = open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer);
   const std::vector<TokenId> tokens = tokenizer->encode(prompt);
   check_vocabulary(tokens, vocab_size, "the prompt (does --tokenizer fit the model?)");
-  dist::Engine engine =
-      load_engine(opened, {tokens.size() + options.n_tokens, tokens.size(), "-n"});
+  const auto engine = load_engine(opened, {tokens.size() + options.n_tokens, tokens.size(), "-n"});
 
   RunStatistics statistics;
   statistics.n_prompt = tokens.size();
   statistics.seed = options.seed.value_or(random_seed());
-  Generation generation(options, engine, opened.config, *tokenizer, signals, statistics);
+  Generation generation(options, *engine, opened.config, *tokenizer, signals, statistics);
   statistics.stop_reason = generation.run(tokens);
   // A line of its own, but nothing that would show in a log of the errors alone.
   const bool after_text = statistics.n_generated > 0 && error_follows_output();

@@ -1,5 +1,6 @@
 #include "launch/open_model.hpp"
 
+#include "dist/lone_communicator.hpp"
 #include "kernels/base/error.hpp"
 #include "kernels/isa.hpp"
 #include "launch/machine.hpp"
@@ -61,14 +62,17 @@ partition::RunSizes run_sizes(const OpenedModel& opened, const RunLength& length
                           length.longest_call_tokens, options.n_threads);
 }
 
-dist::Engine load_engine(const OpenedModel& opened, const RunLength& length) {
+std::unique_ptr<dist::Engine> load_engine(const OpenedModel& opened, const RunLength& length) {
   const partition::MemoryNeed need = partition::memory_need(run_sizes(opened, length));
   spdlog::info("instruction set {}, {} threads, weights {}, memory {} ({} weights, {} cache)",
                kernels::active_isa(), opened.engine_options.n_threads,
                base::name_of(opened.engine_options.weights), bytes_text(need.total()),
                bytes_text(need.weights), bytes_text(need.cache));
   require_memory(opened, need, length);
-  return dist::Engine(opened.checkpoint, opened.config, opened.engine_options);
+  static dist::LoneCommunicator alone;
+  const partition::Layout layout{{1, 1}, {{0, opened.config.execution_order().size()}}};
+  return std::make_unique<dist::Engine>(alone, opened.checkpoint, opened.config, layout,
+                                        opened.engine_options);
 }
 
 std::unique_ptr<model::Tokenizer> open_tokenizer_of(const model::Checkpoint& checkpoint,

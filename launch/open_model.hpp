@@ -39,7 +39,7 @@ partition::RunSizes run_sizes(const OpenedModel& opened, const RunLength& length
 /// Loads the weights, if memory suffices for the whole run; says how it runs when asked to be
 /// verbose. Errors: InputError naming --model when a run of no tokens would not fit, else the
 /// option that decides the length; and those of the engine.
-dist::Engine load_engine(const OpenedModel& opened, const RunLength& length);
+std::unique_ptr<dist::Engine> load_engine(const OpenedModel& opened, const RunLength& length);
 
 /// The tokenizer the user names or, if `name` is empty, the one that belongs to the model.
 /// Errors: InputError that asks for --tokenizer if none is known.
