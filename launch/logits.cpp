@@ -118,9 +118,10 @@ class Recorder {
 
 }  // namespace
 
-int run(const LogitsOptions& options) {
+int run(const LogitsOptions& options, dist::World& world) {
   const StopSignals signals;
-  const OpenedModel opened = open_model(options.model);
+  const OpenedModel opened = world.agree([&] { return open_model(options.model); });
+  check_one_rank(world);
   const std::string file_name = options.tokens.string();
   const std::vector<TokenId> tokens = parse_tokens(read_file(options.tokens), file_name);
   if (tokens.empty()) base::input_error("{}: holds no tokens", file_name);

@@ -55,6 +55,14 @@ OpenedModel open_model(const ModelOptions& options) {
   return {std::move(checkpoint), std::move(config), engine};
 }
 
+void check_one_rank(dist::World& world) {
+  world.agree([&world] {
+    if (world.size() == 1) return;
+    base::input_error("--stages, --shards: one rank runs a model so far, {} were launched",
+                      world.size());
+  });
+}
+
 partition::RunSizes run_sizes(const OpenedModel& opened, const RunLength& length) {
   const dist::EngineOptions& options = opened.engine_options;
   return model::run_sizes(opened.config, options.attention, options.weights, length.context_tokens,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "dist/engine.hpp"
+#include "dist/world.hpp"
 #include "launch/options.hpp"
 #include "model/checkpoint.hpp"
 #include "model/config.hpp"
@@ -25,6 +26,9 @@ struct OpenedModel {
 /// Opens the checkpoint and completes the options from it and from the machine; takes milliseconds.
 /// Errors: InputError.
 OpenedModel open_model(const ModelOptions& options);
+
+/// Errors: AgreedError when the job has several ranks, which no engine divides a model among yet.
+void check_one_rank(dist::World& world);
 
 /// How many tokens a run is going to read.
 struct RunLength {
