@@ -78,10 +78,18 @@ Layout layout_of(const Plan& plan);
 ///
 /// Grids are preferred whose shards share a node, then those of at most 16 shards; among these the
 /// one that decodes a single stream fastest. Blocks are divided so that the slowest stage, the
-/// head's included, is as fast as can be among the divisions that fit. Ranks are planned as if each
-/// had the least memory and bandwidth that any has.
+/// head's included, is as fast as can be among the divisions that fit. Ranks of a stage are planned
+/// as if each had the least memory and bandwidth that any of them has.
 /// Errors: InputError naming --stages or --shards for a grid that contradicts itself or the model,
 /// and --ranks when it does not fit, with the least number of ranks that does.
 Plan make_plan(const RunSizes& sizes, const Machine& machine, const PlanRequest& request);
+
+/// The same for ranks that there are, whose number is not asked for; absent when nothing fits.
+/// Requires: sizes with n_threads. Errors: InputError naming --stages or --shards.
+std::optional<Plan> plan_for(const RunSizes& sizes, const Site& site, const PlanRequest& request);
+
+/// The least number of ranks that would fit if each had the least of what the site's ranks have,
+/// shared with nobody; absent when not even kMaxRanks would.
+std::optional<std::size_t> ranks_that_fit(const RunSizes& sizes, const Site& site);
 
 }  // namespace longreach::partition
