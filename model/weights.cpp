@@ -1,6 +1,7 @@
 #include "model/weights.hpp"
 
 #include "kernels/recurrence.hpp"
+#include "model/matrix_rows.hpp"
 
 namespace longreach::model {
 namespace {
@@ -23,15 +24,13 @@ class Loader {
   /// A linear layer, stored (n_out, n_in).
   kernels::PackedMatrix linear(const std::string& name, std::size_t n_out, std::size_t n_in) {
     const Tensor& tensor = checkpoint_.get(name, {n_out, n_in});
-    const auto [out_stride, in_stride] = matrix_strides(tensor);
-    return pack({tensor.data, tensor.dtype, n_out, n_in, out_stride, in_stride});
+    return pack(MatrixRows(tensor, {0, n_out}, pool_).rows_as_outputs());
   }
 
   /// A low-rank factor, stored ready for x A: (n_in, n_out).
   kernels::PackedMatrix factor(const std::string& name, std::size_t n_in, std::size_t n_out) {
     const Tensor& tensor = checkpoint_.get(name, {n_in, n_out});
-    const auto [in_stride, out_stride] = matrix_strides(tensor);
-    return pack({tensor.data, tensor.dtype, n_out, n_in, out_stride, in_stride});
+    return pack(MatrixRows(tensor, {0, n_in}, pool_).rows_as_inputs());
   }
 
   RwkvBlockWeights rwkv_block(const BlockRef& block) {
@@ -81,15 +80,6 @@ class Loader {
   }
 
  private:
-  struct Strides {
-    std::size_t row, col;
-  };
-
-  /// Strides of the last two dimensions.
-  static Strides matrix_strides(const Tensor& tensor) {
-    return {tensor.strides[tensor.strides.size() - 2], tensor.strides.back()};
-  }
-
   ChannelMixWeights channel_mix(const BlockRef& block) {
     const std::string ffn = block.name() + ".ffn.";
     return {vector(ffn + "x_k"), linear(ffn + "key.weight", config_.ffn_size, config_.n_embd),
