@@ -31,7 +31,7 @@ Engine::Engine(const model::Checkpoint& checkpoint, const model::ModelConfig& co
     : checkpoint_(checkpoint),
       config_(config),
       attention_(options.attention),
-      pool_(options.n_threads),
+      pool_(options.n_threads, options.thread_started),
       weights_(verify_and_load(checkpoint, config, options.weights, pool_)),
       workspace_(config, options.n_threads),
       context_{config_, attention_, weights_, workspace_, pool_} {}
