@@ -6,10 +6,8 @@
 #include <fmt/format.h>
 
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <fstream>
 #include <limits>
 #include <memory>
@@ -164,12 +162,6 @@ std::size_t available_memory_bytes(const fs::path& root) {
   const auto available_kib = read_entry(root / "proc/meminfo", "MemAvailable:");
   const std::size_t in_system = available_kib ? *available_kib * 1024 : kUnlimited;
   return std::min({in_system, left_in_groups(root), left_in_address_space(root)});
-}
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  if (gethostname(name.data(), name.size() - 1) != 0) return "localhost";
-  return name.data();
 }
 
 std::string bytes_text(std::size_t n_bytes) {
