@@ -1,7 +1,9 @@
 #include "dist/engine.hpp"
 
 #include "kernels/isa.hpp"
+#include "kernels/read_bandwidth.hpp"
 #include "model/sparse_attention.hpp"
+#include "model/synthetic.hpp"
 
 #include <algorithm>
 
@@ -88,6 +90,22 @@ bool Engine::feed(Session& session, std::span<const base::TokenId> tokens,
     session.n_tokens += part.size();
   }
   return true;
+}
+
+bool Engine::fill(Session& session, std::size_t n_tokens, std::uint64_t seed,
+                  const Progress& progress) {
+  if (!model::append_random_tokens(session.state, n_tokens, seed, pool_, progress)) return false;
+  session.n_tokens += n_tokens;
+  return true;
+}
+
+double Engine::read_bandwidth(std::size_t n_bytes, std::size_t n_passes) {
+  kernels::ReadYardstick yardstick(n_bytes, pool_);
+  double least_seconds = yardstick.read();
+  for (std::size_t i = 1; i < n_passes; ++i) {
+    least_seconds = std::min(least_seconds, yardstick.read());
+  }
+  return static_cast<double>(yardstick.size_bytes()) / least_seconds;
 }
 
 std::size_t Engine::bytes_per_token(const Session& session) const {

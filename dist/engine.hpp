@@ -8,6 +8,7 @@
 #include "model/forward.hpp"
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
@@ -55,6 +56,17 @@ class Engine {
             std::span<const std::size_t> wanted, const LogitsSink& sink,
             const Progress& progress = {});
 
+  /// Brings the session to where n_tokens more tokens could have left it, without reading any: its
+  /// state becomes random (model/synthetic.hpp). Returns as feed() does. Errors: std::bad_alloc.
+  bool fill(Session& session, std::size_t n_tokens, std::uint64_t seed,
+            const Progress& progress = {});
+
+  /// Bytes a second that the engine's threads read together from n_bytes of memory: the fastest of
+  /// n_passes passes. Errors: std::bad_alloc.
+  double read_bandwidth(std::size_t n_bytes, std::size_t n_passes);
+
+  /// Bytes of weights that every slice of a call reads once.
+  std::size_t weight_bytes() const { return weights_.size_bytes; }
   /// Bytes of weights, state and cache that decoding one more token of the session reads or writes.
   std::size_t bytes_per_token(const Session& session) const;
 

@@ -16,6 +16,12 @@ std::size_t usable_cores();
 /// in for the root of the file system in tests.
 std::size_t available_memory_bytes(const std::filesystem::path& root = "/");
 
+/// Bytes of the node's last-level caches together; 0 if it does not tell.
+std::size_t cache_bytes();
+
+/// What the CPU calls itself, or "unknown CPU".
+std::string cpu_name();
+
 /// The name of this host.
 std::string host_name();
 
