@@ -31,9 +31,6 @@ using Json = nlohmann::ordered_json;
 /// Fixed, so that every run computes the same.
 constexpr std::uint64_t kSeed = 1;
 
-/// Passes over the memory of the yardstick before and after what is measured; the fastest counts.
-constexpr std::size_t kReadPasses = 4;
-
 /// Prompts from this length on are also timed by parts.
 constexpr std::size_t kLongPrompt = 16384;
 constexpr std::size_t kParts = 8;
@@ -84,8 +81,7 @@ struct Run {
   void measure_read_bandwidth(Measurement& measurement) const {
     if (measurement.yardstick_bytes == 0) measurement.yardstick_bytes = yardstick_bytes(options);
     measurement.read_bandwidth =
-        std::max(measurement.read_bandwidth,
-                 engine.read_bandwidth(measurement.yardstick_bytes, kReadPasses));
+        std::max(measurement.read_bandwidth, engine.read_bandwidth(measurement.yardstick_bytes));
   }
 
   std::size_t n_rounds() const { return options.n_warmups + options.n_repeats; }
@@ -189,6 +185,7 @@ std::string_view question_name(BenchQuestion question) {
 Json as_json(const Run& run, std::size_t context, const Measurement& measurement) {
   const OpenedModel& opened = run.opened;
   const model::Preset* const preset = opened.checkpoint.preset();
+  const partition::Grid& grid = run.engine.grid();
   const double seconds = median(measurement.seconds);
   const auto [least, most] = std::ranges::minmax(measurement.seconds);
   Json json = {
@@ -199,9 +196,9 @@ Json as_json(const Run& run, std::size_t context, const Measurement& measurement
       {"weights", name_of(opened.engine_options.weights)},
       {"kv", name_of(base::DType::kF32)},
       {"isa", kernels::active_isa()},
-      {"ranks", 1},
-      {"stages", 1},
-      {"shards", 1},
+      {"ranks", grid.n_ranks()},
+      {"stages", grid.n_stages},
+      {"shards", grid.n_shards},
       {"threads", opened.engine_options.n_threads},
       {"tokens", run.options.question == BenchQuestion::kDecode ? run.options.n_tokens : context},
       {"warmups", run.options.n_warmups},
@@ -228,7 +225,7 @@ Json as_json(const Run& run, std::size_t context, const Measurement& measurement
 
 }  // namespace
 
-int run(const BenchOptions& options) {
+int run(const BenchOptions& options, dist::World& world) {
   const StopSignals signals;
   if (options.question == BenchQuestion::kExchange) {
     base::input_error(
@@ -236,13 +233,14 @@ int run(const BenchOptions& options) {
         "to tell anything");
   }
   const bool decodes = options.question == BenchQuestion::kDecode;
-  const OpenedModel opened = open_model(options.model);
+  const OpenedModel opened = world.agree([&] { return open_model(options.model); });
+  check_one_rank(world);
   const std::size_t longest = std::ranges::max(options.contexts);
   const std::size_t n_decoded =
       decodes ? (options.n_warmups + options.n_repeats) * options.n_tokens : 0;
-  dist::Engine engine =
+  const auto engine =
       load_engine(opened, {longest + n_decoded, decodes ? 1 : longest, "--context"});
-  const Run run{options, opened, signals, engine};
+  const Run run{options, opened, signals, *engine};
   for (const std::size_t context : options.contexts) {
     const auto measurement = decodes ? measure_decode(run, context) : measure_prefill(run, context);
     if (!measurement) break;

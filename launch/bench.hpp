@@ -2,11 +2,13 @@
 /// gives.
 #pragma once
 
+#include "dist/world.hpp"
 #include "launch/options.hpp"
 
 namespace longreach::launch {
 
-/// Prints one JSON object a line for each context. Returns the exit code. Errors: InputError.
-int run(const BenchOptions& options);
+/// Prints one JSON object a line for each context. Returns the exit code. Collective over the
+/// job. Errors: InputError, AgreedError.
+int run(const BenchOptions& options, dist::World& world);
 
 }  // namespace longreach::launch

@@ -28,7 +28,9 @@ struct ModelOptions {
   std::optional<std::size_t> chunk_size;  ///< Tokens; default: config.json's.
   std::optional<std::size_t> top_k;       ///< Chunks; default: config.json's.
   std::optional<base::DType> weights;     ///< Default: bf16 for bf16 files, else f32.
-  std::optional<std::size_t> n_threads;   ///< Default: cores the process may use.
+  std::optional<std::size_t> n_threads;   ///< Of a rank; default: the cores it may use.
+  std::optional<std::size_t> n_stages, n_shards;  ///< Default: planned.
+  std::optional<std::filesystem::path> trace;     ///< Where all ranks' work is recorded.
   Verbosity verbosity = Verbosity::kWarnings;
 };
 
@@ -82,7 +84,7 @@ struct InspectOptions {
 struct PlanOptions {
   ModelOptions model;
   std::size_t context_tokens = 0;
-  partition::PlanRequest request;
+  std::optional<std::size_t> n_ranks;          ///< Default: as many as the grid has, else 1.
   std::optional<std::string> topology;         ///< As described_node takes it; default: this node.
   std::optional<std::size_t> n_nodes;          ///< Default: one rank for each NUMA domain.
   std::optional<double> domain_gb_per_second;  ///< Read bandwidth of each NUMA domain.
