@@ -121,6 +121,25 @@ TEST_P(GridBits, SequencesInFlightTogetherDoNotSeeEachOther) {
   });
 }
 
+TEST_P(GridBits, AFilledSessionGoesOnWithTheBitsOfOneRank) {
+  const Golden golden;
+  const auto logits_after_fill = [&golden](Engine& engine) {
+    Session session = engine.new_session();
+    EXPECT_TRUE(engine.fill(session, 700, 5));
+    EXPECT_GT(engine.read_bandwidth(std::size_t{1} << 16), 0.0);  // of all ranks, in between
+    std::vector<float> logits;
+    const std::array<std::size_t, 2> positions{700, 719};
+    EXPECT_TRUE(engine.feed(session, std::span(golden.tokens).first(20), positions,
+                            [&](std::size_t, std::span<const float> row) {
+                              logits.insert(logits.end(), row.begin(), row.end());
+                            }));
+    return logits;
+  };
+  const auto want = logits_after_fill(*golden.engine(AttentionMode::kMoba));
+  on_grid(golden, GetParam(), Golden::options(AttentionMode::kMoba),
+          [&](Engine& engine) { EXPECT_TRUE(test::same_bits(logits_after_fill(engine), want)); });
+}
+
 TEST_P(GridBits, AForkGoesOnAsItsSourceWould) {
   const Golden golden;
   const auto want = golden.logits(*golden.engine(AttentionMode::kMoba), golden.tokens.size());
