@@ -249,6 +249,7 @@ int run(const BenchOptions& options, dist::World& world) {
     if (!measurement) break;
     write_output(as_json(run, context, *measurement).dump() + "\n");
   }
+  tell_usage(*engine, options.model);
   return signals.exit_code();
 }
 

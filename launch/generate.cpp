@@ -201,6 +201,7 @@ int run(const GenerateOptions& options, dist::World& world) {
   // A line of its own, but nothing that would show in a log of the errors alone.
   const bool after_text = statistics.n_generated > 0 && error_follows_output();
   fmt::print(stderr, "{}{}\n", after_text ? "\n" : "", statistics_text(statistics));
+  tell_usage(*engine, options.model);
   return signals.exit_code();
 }
 

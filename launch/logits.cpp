@@ -175,6 +175,7 @@ int run(const LogitsOptions& options, dist::World& world) {
   }
   engine->wait_for(session);
   recorder.finish();
+  tell_usage(*engine, options.model);
   return 0;
 }
 

@@ -29,7 +29,11 @@ dist::EngineOptions engine_options(const ModelOptions& options, const model::Mod
   const bool small_file = config.dtype == base::DType::kBf16;
   engine.weights = options.weights.value_or(small_file ? base::DType::kBf16 : base::DType::kF32);
   engine.n_threads = options.n_threads ? *options.n_threads : usable_cores();
-  engine.trace = options.trace;
+  if (options.trace) {
+    engine.recording = dist::Recording::kSpans;
+  } else if (options.verbosity == Verbosity::kInfo) {
+    engine.recording = dist::Recording::kTotals;
+  }
   return engine;
 }
 
@@ -45,6 +49,37 @@ void require_memory(const OpenedModel& opened, const partition::MemoryNeed& need
   base::input_error("{}: {} tokens need {}, of which {} for the cache; {} are available",
                     length.option, length.context_tokens, bytes_text(need.total()),
                     bytes_text(need.cache), bytes_text(available));
+}
+
+/// What every rank did with its time, and every block's bytes between shards, all ranks together.
+void log_usage(const std::vector<dist::RankUsage>& usage) {
+  using dist::Activity;
+  for (std::size_t r = 0; r < usage.size(); ++r) {
+    const auto seconds = [&](Activity activity) {
+      return usage[r].seconds[static_cast<std::size_t>(activity)];
+    };
+    spdlog::info(
+        "rank {}: {:.3f} s reading, of which {:.3f} s exchanging; {:.3f} s of logits; waited "
+        "{:.3f} s "
+        "for slices, {:.3f} s to send, {:.3f} s for logits; sent {} to the next stage, {} of "
+        "logits",
+        r, seconds(Activity::kRead), seconds(Activity::kExchange), seconds(Activity::kLogits),
+        seconds(Activity::kWaitForSlice), seconds(Activity::kWaitToSend),
+        seconds(Activity::kWaitForLogits), bytes_text(usage[r].pipeline_bytes),
+        bytes_text(usage[r].logits_bytes));
+  }
+  if (usage.size() == 1) return;
+  for (std::size_t block = 0; block < usage[0].block_bytes.size(); ++block) {
+    std::string text;
+    for (std::size_t kind = 0; kind < model::kTrafficKinds; ++kind) {
+      std::uint64_t bytes = 0;
+      for (const dist::RankUsage& rank : usage) bytes += rank.block_bytes[block][kind];
+      if (bytes == 0) continue;
+      text += fmt::format("{}{} {}", text.empty() ? "" : ", ",
+                          name_of(static_cast<model::Traffic>(kind)), bytes);
+    }
+    if (!text.empty()) spdlog::info("block {}: bytes between shards: {}", block, text);
+  }
 }
 
 }  // namespace
@@ -86,6 +121,11 @@ std::unique_ptr<dist::Engine> load_engine(const OpenedModel& opened, RunLength l
     return std::make_unique<dist::Engine>(world.communicator(), opened.checkpoint, opened.config,
                                           layout, opened.engine_options);
   });
+}
+
+void tell_usage(dist::Engine& engine, const ModelOptions& options) {
+  if (options.verbosity == Verbosity::kInfo) log_usage(engine.usage());
+  if (options.trace) engine.write_trace(*options.trace);
 }
 
 std::unique_ptr<model::Tokenizer> open_tokenizer_of(const model::Checkpoint& checkpoint,

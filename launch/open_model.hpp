@@ -46,6 +46,10 @@ partition::RunSizes run_sizes(const OpenedModel& opened, const RunLength& length
 std::unique_ptr<dist::Engine> load_engine(const OpenedModel& opened, RunLength length,
                                           dist::World& world);
 
+/// After a run, on the leader: writes the trace that was asked for, and tells a verbose user what
+/// the ranks did with their time. Errors: InputError naming --trace.
+void tell_usage(dist::Engine& engine, const ModelOptions& options);
+
 /// The tokenizer the user names or, if `name` is empty, the one that belongs to the model.
 /// Errors: InputError that asks for --tokenizer if none is known.
 std::unique_ptr<model::Tokenizer> open_tokenizer_of(const model::Checkpoint& checkpoint,
