@@ -183,7 +183,7 @@ int run(const GenerateOptions& options, dist::World& world) {
       world.agree([&] { return world.leads() ? read_prompt(options) : std::string(); });
   const StopSignals signals;  // from here on there is something to end cleanly
 
-  const OpenedModel opened = world.agree([&] { return open_model(options.model); });
+  OpenedModel opened = world.agree([&] { return open_model(options.model); });
   const auto prompt =
       world.agree([&] { return world.leads() ? tokenize(options, opened, text) : Prompt(); });
   const auto engine = load_engine(

@@ -142,7 +142,7 @@ Recording recording_of(const LogitsOptions& options, const OpenedModel& opened) 
 
 int run(const LogitsOptions& options, dist::World& world) {
   const StopSignals signals;
-  const OpenedModel opened = world.agree([&] { return open_model(options.model); });
+  OpenedModel opened = world.agree([&] { return open_model(options.model); });
   Recording recording =
       world.agree([&] { return world.leads() ? recording_of(options, opened) : Recording(); });
   const std::size_t n_fed = recording.tokens.size();
