@@ -45,8 +45,11 @@ dist::MachineReport describe_machine();
 /// wait, unless the environment says otherwise: else an exchange takes a time slice.
 void prepare_message_passing();
 
-/// The name of this host.
-std::string host_name();
+/// Bytes of the node's last-level caches together; 0 if it does not tell.
+std::size_t cache_bytes();
+
+/// What the CPU calls itself, or "unknown CPU".
+std::string cpu_name();
 
 /// "1.50 GB", "3.2 MB", "12 bytes": decimal units, for messages.
 std::string bytes_text(std::size_t n_bytes);
