@@ -7,6 +7,7 @@
 #include "launch/progress.hpp"
 #include "launch/signals.hpp"
 #include "launch/standard_streams.hpp"
+#include "launch/usage.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -233,7 +234,7 @@ int run(const BenchOptions& options, dist::World& world) {
         "to tell anything");
   }
   const bool decodes = options.question == BenchQuestion::kDecode;
-  const OpenedModel opened = world.agree([&] { return open_model(options.model); });
+  OpenedModel opened = world.agree([&] { return open_model(options.model); });
   const std::size_t longest = std::ranges::max(options.contexts);
   const std::size_t n_decoded =
       decodes ? (options.n_warmups + options.n_repeats) * options.n_tokens : 0;

@@ -8,6 +8,7 @@
 #include "launch/standard_streams.hpp"
 #include "launch/statistics.hpp"
 #include "launch/token_file.hpp"
+#include "launch/usage.hpp"
 #include "model/sampler.hpp"
 #include "model/text_stream.hpp"
 
@@ -183,7 +184,7 @@ int run(const GenerateOptions& options, dist::World& world) {
       world.agree([&] { return world.leads() ? read_prompt(options) : std::string(); });
   const StopSignals signals;  // from here on there is something to end cleanly
 
-  const OpenedModel opened = world.agree([&] { return open_model(options.model); });
+  OpenedModel opened = world.agree([&] { return open_model(options.model); });
   const auto prompt =
       world.agree([&] { return world.leads() ? tokenize(options, opened, text) : Prompt(); });
   const auto engine = load_engine(
