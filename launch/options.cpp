@@ -18,6 +18,8 @@ namespace {
 constexpr std::size_t kMaxTokens = std::size_t{1} << 32;
 constexpr std::size_t kMaxChunk = std::size_t{1} << 30;
 constexpr std::size_t kMaxThreads = 1024;
+constexpr std::size_t kMaxRepeats = 1000;
+constexpr std::size_t kMaxReadMib = std::size_t{1} << 20;
 
 /// Takes the text of one value; throws CLI::ValidationError through the helpers below.
 using TakeText = std::function<void(const std::string&)>;
@@ -381,6 +383,41 @@ CLI::App& add_plan(CLI::App& app, PlanOptions& options) {
   return command;
 }
 
+CLI::App& add_bench(CLI::App& app, BenchOptions& options) {
+  CLI::App& command = *app.add_subcommand("bench", "Measure speed, with random tokens");
+  add_choice<BenchQuestion, BenchQuestion>(command, "QUESTION", options.question,
+                                           {{"decode", BenchQuestion::kDecode},
+                                            {"prefill", BenchQuestion::kPrefill},
+                                            {"exchange", BenchQuestion::kExchange}},
+                                           "tokens one by one, prompts, or messages of shards")
+      ->required();
+  add_model_options(command, options.model);
+  add_repeatable(
+      command, "--context", "N,..",
+      "decode: tokens before those that are timed, random and\nnot read; prefill: tokens "
+      "of the prompt",
+      [&options, first = true](const std::string& text) mutable {
+        if (std::exchange(first, false)) options.contexts.clear();
+        options.contexts.push_back(read_integer<std::size_t>("--context", text, 1, kMaxTokens));
+      })
+      ->delimiter(',')
+      ->default_str("8192");
+  add_count(command, "--tokens", options.n_tokens, 1, kMaxTokens, "decode: tokens of a repeat")
+      ->default_str("32");
+  add_count(command, "--repeats", options.n_repeats, 1, kMaxRepeats, "the median counts")
+      ->default_str("5");
+  add_count(command, "--warmups", options.n_warmups, 0, kMaxRepeats, "repeats before those")
+      ->default_str("1");
+  add_count(
+      command, "--read-memory", options.read_memory_mib, 1, kMaxReadMib,
+      "MiB whose reading is timed for comparison;\ndefault: 1024, or more where caches are large");
+  command.footer(
+      "Prints one JSON object a line for each context.\n\n"
+      "Example:\n  longreach bench decode --model preset:rwkv-x-0.2b --context 8192,65536 "
+      "--threads 2");
+  return command;
+}
+
 }  // namespace
 
 Command parse_options(int argc, const char* const* argv) {
@@ -394,11 +431,13 @@ Command parse_options(int argc, const char* const* argv) {
   TokenizeOptions tokenize;
   InspectOptions inspect;
   PlanOptions plan;
+  BenchOptions bench;
   const CLI::App& generate_command = add_generate(app, generate);
   const CLI::App& logits_command = add_logits(app, logits);
   const CLI::App& tokenize_command = add_tokenize(app, tokenize);
   add_inspect(app, inspect);
   const CLI::App& plan_command = add_plan(app, plan);
+  const CLI::App& bench_command = add_bench(app, bench);
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
@@ -412,8 +451,8 @@ Command parse_options(int argc, const char* const* argv) {
   }
   if (app.get_subcommands().empty()) {
     base::input_error(
-        "expected a command: generate, logits, tokenize, inspect or plan (longreach --help tells "
-        "more)");
+        "expected a command: generate, logits, tokenize, inspect, plan or bench (longreach --help "
+        "tells more)");
   }
   if (generate_command.parsed()) {
     check(generate.model);
@@ -436,6 +475,10 @@ Command parse_options(int argc, const char* const* argv) {
   if (plan_command.parsed()) {
     check(plan.model);
     return plan;
+  }
+  if (bench_command.parsed()) {
+    check(bench.model);
+    return bench;
   }
   return inspect;
 }

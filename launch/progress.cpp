@@ -23,9 +23,10 @@ std::string clock_text(double seconds) {
 
 }  // namespace
 
-std::string progress_text(double share_done, std::size_t n_tokens, double seconds) {
+std::string progress_text(std::string_view what, double share_done, std::size_t n_tokens,
+                          double seconds) {
   const double n_done = share_done * static_cast<double>(n_tokens);
-  std::string text = fmt::format("reading {:3.0f}%  {:.0f} of {} tokens",
+  std::string text = fmt::format("{} {:3.0f}%  {:.0f} of {} tokens", what,
                                  std::floor(share_done * 100), n_done, n_tokens);
   if (n_done > 0 && seconds > 0) {
     text += fmt::format(", {:.0f} tokens/s, {} left", n_done / seconds,
@@ -34,8 +35,8 @@ std::string progress_text(double share_done, std::size_t n_tokens, double second
   return text;
 }
 
-ProgressLine::ProgressLine(std::size_t n_tokens)
-    : n_tokens_(n_tokens), to_terminal_(::isatty(STDERR_FILENO) == 1) {}
+ProgressLine::ProgressLine(std::size_t n_tokens, std::string_view what)
+    : n_tokens_(n_tokens), what_(what), to_terminal_(::isatty(STDERR_FILENO) == 1) {}
 
 ProgressLine::~ProgressLine() {
   if (shown_) fmt::print(stderr, "\r\x1b[K");
@@ -47,7 +48,7 @@ void ProgressLine::update(double share_done) {
   next_ = now + kPause;
   shown_ = true;
   const double seconds = std::chrono::duration<double>(now - start_).count();
-  fmt::print(stderr, "\r{}\x1b[K", progress_text(share_done, n_tokens_, seconds));
+  fmt::print(stderr, "\r{}\x1b[K", progress_text(what_, share_done, n_tokens_, seconds));
 }
 
 }  // namespace longreach::launch
