@@ -33,7 +33,6 @@ Pipeline::Pipeline(Seat& seat, Stage& stage, LogitsReturn& logits)
       sizeof(Order) + model::kSliceTokens * (stage.config().n_embd + n_columns) * sizeof(float);
   if (!seat.is_first_stage()) {
     for (Parcel& parcel : coming_) parcel = Parcel(bytes);
-    receive_into(coming_[0]);
   }
   if (!seat.is_last_stage()) {
     for (Parcel& parcel : leaving_) parcel = Parcel(bytes);
@@ -58,6 +57,7 @@ bool Pipeline::give(const FirstOrder& order, const model::Progress& progress) {
 }
 
 void Pipeline::follow(const std::function<void(const Order&)>& act) {
+  if (!seat_.is_first_stage()) receive_into(coming_[next_coming_]);
   for (;;) {
     Order order;
     if (seat_.is_first_stage()) {

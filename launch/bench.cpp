@@ -234,12 +234,15 @@ int run(const BenchOptions& options, dist::World& world) {
   }
   const bool decodes = options.question == BenchQuestion::kDecode;
   const OpenedModel opened = world.agree([&] { return open_model(options.model); });
-  check_one_rank(world);
   const std::size_t longest = std::ranges::max(options.contexts);
   const std::size_t n_decoded =
       decodes ? (options.n_warmups + options.n_repeats) * options.n_tokens : 0;
   const auto engine =
-      load_engine(opened, {longest + n_decoded, decodes ? 1 : longest, "--context"});
+      load_engine(opened, {longest + n_decoded, decodes ? 1 : longest, "--context"}, world);
+  if (!engine->leads()) {
+    engine->serve();
+    return 0;
+  }
   const Run run{options, opened, signals, *engine};
   for (const std::size_t context : options.contexts) {
     const auto measurement = decodes ? measure_decode(run, context) : measure_prefill(run, context);
