@@ -22,6 +22,7 @@ struct EngineOptions {
   base::DType weights =
       base::DType::kF32;      ///< kF32, or kBf16: exact for bf16 files, and half the bytes.
   std::size_t n_threads = 1;  ///< Of this rank.
+  ChunkMemory chunks = ChunkMemory::kShared;
   kernels::ThreadStart thread_started = {};         ///< As kernels::ThreadPool takes it.
   std::optional<std::filesystem::path> trace = {};  ///< Where all ranks' work is recorded.
 };

@@ -22,9 +22,6 @@ std::size_t cache_bytes();
 /// What the CPU calls itself, or "unknown CPU".
 std::string cpu_name();
 
-/// The name of this host.
-std::string host_name();
-
 /// "1.50 GB", "3.2 MB", "12 bytes": decimal units, for messages.
 std::string bytes_text(std::size_t n_bytes);
 

@@ -16,7 +16,7 @@ namespace {
 void set_up_log(Verbosity verbosity) {
   const auto log =
       spdlog::get("longreach") ? spdlog::get("longreach") : spdlog::stderr_logger_st("longreach");
-  log->set_pattern(fmt::format("[%T] [{}] [%l] %v", host_name()));
+  log->set_pattern(fmt::format("[%T] [{}] [%l] %v", dist::host_name()));
   log->set_level(verbosity == Verbosity::kInfo ? spdlog::level::info : spdlog::level::warn);
   spdlog::set_default_logger(log);
 }
