@@ -193,9 +193,10 @@ partition::Grid exchange_grid(const OpenedModel& opened, std::size_t n_ranks) {
   const partition::Grid grid{n_stages, opened.grid.n_shards.value_or(n_ranks / n_stages)};
   if (grid.n_ranks() != n_ranks || grid.n_shards < 2) {
     base::input_error(
-        "--stages, --shards: expected a grid of {} ranks with at least 2 shards to tell each other "
-        "anything, found {} x {}",
-        n_ranks, grid.n_stages, grid.n_shards);
+        "--stages, --shards: bench exchange needs a grid of all ranks with at least 2 shards, "
+        "found "
+        "{} x {} for {} ranks",
+        grid.n_stages, grid.n_shards, n_ranks);
   }
   return grid;
 }
