@@ -109,6 +109,7 @@ bool Engine::submit(Session& session, std::span<const base::TokenId> tokens,
     order.session = session.id_;
     order.n_rows = static_cast<std::uint32_t>(n);
     order.call_first = whole_calls ? done : 0;
+    order.position = session.n_tokens_ - order.call_first;
     order.call_rows = whole_calls ? tokens.size() : n;
     std::ranges::copy(tokens.subspan(done, n), told.tokens.begin());
     LogitsBatch batch{session.id_, {}, shared_sink};

@@ -66,7 +66,8 @@ std::size_t partials_between(const TokenSight& sight, std::size_t from, std::siz
 }  // namespace
 
 ExchangeTimes time_candidates(Communicator& shards, const TokenSight& sight, std::size_t n_rounds) {
-  ShardExchange exchange(shards, 1, ChunkMemory::kOwn);
+  Recorder recorder(Recording::kNothing);
+  ShardExchange exchange(shards, 1, ChunkMemory::kOwn, recorder);
   const std::size_t n_offered =
       std::min(sight.n_chosen, partition::chunks_of(sight.n_closed, {0, shards.size()}));
   const std::size_t of_shard = sight.n_head * n_offered;
@@ -79,7 +80,8 @@ ExchangeTimes time_candidates(Communicator& shards, const TokenSight& sight, std
 }
 
 ExchangeTimes time_partials(Communicator& shards, const TokenSight& sight, std::size_t n_rounds) {
-  ShardExchange exchange(shards, 1, ChunkMemory::kOwn);
+  Recorder recorder(Recording::kNothing);
+  ShardExchange exchange(shards, 1, ChunkMemory::kOwn, recorder);
   std::vector<std::size_t> n_sent, n_received;
   for (std::size_t s = 0; s < shards.size(); ++s) {
     const auto bytes = [&](std::size_t from, std::size_t to) {

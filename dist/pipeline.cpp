@@ -128,7 +128,7 @@ bool Pipeline::read(const Order& order, const model::Progress& progress) {
   if (order.call_first + order.n_rows < order.call_rows) return true;
   const std::vector<Order> call = std::move(call_);
   call_.clear();
-  if (!stage_.run(order.session, order.call_rows, progress)) return false;
+  if (!stage_.run(order.session, order.position, order.call_rows, progress)) return false;
   for (const Order& slice : call) {
     if (seat_.is_last_stage()) {
       give_logits(slice);

@@ -34,6 +34,7 @@ struct Order {
   std::uint32_t source = 0;                 ///< The session to copy.
   std::uint32_t n_rows = 0;                 ///< Tokens of the slice, at most model::kSliceTokens.
   std::uint64_t call_first = 0;             ///< The slice's first token, counted from its call's.
+  std::uint64_t position = 0;               ///< Of the call's first token.
   std::uint64_t call_rows = 0;              ///< Tokens of the call.
   std::uint64_t amount = 0;                 ///< Tokens to fill in, or bytes to read.
   std::uint64_t seed = 0;                   ///< Of what is filled in.

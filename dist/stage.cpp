@@ -43,7 +43,11 @@ Stage::Stage(const Seat& seat, const model::Checkpoint& checkpoint,
                exchange_,
                model::slices_of(config, exchange_.shard())},
       hidden_(seat.is_last_stage() ? kLogitRows : 0, config.n_embd),
-      logits_(seat.is_last_stage() ? kLogitRows : 0, context_.slices.vocabulary.size()) {}
+      logits_(seat.is_last_stage() ? kLogitRows : 0, context_.slices.vocabulary.size()) {
+  if (!options.fingerprints) return;
+  const std::size_t rank = seat.stage * seat.grid.n_shards + seat.shard;
+  context_.probe = &fingerprints_.emplace(*options.fingerprints, rank, seat.shard);
+}
 
 void Stage::open(std::uint32_t session) {
   sessions_.emplace(session,
@@ -77,7 +81,9 @@ void Stage::embed(std::span<const base::TokenId> tokens, MatView<float> x) {
   checkpoint_.release_pages();  // a row of the embedding brings its neighbours into memory
 }
 
-bool Stage::run(std::uint32_t session, std::size_t n_call, const model::Progress& progress) {
+bool Stage::run(std::uint32_t session, std::size_t position, std::size_t n_call,
+                const model::Progress& progress) {
+  if (fingerprints_) fingerprints_->begin_call(position);
   const auto span = recorder_.span(Activity::kRead, n_call);
   const bool finished =
       model::run_blocks(context_, workspace_.x.first(n_call), workspace_.v_first.first(n_call),

@@ -1,6 +1,7 @@
 /// The part of the model that a rank computes, and the states of the sequences it keeps.
 #pragma once
 
+#include "dist/fingerprints.hpp"
 #include "dist/grid.hpp"
 #include "dist/shard_exchange.hpp"
 #include "model/checkpoint.hpp"
@@ -9,7 +10,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <map>
+#include <optional>
 #include <span>
 
 namespace longreach::dist {
@@ -23,6 +26,7 @@ struct EngineOptions {
   ChunkMemory chunks = ChunkMemory::kShared;
   kernels::ThreadStart thread_started = {};  ///< As kernels::ThreadPool takes it.
   Recording recording = Recording::kNothing;
+  std::optional<std::filesystem::path> fingerprints = {};  ///< Of all that is computed.
 };
 
 /// One rank's blocks at work. Neither copied nor moved.
@@ -57,9 +61,11 @@ class Stage {
 
   /// Fills a slice of the call with embedded tokens; on the first stage.
   void embed(std::span<const base::TokenId> tokens, base::MatView<float> x);
-  /// Reads the call, whose rows are complete. Returns false when `progress` stopped it, which only
-  /// a grid of one rank may. Collective: the shards of the stage.
-  bool run(std::uint32_t session, std::size_t n_call, const model::Progress& progress);
+  /// Reads the call, whose rows are complete and whose first token has this position. Returns false
+  /// when `progress` stopped it, which only a grid of one rank may. Collective: the shards of the
+  /// stage.
+  bool run(std::uint32_t session, std::size_t position, std::size_t n_call,
+           const model::Progress& progress);
   /// Logits of up to kLogitRows rows of the call: [n, own columns of the vocabulary], valid until
   /// the next call; on the last stage.
   base::MatView<const float> logits(std::span<const std::size_t> call_rows);
@@ -77,6 +83,7 @@ class Stage {
   kernels::ThreadPool pool_;
   model::Weights weights_;
   model::Workspace workspace_;
+  std::optional<FingerprintFile> fingerprints_;
   model::Context context_;
   model::Rows hidden_, logits_;
   std::map<std::uint32_t, model::SequenceState> sessions_;

@@ -144,6 +144,7 @@ Recording recording_of(const LogitsOptions& options, const OpenedModel& opened) 
 int run(const LogitsOptions& options, dist::World& world) {
   const StopSignals signals;
   OpenedModel opened = world.agree([&] { return open_model(options.model); });
+  opened.engine_options.fingerprints = options.fingerprints;
   Recording recording =
       world.agree([&] { return world.leads() ? recording_of(options, opened) : Recording(); });
   const std::size_t n_fed = recording.tokens.size();
