@@ -20,8 +20,12 @@ enum class Command : std::uint32_t {
   kFill,        ///< Make up the state that so many tokens leave.
   kReadMemory,  ///< Read so many bytes, all ranks at once.
   kReport,      ///< Tell the leader what was used.
+  kTrace,       ///< Tell the leader what was done when.
   kStop,        ///< Leave.
 };
+
+/// Whether an order is about one session, and not about the engine.
+constexpr bool is_about_session(Command command) { return command <= Command::kFill; }
 
 /// An order, and what is to be known of a slice. Sent as it lies in memory.
 struct Order {

@@ -24,12 +24,13 @@ model::Weights verify_and_load(const model::Checkpoint& checkpoint,
 
 Stage::Stage(const Seat& seat, const model::Checkpoint& checkpoint,
              const model::ModelConfig& config, const partition::Layout& layout,
-             const EngineOptions& options)
+             const EngineOptions& options, Recorder& recorder)
     : checkpoint_(checkpoint),
       config_(config),
       attention_(options.attention),
       blocks_(layout.stage_blocks[seat.stage]),
-      exchange_(*seat.shards, config.execution_order().size(), options.chunks),
+      recorder_(recorder),
+      exchange_(*seat.shards, config.execution_order().size(), options.chunks, recorder),
       pool_(options.n_threads, options.thread_started),
       weights_(verify_and_load(checkpoint, config, {blocks_, exchange_.shard()}, options.weights,
                                pool_)),
@@ -77,11 +78,16 @@ void Stage::embed(std::span<const base::TokenId> tokens, MatView<float> x) {
 }
 
 bool Stage::run(std::uint32_t session, std::size_t n_call, const model::Progress& progress) {
-  return model::run_blocks(context_, workspace_.x.first(n_call), workspace_.v_first.first(n_call),
-                           sessions_.at(session), progress);
+  const auto span = recorder_.span(Activity::kRead, n_call);
+  const bool finished =
+      model::run_blocks(context_, workspace_.x.first(n_call), workspace_.v_first.first(n_call),
+                        sessions_.at(session), progress);
+  recorder_.end_block();
+  return finished;
 }
 
 MatView<const float> Stage::logits(std::span<const std::size_t> call_rows) {
+  const auto span = recorder_.span(Activity::kLogits, call_rows.size());
   const auto hidden = hidden_.first(call_rows.size());
   for (std::size_t i = 0; i < call_rows.size(); ++i) {
     std::ranges::copy(workspace_.x.first(call_rows[i] + 1).row(call_rows[i]),

@@ -9,9 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <map>
-#include <optional>
 #include <span>
 
 namespace longreach::dist {
@@ -23,8 +21,8 @@ struct EngineOptions {
       base::DType::kF32;      ///< kF32, or kBf16: exact for bf16 files, and half the bytes.
   std::size_t n_threads = 1;  ///< Of this rank.
   ChunkMemory chunks = ChunkMemory::kShared;
-  kernels::ThreadStart thread_started = {};         ///< As kernels::ThreadPool takes it.
-  std::optional<std::filesystem::path> trace = {};  ///< Where all ranks' work is recorded.
+  kernels::ThreadStart thread_started = {};  ///< As kernels::ThreadPool takes it.
+  Recording recording = Recording::kNothing;
 };
 
 /// One rank's blocks at work. Neither copied nor moved.
@@ -33,7 +31,7 @@ class Stage {
   /// Checks the checkpoint's checksums and loads the weights; not collective. The arguments must
   /// outlive the stage. Errors: InputError naming file and tensor; std::bad_alloc.
   Stage(const Seat& seat, const model::Checkpoint& checkpoint, const model::ModelConfig& config,
-        const partition::Layout& layout, const EngineOptions& options);
+        const partition::Layout& layout, const EngineOptions& options, Recorder& recorder);
   Stage(const Stage&) = delete;
   Stage& operator=(const Stage&) = delete;
 
@@ -74,6 +72,7 @@ class Stage {
   const model::ModelConfig& config_;
   model::AttentionConfig attention_;
   partition::Range blocks_;
+  Recorder& recorder_;
   ShardExchange exchange_;
   kernels::ThreadPool pool_;
   model::Weights weights_;
