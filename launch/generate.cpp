@@ -1,9 +1,9 @@
 #include "launch/generate.hpp"
 
 #include "kernels/base/error.hpp"
+#include "kernels/base/sha256.hpp"
 #include "launch/open_model.hpp"
 #include "launch/progress.hpp"
-#include "launch/sha256.hpp"
 #include "launch/signals.hpp"
 #include "launch/standard_streams.hpp"
 #include "launch/statistics.hpp"
@@ -149,7 +149,7 @@ class Generation {
   dist::Session session_;
   model::Sampler sampler_;
   model::TextStream text_;
-  Sha256 hash_;
+  base::Sha256 hash_;
   TokenId next_ = 0;
 };
 
