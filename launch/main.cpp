@@ -2,6 +2,7 @@
 /// standard error for anything outside that is not as it must be; 128 + the signal's number when
 /// stopped by one.
 #include "kernels/base/error.hpp"
+#include "launch/eval.hpp"
 #include "launch/generate.hpp"
 #include "launch/inspect.hpp"
 #include "launch/logits.hpp"

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "dist/engine.hpp"
+#include "eval/tasks.hpp"
 #include "kernels/base/types.hpp"
 #include "model/config.hpp"
 #include "model/sampler.hpp"
@@ -91,13 +92,23 @@ struct PlanOptions {
   ListingFormat format = ListingFormat::kText;
 };
 
+/// `longreach eval`.
+struct EvalOptions {
+  ModelOptions model;
+  const eval::TaskKind* kind = nullptr;  ///< Never null when a command line asked for it.
+  eval::TaskOptions task;
+  std::string tokenizer;      ///< "bytes" or a vocabulary file; empty: the model's.
+  std::filesystem::path out;  ///< Results, one JSON object a line.
+  std::optional<std::filesystem::path> csv, svg, png;
+};
+
 /// Text the user asked for in place of a command: help or the version.
 struct HelpText {
   std::string text;
 };
 
 using Command = std::variant<HelpText, GenerateOptions, LogitsOptions, TokenizeOptions,
-                             InspectOptions, PlanOptions>;
+                             InspectOptions, PlanOptions, EvalOptions>;
 
 /// Reads the command line. Errors: InputError naming the option.
 Command parse_options(int argc, const char* const* argv);

@@ -1,8 +1,11 @@
-/// The line that tells how far a long prompt has been read.
+/// The line that tells how far a long prompt has been read, or an evaluation has come.
 #pragma once
+
+#include "eval/run.hpp"
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <string>
 
 namespace longreach::launch {
@@ -10,14 +13,37 @@ namespace longreach::launch {
 /// "reading  42%  27525 of 65536 tokens, 1234 tokens/s, 0:31 left".
 std::string progress_text(double share_done, std::size_t n_tokens, double seconds);
 
+/// "12 of 50 questions, score 91.7%, 45210 tokens/s, 3:21 left".
+std::string progress_text(const eval::RunProgress& progress);
+
+/// What a status line does when standard error is no terminal.
+enum class PlainLines { kNone, kEveryMinute };
+
 /// One line on standard error that is overwritten a few times a second, and taken away at the end.
-/// Writes nothing if standard error is no terminal.
+/// Without a terminal: nothing, or a plain line a minute.
+class StatusLine {
+ public:
+  explicit StatusLine(PlainLines plain_lines);
+  ~StatusLine();
+  StatusLine(const StatusLine&) = delete;
+  StatusLine& operator=(const StatusLine&) = delete;
+
+  /// Asks for the text only when it is to be shown.
+  void update(const std::function<std::string()>& text);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  bool to_terminal_;
+  PlainLines plain_lines_;
+  bool shown_ = false;
+  Clock::time_point next_;
+};
+
+/// The status line of a long prompt.
 class ProgressLine {
  public:
-  explicit ProgressLine(std::size_t n_tokens);
-  ~ProgressLine();
-  ProgressLine(const ProgressLine&) = delete;
-  ProgressLine& operator=(const ProgressLine&) = delete;
+  explicit ProgressLine(std::size_t n_tokens) : n_tokens_(n_tokens) {}
 
   void update(double share_done);
 
@@ -25,10 +51,8 @@ class ProgressLine {
   using Clock = std::chrono::steady_clock;
 
   std::size_t n_tokens_;
-  bool to_terminal_;
-  bool shown_ = false;
+  StatusLine line_{PlainLines::kNone};
   Clock::time_point start_ = Clock::now();
-  Clock::time_point next_ = start_;
 };
 
 }  // namespace longreach::launch
