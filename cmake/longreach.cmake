@@ -64,3 +64,26 @@ function(lr_add_program_tests folder program)
     set_tests_properties(${folder}.${name} PROPERTIES TIMEOUT 300 PROCESSORS 2 LABELS ${folder})
   endforeach()
 endfunction()
+
+# lr_add_mpi_tests(folder libraries...): one program of all *_test.cpp under tests/<folder>/mpi, run as jobs of several
+# ranks. Not under the thread sanitizer, which reports what happens inside the MPI library; threads stand for ranks there.
+function(lr_add_mpi_tests folder)
+  if(LONGREACH_SANITIZE MATCHES thread)
+    return()
+  endif()
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${folder}/mpi/*_test.cpp)
+  set(program ${folder}_mpi_tests)
+  add_executable(${program} ${sources} ${PROJECT_SOURCE_DIR}/tests/support/mpi_main.cpp)
+  target_link_libraries(${program} PRIVATE ${ARGN} GTest::gtest)
+  lr_target_defaults(${program})
+  target_compile_options(${program} PRIVATE -Wno-sign-conversion)
+  foreach(n_ranks IN ITEMS 1 2 3 4 8)
+    set(name ${folder}.mpi.${n_ranks})
+    add_test(NAME ${name} COMMAND ${MPIEXEC_EXECUTABLE} -n ${n_ranks} --oversubscribe --bind-to none
+                                  $<TARGET_FILE:${program}>)
+    # Ranks without a core of their own must not hold one while they wait. What MPI keeps to its end is no leak of ours.
+    set_tests_properties(${name} PROPERTIES TIMEOUT 120 PROCESSORS 2 LABELS mpi ENVIRONMENT
+      "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;OMPI_MCA_mpi_yield_when_idle=1;\
+ASAN_OPTIONS=detect_leaks=0")
+  endforeach()
+endfunction()

@@ -1,8 +1,9 @@
 /// What the engine needs of message passing: a few collectives and messages between two ranks.
 ///
-/// Forms: one rank alone (below), MPI (dist/mpi_communicator), and threads of one process, with
-/// which tests run many ranks under the thread sanitizer. Only bytes are moved, nothing is added
-/// up: arithmetic happens on one rank in a defined order.
+/// Forms: one rank alone (dist/lone_communicator), MPI (dist/mpi_communicator), and threads of one
+/// process (tests/support/thread_ranks), with which tests run many ranks under the thread
+/// sanitizer. Only bytes are moved, nothing is added up: arithmetic happens on one rank in a
+/// defined order.
 #pragma once
 
 #include "partition/ownership.hpp"
@@ -10,10 +11,19 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <stdexcept>
+#include <string>
 
 namespace longreach::dist {
 
 using partition::Range;
+
+/// A call between ranks failed. The job cannot go on: what the others know of it is not known.
+class CommunicationError : public std::runtime_error {
+ public:
+  CommunicationError(const std::string& call, const std::string& text)
+      : std::runtime_error(call + ": " + text) {}
+};
 
 /// A message under way between two ranks. Its bytes must stay where they are until it is done.
 class Message {
@@ -32,7 +42,8 @@ class Message {
 
 /// A group of ranks as one of them sees it. Calls of a rank come from one thread at a time.
 /// Collective calls are made by all ranks of the group in the same order, with arguments that agree
-/// as said; messages from one rank to another arrive in the order they were sent.
+/// as said; messages from one rank to another arrive in the order they were sent. The end of a
+/// communicator is collective too, unless an error is ending the program.
 /// Errors of all calls: CommunicationError.
 class Communicator {
  public:

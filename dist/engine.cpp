@@ -1,43 +1,72 @@
 #include "dist/engine.hpp"
 
-#include "kernels/isa.hpp"
-#include "model/sparse_attention.hpp"
+#include "dist/lone_communicator.hpp"
+#include "model/sight.hpp"
 
 #include <algorithm>
+#include <exception>
+#include <utility>
 
 namespace longreach::dist {
-namespace {
+Session::Session(Session&& other) noexcept
+    : engine_(std::exchange(other.engine_, nullptr)), id_(other.id_), n_tokens_(other.n_tokens_) {}
 
-using base::MatView;
-
-/// Positions whose logits are computed together: enough to reuse the head's weights, few enough to
-/// keep V numbers for each.
-constexpr std::size_t kLogitRows = 16;
-
-model::Weights verify_and_load(const model::Checkpoint& checkpoint,
-                               const model::ModelConfig& config, base::DType dtype,
-                               kernels::ThreadPool& pool) {
-  kernels::active_isa();  // a wrong LONGREACH_ISA ends here, not in the middle of a run
-  checkpoint.verify();
-  model::Weights weights = model::load_weights(checkpoint, config, dtype, pool);
-  checkpoint.release_pages();
-  return weights;
+Session& Session::operator=(Session&& other) noexcept {
+  std::swap(engine_, other.engine_);
+  std::swap(id_, other.id_);
+  std::swap(n_tokens_, other.n_tokens_);
+  return *this;
 }
 
-}  // namespace
+Session::~Session() {
+  // While an error ends the program, nobody may be there to be told.
+  if (engine_ != nullptr && std::uncaught_exceptions() == engine_->n_exceptions_) {
+    engine_->give(Command::kClose, id_);
+  }
+}
 
-Engine::Engine(const model::Checkpoint& checkpoint, const model::ModelConfig& config,
+Engine::Engine(Communicator& world, const model::Checkpoint& checkpoint,
+               const model::ModelConfig& config, const partition::Layout& layout,
                const EngineOptions& options)
-    : checkpoint_(checkpoint),
+    : world_(world),
       config_(config),
-      attention_(options.attention),
-      pool_(options.n_threads),
-      weights_(verify_and_load(checkpoint, config, options.weights, pool_)),
-      workspace_(config, options.n_threads),
-      context_{config_, attention_, weights_, workspace_, pool_} {}
+      layout_(layout),
+      options_(options),
+      seat_(world, layout_.grid),
+      stage_(seat_, checkpoint, config_, layout_, options),
+      logits_(world, seat_, config.vocab_size),
+      pipeline_(seat_, stage_, logits_),
+      n_exceptions_(std::uncaught_exceptions()) {}
 
-Session Engine::new_session() const {
-  return {model::SequenceState(config_, attention_.chunk_size)};
+Engine::~Engine() {
+  if (!leads() || std::uncaught_exceptions() != n_exceptions_) return;
+  give(Command::kStop, 0);
+  pipeline_.finish();
+}
+
+void Engine::serve() {
+  LR_CHECK(!leads());
+  pipeline_.follow([] {});
+}
+
+void Engine::give(Command command, std::uint32_t session, std::uint32_t source) {
+  FirstOrder order;
+  order.order.command = command;
+  order.order.session = session;
+  order.order.source = source;
+  pipeline_.give(order, {});
+}
+
+Session Engine::new_session() {
+  const std::uint32_t id = n_sessions_++;
+  give(Command::kOpen, id);
+  return {*this, id, 0};
+}
+
+Session Engine::fork(const Session& session) {
+  const std::uint32_t id = n_sessions_++;
+  give(Command::kFork, id, session.id_);
+  return {*this, id, session.n_tokens_};
 }
 
 void Engine::check_tokens(std::span<const base::TokenId> tokens) const {
@@ -49,52 +78,75 @@ void Engine::check_tokens(std::span<const base::TokenId> tokens) const {
   }
 }
 
-void Engine::send_logits(MatView<const float> x, std::size_t position,
-                         std::span<const std::size_t> wanted, const LogitsSink& sink) {
-  const auto first = std::lower_bound(wanted.begin(), wanted.end(), position);
-  const auto last = std::lower_bound(first, wanted.end(), position + x.rows());
-  model::Rows rows(kLogitRows, config_.n_embd), logits(kLogitRows, config_.vocab_size);
-  for (auto next = first; next < last;) {
-    const std::size_t n = std::min(kLogitRows, static_cast<std::size_t>(last - next));
-    const auto hidden = rows.first(n), result = logits.first(n);
-    for (std::size_t i = 0; i < n; ++i) {
-      const auto row = x.row(next[static_cast<std::ptrdiff_t>(i)] - position);
-      std::copy(row.begin(), row.end(), hidden.row(i).begin());
+bool Engine::submit(Session& session, std::span<const base::TokenId> tokens,
+                    std::span<const std::size_t> wanted, LogitsSink sink,
+                    const Progress& progress) {
+  check_tokens(tokens);
+  const auto shared_sink = std::make_shared<const LogitsSink>(std::move(sink));
+  const bool whole_calls = stage_.attention().mode == model::AttentionMode::kReference;
+  auto next = std::ranges::lower_bound(wanted, session.n_tokens_);
+  for (std::size_t done = 0; done < tokens.size();) {
+    const std::size_t n = std::min(model::kSliceTokens, tokens.size() - done);
+    FirstOrder told;
+    Order& order = told.order;
+    order.command = Command::kRead;
+    order.session = session.id_;
+    order.n_rows = static_cast<std::uint32_t>(n);
+    order.call_first = whole_calls ? done : 0;
+    order.call_rows = whole_calls ? tokens.size() : n;
+    std::ranges::copy(tokens.subspan(done, n), told.tokens.begin());
+    LogitsBatch batch{session.id_, {}, shared_sink};
+    for (; next != wanted.end() && *next < session.n_tokens_ + n; ++next) {
+      order.wanted.set(*next - session.n_tokens_);
+      batch.positions.push_back(*next);
+      if (batch.positions.size() == kLogitRows) {
+        logits_.expect(std::exchange(batch, {session.id_, {}, shared_sink}));
+      }
     }
-    model::compute_logits(context_, hidden, result);
-    for (std::size_t i = 0; i < n; ++i) sink(*next++, result.row(i));
+    if (!batch.positions.empty()) logits_.expect(std::move(batch));
+    const auto report = [&](double share_of_slices) {
+      const double n_done =
+          whole_calls ? share_of_slices * static_cast<double>(tokens.size())
+                      : static_cast<double>(done) + share_of_slices * static_cast<double>(n);
+      return !progress || progress(n_done / static_cast<double>(tokens.size()));
+    };
+    const bool alone = world_.size() == 1;
+    if (!pipeline_.give(told, alone ? Progress(report) : Progress())) {
+      logits_.cancel();
+      return false;
+    }
+    logits_.poll();
+    done += n;
+    session.n_tokens_ += n;
+    if (!alone && !whole_calls && !report(0)) return false;
   }
+  return true;
+}
+
+void Engine::wait_for(const Session& session) {
+  while (logits_.expects(session.id_)) logits_.wait_for_next();
 }
 
 bool Engine::feed(Session& session, std::span<const base::TokenId> tokens,
                   std::span<const std::size_t> wanted, const LogitsSink& sink,
                   const Progress& progress) {
-  check_tokens(tokens);
-  const bool whole_calls = attention_.mode == model::AttentionMode::kReference;
-  const std::size_t slice = whole_calls ? tokens.size() : model::kSliceTokens;
-  workspace_.x.grow(std::min(slice, tokens.size()));
-  for (std::size_t done = 0; done < tokens.size();) {
-    const auto part = tokens.subspan(done, std::min(slice, tokens.size() - done));
-    const auto x = workspace_.x.first(part.size());
-    model::embed(context_, part, x);
-    checkpoint_.release_pages();  // a row of the embedding brings its neighbours into memory
-    const bool finished = model::run_blocks(context_, x, session.state, [&](double share) {
-      const double n_done = static_cast<double>(done) + share * static_cast<double>(part.size());
-      return !progress || progress(n_done / static_cast<double>(tokens.size()));
-    });
-    if (!finished) return false;
-    send_logits(x, session.n_tokens, wanted, sink);
-    done += part.size();
-    session.n_tokens += part.size();
-  }
+  if (!submit(session, tokens, wanted, sink, progress)) return false;
+  wait_for(session);
   return true;
 }
 
 std::size_t Engine::bytes_per_token(const Session& session) const {
-  std::size_t bytes = weights_.size_bytes + session.state.recurrent_bytes();
-  for (const auto& block : session.state.blocks) {
-    if (const auto* sparse = std::get_if<model::SparseState>(&block)) {
-      bytes += config_.n_head * model::attended_bytes(attention_, sparse->cache.size());
+  const partition::RunSizes sizes =
+      model::run_sizes(config_, stage_.attention(), options_.weights, session.n_tokens_, 1, 1);
+  std::size_t bytes = model::recurrent_bytes(config_);
+  for (const partition::Range& blocks : layout_.stage_blocks) {
+    for (std::size_t s = 0; s < layout_.grid.n_shards; ++s) {
+      bytes += partition::memory_need(sizes, blocks, {s, layout_.grid.n_shards}).weights;
+    }
+  }
+  for (const model::BlockRef& block : config_.execution_order()) {
+    if (block.kind == model::BlockKind::kSparse) {
+      bytes += config_.n_head * model::attended_bytes(stage_.attention(), session.n_tokens_);
     }
   }
   return bytes;

@@ -1,49 +1,74 @@
 /// The engine: a model ready to read tokens, and sessions that remember what they have read.
 /// Everything above (evaluation, the program) talks to the model through this.
+///
+/// All ranks of a job make the engine together. Rank 0 leads: it alone calls the engine from then
+/// on, and the others serve it until it is gone. What the leader sees does not depend on the grid.
 #pragma once
 
+#include "dist/communicator.hpp"
+#include "dist/logits_return.hpp"
+#include "dist/pipeline.hpp"
+#include "dist/stage.hpp"
 #include "kernels/base/types.hpp"
 #include "model/checkpoint.hpp"
 #include "model/config.hpp"
-#include "model/forward.hpp"
 
 #include <cstddef>
-#include <functional>
 #include <memory>
 #include <span>
 
 namespace longreach::dist {
 
-/// What the user may choose about a run.
-struct EngineOptions {
-  model::AttentionConfig attention;  ///< Mode, chunk size, top-k, eviction.
-  base::DType weights =
-      base::DType::kF32;  ///< kF32, or kBf16: exact for bf16 files, and half the bytes.
-  std::size_t n_threads = 1;
-};
-
-/// Receives the logits (vocabulary) of one position, positions ascending.
-using LogitsSink = std::function<void(std::size_t position, std::span<const float> logits)>;
-
 using model::Progress;
 
-/// One sequence: how many tokens it has read and the state they left. Move-only.
-struct Session {
-  model::SequenceState state;
-  std::size_t n_tokens = 0;
+class Engine;
+
+/// One sequence: how many tokens it has read; the state they left is on all ranks. Move-only, and
+/// gone before its engine.
+class Session {
+ public:
+  Session(Session&& other) noexcept;
+  Session& operator=(Session&& other) noexcept;
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+  ~Session();
+
+  std::size_t n_tokens() const { return n_tokens_; }
+
+ private:
+  friend class Engine;
+  Session(Engine& engine, std::uint32_t id, std::size_t n_tokens)
+      : engine_(&engine), id_(id), n_tokens_(n_tokens) {}
+
+  Engine* engine_;
+  std::uint32_t id_;
+  std::size_t n_tokens_;
 };
 
 /// A loaded model. Neither copied nor moved; one call at a time.
 class Engine {
  public:
-  /// Checks the checkpoint's checksums and loads the weights. The checkpoint must outlive the
-  /// engine. Errors: InputError naming file and tensor; std::bad_alloc.
-  Engine(const model::Checkpoint& checkpoint, const model::ModelConfig& config,
-         const EngineOptions& options);
+  /// Makes the engine on all ranks of `world`, as many as the layout has. Checks the checkpoint's
+  /// checksums and loads this rank's part of the weights. The arguments by reference must outlive
+  /// the engine. Collective: all ranks; an error of one is not known to the others.
+  /// Errors: InputError naming file and tensor; std::bad_alloc.
+  Engine(Communicator& world, const model::Checkpoint& checkpoint, const model::ModelConfig& config,
+         const partition::Layout& layout, const EngineOptions& options);
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
+  /// The leader's tells the others to stop serving.
+  ~Engine();
 
-  Session new_session() const;
+  bool leads() const { return seat_.leads(); }
+  /// Serves the leader until its engine is gone; on all other ranks.
+  void serve();
+
+  // From here on: on the leader only.
+
+  Session new_session();
+  /// A session that has read what `session` has, in O(state): closed chunks of the cache are
+  /// shared.
+  Session fork(const Session& session);
 
   /// Reads `tokens` as one call; a call of no tokens does nothing. `wanted` are the absolute
   /// positions whose logits go to `sink`, ascending; no others are computed. In modes moba and full
@@ -55,22 +80,33 @@ class Engine {
             std::span<const std::size_t> wanted, const LogitsSink& sink,
             const Progress& progress = {});
 
-  /// Bytes of weights, state and cache that decoding one more token of the session reads or writes.
+  /// The same, but returns as soon as the first stage is done with its part: several sessions keep
+  /// several stages busy. The sink is called during this or a later call of the engine.
+  bool submit(Session& session, std::span<const base::TokenId> tokens,
+              std::span<const std::size_t> wanted, LogitsSink sink, const Progress& progress = {});
+  /// Returns when all wanted logits of the session have come.
+  void wait_for(const Session& session);
+
+  /// Bytes of weights, state and cache that decoding one more token of the session reads or writes,
+  /// on all ranks together.
   std::size_t bytes_per_token(const Session& session) const;
 
  private:
-  void check_tokens(std::span<const base::TokenId> tokens) const;
-  /// Sends the logits of those wanted positions that lie in x, whose first row is `position`.
-  void send_logits(base::MatView<const float> x, std::size_t position,
-                   std::span<const std::size_t> wanted, const LogitsSink& sink);
+  friend class Session;
 
-  const model::Checkpoint& checkpoint_;
+  void check_tokens(std::span<const base::TokenId> tokens) const;
+  void give(Command command, std::uint32_t session, std::uint32_t source = 0);
+
+  Communicator& world_;
   model::ModelConfig config_;
-  model::AttentionConfig attention_;
-  kernels::ThreadPool pool_;
-  model::Weights weights_;
-  model::Workspace workspace_;
-  model::Context context_;
+  partition::Layout layout_;
+  EngineOptions options_;
+  Seat seat_;
+  Stage stage_;
+  LogitsReturn logits_;
+  Pipeline pipeline_;
+  std::uint32_t n_sessions_ = 0;
+  int n_exceptions_;  ///< Under way when the engine was made.
 };
 
 }  // namespace longreach::dist

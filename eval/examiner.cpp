@@ -33,10 +33,11 @@ model::SamplerOptions greedy(const model::ModelConfig& config, const model::Toke
 }  // namespace
 
 Examiner::Examiner(dist::Engine& engine, const model::ModelConfig& config,
-                   const model::Tokenizer& tokenizer)
+                   const model::Tokenizer& tokenizer, Sharing sharing)
     : engine_(engine),
       tokenizer_(tokenizer),
       end_token_(config.end_token),
+      sharing_(sharing),
       greedy_(tokenizer, greedy(config, tokenizer)) {}
 
 std::optional<Outcome> Examiner::ask(const Question& question, const dist::Progress& progress) {
@@ -46,13 +47,39 @@ std::optional<Outcome> Examiner::ask(const Question& question, const dist::Progr
                : predict(question, std::get<ToPredict>(question.asked), progress);
 }
 
+dist::Session Examiner::begin(const Question& question, std::size_t first_wanted) {
+  if (kept_) {
+    const std::span<const TokenId> kept(kept_->tokens);
+    const std::size_t n = kept.size();
+    if (n <= first_wanted && std::ranges::equal(kept, std::span(question.prompt).first(n))) {
+      return engine_.fork(kept_->session);
+    }
+    kept_.reset();  // its memory is needed now
+  }
+  return engine_.new_session();
+}
+
 std::optional<dist::Session> Examiner::read(const Question& question,
                                             std::span<const std::size_t> wanted,
                                             const dist::LogitsSink& sink,
                                             const dist::Progress& progress) {
-  dist::Session session = engine_.new_session();
-  if (!engine_.feed(session, question.prompt, wanted, sink, progress)) return std::nullopt;
-  n_tokens_read_ += question.prompt.size();
+  const std::span<const TokenId> prompt(question.prompt);
+  dist::Session session = begin(question, wanted.front());
+  const auto read_to = [&](std::size_t end) {
+    const std::size_t n_before = session.n_tokens(), n = end - n_before;
+    n_tokens_read_ += n;
+    return engine_.feed(session, prompt.subspan(n_before, n), wanted, sink, [&](double share) {
+      const double n_read = static_cast<double>(n_before) + share * static_cast<double>(n);
+      return progress(n_read / static_cast<double>(prompt.size()));
+    });
+  };
+  if (sharing_ == Sharing::kPrefixes && question.n_shared > session.n_tokens() &&
+      question.n_shared <= wanted.front()) {
+    if (!read_to(question.n_shared)) return std::nullopt;
+    const auto shared = prompt.first(question.n_shared);
+    kept_ = Kept{{shared.begin(), shared.end()}, engine_.fork(session)};
+  }
+  if (!read_to(prompt.size())) return std::nullopt;
   return session;
 }
 
@@ -76,7 +103,7 @@ std::optional<Outcome> Examiner::answer(const Question& question, const ToAnswer
     if (text.stopped() || n == asked.n_new) break;
     const std::array token{next};
     if (!progress(1)) return std::nullopt;
-    engine_.feed(*session, token, std::array{session->n_tokens}, choose);
+    engine_.feed(*session, token, std::array{session->n_tokens()}, choose);
     ++n_tokens_read_;
   }
   answer += text.flush();

@@ -57,6 +57,12 @@ eval::Settings settings_of(const OpenedModel& opened, const model::Tokenizer& to
   return settings;
 }
 
+/// In mode reference an answer depends on how a prompt is split into calls.
+eval::Sharing sharing_of(const EvalOptions& options) {
+  const bool splits_count = options.model.attention.mode == model::AttentionMode::kReference;
+  return splits_count ? eval::Sharing::kNone : options.sharing;
+}
+
 std::size_t longest(const eval::Task& task) {
   return std::ranges::max(task.places(), {}, &eval::Place::length).length;
 }
@@ -67,9 +73,9 @@ int ask(const EvalOptions& options, const OpenedModel& opened, const model::Toke
   const StopSignals signals;
   const std::size_t n_tokens = longest(task);
   const char* option = options.task.lengths.empty() ? "--input" : "--lengths";
-  dist::Engine engine = load_engine(opened, {n_tokens, n_tokens, option});
-  file.add_setting("probe", eval::probe(engine));
-  eval::Examiner examiner(engine, opened.config, tokenizer);
+  const auto engine = load_engine(opened, {n_tokens, n_tokens, option});
+  file.add_setting("probe", eval::probe(*engine));
+  eval::Examiner examiner(*engine, opened.config, tokenizer, sharing_of(options));
   bool finished = false;
   {
     StatusLine line(PlainLines::kEveryMinute);
@@ -88,9 +94,10 @@ int ask(const EvalOptions& options, const OpenedModel& opened, const model::Toke
 
 }  // namespace
 
-int run(const EvalOptions& options) {
+int run(const EvalOptions& options, dist::World& world) {
   if (options.png) require_png_tool();
   const OpenedModel opened = open_model(options.model);
+  check_one_rank(world);
   const auto tokenizer = open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer);
   const std::unique_ptr<eval::Task> task = options.kind->make(options.task, *tokenizer);
   eval::Settings settings = settings_of(opened, *tokenizer);

@@ -31,8 +31,14 @@ double seconds_since(Clock::time_point start) {
 }
 
 std::string read_prompt(const GenerateOptions& options) {
-  if (options.prompt) return *options.prompt;
-  return options.prompt_file ? read_file(*options.prompt_file) : read_input();
+  std::string prompt;
+  if (options.prompt) {
+    prompt = *options.prompt;
+  } else {
+    prompt = options.prompt_file ? read_file(*options.prompt_file) : read_input();
+  }
+  if (prompt.empty()) base::input_error("the prompt is empty, at least one byte is needed");
+  return prompt;
 }
 
 std::uint64_t random_seed() {
@@ -145,25 +151,25 @@ class Generation {
 
 }  // namespace
 
-int run(const GenerateOptions& options) {
-  const std::string prompt = read_prompt(options);
+int run(const GenerateOptions& options, dist::World& world) {
+  const std::string prompt =
+      world.agree([&] { return world.leads() ? read_prompt(options) : std::string(); });
   const StopSignals signals;  // from here on there is something to end cleanly
-  if (prompt.empty()) base::input_error("the prompt is empty, at least one byte is needed");
 
-  const OpenedModel opened = open_model(options.model);
+  const OpenedModel opened = world.agree([&] { return open_model(options.model); });
+  check_one_rank(world);
   const std::size_t vocab_size = opened.config.vocab_size;
   check_vocabulary(options.stop_tokens, vocab_size, "--stop-token");
   check_vocabulary(options.sampler.banned, vocab_size, "--ban-token");
   const auto tokenizer = open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer);
   const std::vector<TokenId> tokens = tokenizer->encode(prompt);
   check_vocabulary(tokens, vocab_size, "the prompt (does --tokenizer fit the model?)");
-  dist::Engine engine =
-      load_engine(opened, {tokens.size() + options.n_tokens, tokens.size(), "-n"});
+  const auto engine = load_engine(opened, {tokens.size() + options.n_tokens, tokens.size(), "-n"});
 
   RunStatistics statistics;
   statistics.n_prompt = tokens.size();
   statistics.seed = options.seed.value_or(random_seed());
-  Generation generation(options, engine, opened.config, *tokenizer, signals, statistics);
+  Generation generation(options, *engine, opened.config, *tokenizer, signals, statistics);
   statistics.stop_reason = generation.run(tokens);
   // A line of its own, but nothing that would show in a log of the errors alone.
   const bool after_text = statistics.n_generated > 0 && error_follows_output();

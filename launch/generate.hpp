@@ -1,12 +1,14 @@
 /// The command `generate`: a prompt in, its continuation out.
 #pragma once
 
+#include "dist/world.hpp"
 #include "launch/options.hpp"
 
 namespace longreach::launch {
 
 /// Writes the continuation to standard output as it comes, then one line of statistics to standard
-/// error. Returns the exit code. Errors: InputError.
-int run(const GenerateOptions& options);
+/// error. Returns the exit code. Collective over the job.
+/// Errors: InputError, AgreedError.
+int run(const GenerateOptions& options, dist::World& world);
 
 }  // namespace longreach::launch

@@ -118,9 +118,10 @@ class Recorder {
 
 }  // namespace
 
-int run(const LogitsOptions& options) {
+int run(const LogitsOptions& options, dist::World& world) {
   const StopSignals signals;
-  const OpenedModel opened = open_model(options.model);
+  const OpenedModel opened = world.agree([&] { return open_model(options.model); });
+  check_one_rank(world);
   const std::string file_name = options.tokens.string();
   const std::vector<TokenId> tokens = parse_tokens(read_file(options.tokens), file_name);
   if (tokens.empty()) base::input_error("{}: holds no tokens", file_name);
@@ -130,12 +131,12 @@ int run(const LogitsOptions& options) {
   const std::size_t n_fed = std::accumulate(calls.begin(), calls.end(), std::size_t{0});
   Recorder recorder(options, recorded_rows(options.positions, n_fed), opened.config.vocab_size);
 
-  dist::Engine engine = load_engine(opened, {n_fed, std::ranges::max(calls), "--tokens"});
-  dist::Session session = engine.new_session();
+  const auto engine = load_engine(opened, {n_fed, std::ranges::max(calls), "--tokens"});
+  dist::Session session = engine->new_session();
   ProgressLine line(n_fed);
   std::size_t begin = 0;
   for (const std::size_t length : calls) {
-    const bool finished = engine.feed(
+    const bool finished = engine->feed(
         session, std::span(tokens).subspan(begin, length),
         recorder.positions_between(begin, begin + length),
         [&recorder](std::size_t position, std::span<const float> logits) {

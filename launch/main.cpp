@@ -1,6 +1,7 @@
-/// The program `longreach`: options -> command -> exit code. Exit codes: 0; 2 with one sentence on
-/// standard error for anything outside that is not as it must be; 128 + the signal's number when
-/// stopped by one.
+/// The program `longreach`: options -> command -> exit code, on every rank of the job. Exit codes:
+/// 0; 2 with one sentence on standard error, told by one rank, for anything outside that is not as
+/// it must be; 128 + the signal's number when stopped by one.
+#include "dist/world.hpp"
 #include "kernels/base/error.hpp"
 #include "launch/eval.hpp"
 #include "launch/generate.hpp"
@@ -15,6 +16,7 @@
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <span>
 #include <string>
 #include <variant>
 
@@ -29,24 +31,79 @@ int run(const HelpText& help) {
 }
 
 /// Names of files and tensors are quoted in messages; whatever they hold, a message stays one line.
-int report(std::string sentence) {
+std::string one_line(std::string sentence) {
   std::replace_if(
       sentence.begin(), sentence.end(), [](unsigned char c) { return c < ' ' || c == 0x7f; }, ' ');
-  fmt::print(stderr, "longreach: {}\n", sentence);
+  return sentence;
+}
+
+int report(const std::string& sentence) {
+  fmt::print(stderr, "longreach: {}\n", one_line(sentence));
   return kBadInput;
+}
+
+/// Calls `run`, and `failed` with a sentence about what it threw.
+template <typename Run, typename Failed>
+int guarded(const Run& run, const Failed& failed) {
+  try {
+    return run();
+  } catch (const std::bad_alloc&) {
+    return failed("not enough memory");
+  } catch (const std::exception& error) {
+    return failed(error.what());
+  }
+}
+
+/// For commands that are not divided among ranks: the leader runs it, the others wait and leave
+/// with its exit code.
+template <typename Run>
+int run_on_leader(dist::World& world, const Run& run) {
+  int exit_code = world.leads() ? guarded(run, report) : 0;
+  world.communicator().broadcast(std::as_writable_bytes(std::span(&exit_code, 1)), 0);
+  return exit_code;
+}
+
+int run_command(dist::World& world, int argc, const char* const* argv) {
+  const Command command = world.agree([&] { return parse_options(argc, argv); });
+  return std::visit(
+      [&world](const auto& options) {
+        if constexpr (requires { run(options, world); }) {
+          return run(options, world);
+        } else {
+          return run_on_leader(world, [&options] { return run(options); });
+        }
+      },
+      command);
+}
+
+/// What all ranks agreed on the leader tells, and all end normally. After any other error of a rank
+/// among several nobody knows what the others wait for.
+int run_job(dist::World& world, int argc, const char* const* argv) {
+  const auto failed = [&world](const std::string& sentence) {
+    if (world.size() > 1) world.abort_all(one_line(sentence));
+    return report(sentence);
+  };
+  return guarded(
+      [&] {
+        try {
+          return run_command(world, argc, argv);
+        } catch (const dist::AgreedError& error) {
+          return world.leads() ? report(error.what()) : kBadInput;
+        }
+      },
+      failed);
 }
 
 }  // namespace
 }  // namespace longreach::launch
 
 int main(int argc, char** argv) {
-  using namespace longreach::launch;
-  try {
-    ignore_broken_pipes();
-    return std::visit([](const auto& options) { return run(options); }, parse_options(argc, argv));
-  } catch (const std::bad_alloc&) {
-    return report("not enough memory");
-  } catch (const std::exception& error) {
-    return report(error.what());
-  }
+  using namespace longreach;
+  launch::ignore_broken_pipes();
+  return launch::guarded(
+      [&] {
+        dist::World world;
+        return launch::run_job(world, argc, argv);
+      },
+      launch::report);
 }

@@ -1,5 +1,6 @@
 #include "launch/open_model.hpp"
 
+#include "dist/lone_communicator.hpp"
 #include "kernels/base/error.hpp"
 #include "kernels/isa.hpp"
 #include "launch/machine.hpp"
@@ -27,6 +28,7 @@ dist::EngineOptions engine_options(const ModelOptions& options, const model::Mod
   const bool small_file = config.dtype == base::DType::kBf16;
   engine.weights = options.weights.value_or(small_file ? base::DType::kBf16 : base::DType::kF32);
   engine.n_threads = options.n_threads ? *options.n_threads : usable_cores();
+  engine.trace = options.trace;
   return engine;
 }
 
@@ -54,20 +56,31 @@ OpenedModel open_model(const ModelOptions& options) {
   return {std::move(checkpoint), std::move(config), engine};
 }
 
+void check_one_rank(dist::World& world) {
+  world.agree([&world] {
+    if (world.size() == 1) return;
+    base::input_error("--stages, --shards: one rank runs a model so far, {} were launched",
+                      world.size());
+  });
+}
+
 partition::RunSizes run_sizes(const OpenedModel& opened, const RunLength& length) {
   const dist::EngineOptions& options = opened.engine_options;
   return model::run_sizes(opened.config, options.attention, options.weights, length.context_tokens,
                           length.longest_call_tokens, options.n_threads);
 }
 
-dist::Engine load_engine(const OpenedModel& opened, const RunLength& length) {
+std::unique_ptr<dist::Engine> load_engine(const OpenedModel& opened, const RunLength& length) {
   const partition::MemoryNeed need = partition::memory_need(run_sizes(opened, length));
   spdlog::info("instruction set {}, {} threads, weights {}, memory {} ({} weights, {} cache)",
                kernels::active_isa(), opened.engine_options.n_threads,
                base::name_of(opened.engine_options.weights), bytes_text(need.total()),
                bytes_text(need.weights), bytes_text(need.cache));
   require_memory(opened, need, length);
-  return dist::Engine(opened.checkpoint, opened.config, opened.engine_options);
+  static dist::LoneCommunicator alone;
+  const partition::Layout layout{{1, 1}, {{0, opened.config.execution_order().size()}}};
+  return std::make_unique<dist::Engine>(alone, opened.checkpoint, opened.config, layout,
+                                        opened.engine_options);
 }
 
 std::unique_ptr<model::Tokenizer> open_tokenizer_of(const model::Checkpoint& checkpoint,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "dist/engine.hpp"
+#include "dist/world.hpp"
 #include "launch/options.hpp"
 #include "model/checkpoint.hpp"
 #include "model/config.hpp"
@@ -26,6 +27,9 @@ struct OpenedModel {
 /// Errors: InputError.
 OpenedModel open_model(const ModelOptions& options);
 
+/// Errors: AgreedError when the job has several ranks, which no engine divides a model among yet.
+void check_one_rank(dist::World& world);
+
 /// How many tokens a run is going to read.
 struct RunLength {
   std::size_t context_tokens;       ///< In all, generated ones included.
@@ -39,7 +43,7 @@ partition::RunSizes run_sizes(const OpenedModel& opened, const RunLength& length
 /// Loads the weights, if memory suffices for the whole run; says how it runs when asked to be
 /// verbose. Errors: InputError naming --model when a run of no tokens would not fit, else the
 /// option that decides the length; and those of the engine.
-dist::Engine load_engine(const OpenedModel& opened, const RunLength& length);
+std::unique_ptr<dist::Engine> load_engine(const OpenedModel& opened, const RunLength& length);
 
 /// The tokenizer the user names or, if `name` is empty, the one that belongs to the model.
 /// Errors: InputError that asks for --tokenizer if none is known.

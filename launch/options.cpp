@@ -139,7 +139,8 @@ constexpr auto kTokenizerHelp =
     "rwkv_vocab*.txt beside "
     "the checkpoint,\nelse bytes for a vocabulary of 256";
 
-void add_model_options(CLI::App& app, ModelOptions& options) {
+/// What a plan of a run depends on.
+void add_planned_options(CLI::App& app, ModelOptions& options) {
   model::AttentionConfig& attention = options.attention;
   add_path(app, "--model", "PATH", options.model, kModelHelp)->required();
   add_choice<model::AttentionMode, model::AttentionMode>(
@@ -182,7 +183,30 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
       ->default_str("f32")
       ->group("Running");
   add_count(app, "--threads", options.n_threads, 1, kMaxThreads,
-            "default: the cores the process may use")
+            "of a rank; default: the cores it may use")
+      ->group("Running");
+  add_count(app, "--stages", options.n_stages, 1, partition::kMaxRanks,
+            "runs of blocks that pass a token on; default: planned")
+      ->group("Running");
+  add_count(app, "--shards", options.n_shards, 1, partition::kMaxRanks,
+            "ranks that share a stage's weights and cache; default:\nplanned")
+      ->group("Running");
+}
+
+/// What commands that run a model have in common.
+void add_model_options(CLI::App& app, ModelOptions& options) {
+  add_planned_options(app, options);
+  add_choice<model::ExchangeWay, model::ExchangeWay>(
+      app, "--exchange", options.attention.exchange,
+      {{"ship", model::ExchangeWay::kShip},
+       {"gather", model::ExchangeWay::kGather},
+       {"auto", model::ExchangeWay::kAuto}},
+      "whether queries go to the shards that keep their chunks, or\nchunks come to the queries; "
+      "auto: what moves fewer bytes")
+      ->default_str("auto")
+      ->group("Running");
+  add_path(app, "--trace", "FILE", options.trace,
+           "record what all ranks do, for ui.perfetto.dev or\nchrome://tracing")
       ->group("Running");
   app.add_flag_callback(
          "--verbose", [&options] { options.verbosity = Verbosity::kInfo; },
@@ -322,16 +346,12 @@ CLI::App& add_inspect(CLI::App& app, InspectOptions& options) {
 
 CLI::App& add_plan(CLI::App& app, PlanOptions& options) {
   CLI::App& command = *app.add_subcommand("plan", "Plan a run on many ranks; runs nothing");
-  add_model_options(command, options.model);
+  add_planned_options(command, options.model);
   add_count(command, "--context", options.context_tokens, 1, kMaxTokens,
             "tokens of prompt and continuation")
       ->required();
-  add_count(command, "--ranks", options.request.n_ranks, 1, partition::kMaxRanks,
+  add_count(command, "--ranks", options.n_ranks, 1, partition::kMaxRanks,
             "default: stages times shards, else 1");
-  add_count(command, "--stages", options.request.n_stages, 1, partition::kMaxRanks,
-            "runs of blocks that pass a token on; default: chosen");
-  add_count(command, "--shards", options.request.n_shards, 1, partition::kMaxRanks,
-            "ranks that share a stage's weights and cache; default: chosen");
   command.add_flag_callback(
       "--json", [&options] { options.format = ListingFormat::kJson; },
       "every rank, as one JSON object");
@@ -451,6 +471,10 @@ CLI::App& add_eval(CLI::App& app, EvalOptions& options) {
       add_path(task, "--png", "FILE", options.png,
                "the same as PNG, by the tool rsvg-convert if it is there");
     }
+    task.add_flag_callback(
+            "--no-sharing", [&options] { options.sharing = eval::Sharing::kNone; },
+            "read every prompt from its beginning; changes no result")
+        ->group("Running");
     task.callback([&options, &kind] { options.kind = &kind; });
     task.footer("A summary goes to standard output. Answers are greedy.");
   }

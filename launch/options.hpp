@@ -3,6 +3,7 @@
 #pragma once
 
 #include "dist/engine.hpp"
+#include "eval/examiner.hpp"
 #include "eval/tasks.hpp"
 #include "kernels/base/types.hpp"
 #include "model/config.hpp"
@@ -29,7 +30,9 @@ struct ModelOptions {
   std::optional<std::size_t> chunk_size;  ///< Tokens; default: config.json's.
   std::optional<std::size_t> top_k;       ///< Chunks; default: config.json's.
   std::optional<base::DType> weights;     ///< Default: bf16 for bf16 files, else f32.
-  std::optional<std::size_t> n_threads;   ///< Default: cores the process may use.
+  std::optional<std::size_t> n_threads;   ///< Of a rank; default: the cores it may use.
+  std::optional<std::size_t> n_stages, n_shards;  ///< Default: planned.
+  std::optional<std::filesystem::path> trace;     ///< Where all ranks' work is recorded.
   Verbosity verbosity = Verbosity::kWarnings;
 };
 
@@ -83,7 +86,7 @@ struct InspectOptions {
 struct PlanOptions {
   ModelOptions model;
   std::size_t context_tokens = 0;
-  partition::PlanRequest request;
+  std::optional<std::size_t> n_ranks;          ///< Default: as many as the grid has, else 1.
   std::optional<std::string> topology;         ///< As described_node takes it; default: this node.
   std::optional<std::size_t> n_nodes;          ///< Default: one rank for each NUMA domain.
   std::optional<double> domain_gb_per_second;  ///< Read bandwidth of each NUMA domain.
@@ -100,6 +103,7 @@ struct EvalOptions {
   std::string tokenizer;      ///< "bytes" or a vocabulary file; empty: the model's.
   std::filesystem::path out;  ///< Results, one JSON object a line.
   std::optional<std::filesystem::path> csv, svg, png;
+  eval::Sharing sharing = eval::Sharing::kPrefixes;
 };
 
 /// Text the user asked for in place of a command: help or the version.

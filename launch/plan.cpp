@@ -162,7 +162,9 @@ int run(const PlanOptions& options) {
   partition::RunSizes sizes =
       run_sizes(opened, {options.context_tokens, options.context_tokens, "--context"});
   sizes.n_threads = options.model.n_threads.value_or(0);
-  const Plan plan = partition::make_plan(sizes, machine_of(options), options.request);
+  const Plan plan =
+      partition::make_plan(sizes, machine_of(options),
+                           {options.n_ranks, options.model.n_stages, options.model.n_shards});
   write_output(options.format == ListingFormat::kJson ? as_json_text(plan, options.context_tokens)
                                                       : as_text(plan, options.context_tokens));
   return 0;

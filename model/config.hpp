@@ -21,6 +21,14 @@ enum class AttentionMode {
   kFull,       ///< Dense causal attention.
 };
 
+/// How chunks and queries that lie on different shards meet (model/meeting.hpp). Never changes a
+/// bit of the result.
+enum class ExchangeWay {
+  kAuto,    ///< Whichever moves fewer bytes, slice by slice.
+  kShip,    ///< Partial results travel.
+  kGather,  ///< Keys and values travel, unless they are in reach.
+};
+
 /// What the checkpoint does not hold. The defaults are the released package's.
 struct AttentionConfig {
   AttentionMode mode = AttentionMode::kMoba;
@@ -30,6 +38,7 @@ struct AttentionConfig {
   std::size_t kv_min = 16000;     ///< Tokens left after eviction.
   std::size_t kv_window = 2000;   ///< Newest tokens, never evicted.
   bool decode_full = false;       ///< Reference mode: one-token calls see the whole cache.
+  ExchangeWay exchange = ExchangeWay::kAuto;
 };
 
 using partition::BlockKind;

@@ -1,6 +1,6 @@
 #include "model/context.hpp"
 
-#include "model/sparse_attention.hpp"
+#include "model/sight.hpp"
 
 namespace longreach::model {
 namespace {

@@ -1,16 +1,17 @@
-/// What every step of the forward pass is given: weights, configuration, threads and the buffers it
-/// works in.
+/// What every step of the forward pass is given: weights, configuration, threads, the buffers it
+/// works in, and the way to the other shards.
 #pragma once
 
 #include "kernels/attention.hpp"
 #include "kernels/base/view.hpp"
 #include "kernels/parallel.hpp"
 #include "model/config.hpp"
+#include "model/exchange.hpp"
+#include "model/selection.hpp"
 #include "model/weights.hpp"
 #include "partition/memory.hpp"
 
 #include <algorithm>
-#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -19,6 +20,9 @@ namespace longreach::model {
 
 /// Tokens that pass through a block together. Longer calls go in pieces of this many.
 inline constexpr std::size_t kSliceTokens = 256;
+
+/// Queries of a head that are treated together: they share the reading of the chunks they see.
+inline constexpr std::size_t kGroupQueries = 64;
 
 /// Rows of numbers, one row a token.
 class Rows {
@@ -39,20 +43,28 @@ class Rows {
   std::size_t cols_;
 };
 
-/// That a query sees rows first .. last-1 of a chunk.
-struct Sighting {
-  std::uint32_t chunk, first, query, last;
-  auto operator<=>(const Sighting&) const = default;
+/// Numbers that grow when needed, and are kept.
+class Scratch {
+ public:
+  /// Makes room for n numbers; what was there is gone.
+  void grow(std::size_t n) {
+    if (n > data_.size()) data_ = base::Buffer<float>(n);
+  }
+  std::span<float> first(std::size_t n) { return data_.span().first(n); }
+
+ private:
+  base::Buffer<float> data_;
 };
 
 /// Scratch of one worker, grown when needed and kept.
 struct WorkerScratch {
   std::vector<float> scores;          ///< Of queries with closed chunks.
   std::vector<std::uint32_t> chosen;  ///< By one query.
+  std::vector<Candidate> candidates;  ///< For one query.
   std::vector<Sighting> sightings;    ///< Of a group of queries of one head.
   std::vector<float> queries;         ///< Those that see the same rows, [n, 64].
   std::vector<std::uint32_t> last;    ///< What they see of these.
-  std::vector<kernels::Partial> partials, totals;
+  std::vector<kernels::Partial> partials;
 };
 
 /// All buffers of a forward pass, made once. C channels, F hidden size, R largest low rank.
@@ -65,6 +77,11 @@ struct Workspace {
   Rows y, out;            ///< [slice, C]: heads' output; a mix's output.
   Rows hidden;            ///< [slice, F]: channel mix.
   Rows low_rank;          ///< [slice, R]
+  Selection selection;    ///< Of chunks, by a sparse block's queries.
+  std::vector<Candidate> candidates;                               ///< Offered by all shards.
+  std::vector<kernels::Partial> totals;                            ///< [own head][slice]
+  std::vector<kernels::Partial> sent_partials, received_partials;  ///< Between shards.
+  Scratch sent, gathered;                                          ///< Between shards.
   std::vector<WorkerScratch> workers;
 };
 
@@ -81,6 +98,8 @@ struct Context {
   const Weights& weights;
   Workspace& workspace;
   kernels::ThreadPool& pool;
+  Exchange& exchange;
+  Slices slices;  ///< Of this shard.
 };
 
 }  // namespace longreach::model

@@ -9,6 +9,7 @@
 #include "partition/ownership.hpp"
 
 #include <cstddef>
+#include <memory>
 #include <span>
 
 namespace longreach::model {
@@ -36,6 +37,9 @@ class Exchange {
 
   virtual partition::Shard shard() const = 0;
 
+  /// What follows is for this block of the model (in execution order).
+  virtual void begin_block(std::size_t) {}
+
   /// Part s of `all`, in bytes, goes from shard s to everybody. Collective; the parts are the same
   /// on all shards.
   virtual void all_gather(Traffic traffic, std::span<std::byte> all,
@@ -47,6 +51,17 @@ class Exchange {
                           std::span<const partition::Range> sent_parts,
                           std::span<std::byte> received,
                           std::span<const partition::Range> received_parts) = 0;
+
+  /// Returns when all shards have called it, and what they wrote before is seen here. Collective.
+  virtual void barrier() = 0;
+
+  /// Zeroed memory for a chunk of the cache that shard `owner` keeps and alone writes, where this
+  /// shard can read it: empty if it cannot. All shards ask for the same chunks in the same order,
+  /// and drop them likewise, but need not wait for each other.
+  virtual std::shared_ptr<float> new_chunk(std::size_t owner, std::size_t n_numbers);
+
+  /// Whether this shard, and so every other, can read the chunks of all.
+  virtual bool reaches_chunks() const = 0;
 };
 
 /// A stage of one shard, which has nobody to tell anything.
@@ -56,6 +71,8 @@ class NoExchange final : public Exchange {
   void all_gather(Traffic, std::span<std::byte>, std::span<const partition::Range>) override {}
   void all_to_all(Traffic, std::span<const std::byte>, std::span<const partition::Range>,
                   std::span<std::byte>, std::span<const partition::Range>) override {}
+  void barrier() override {}
+  bool reaches_chunks() const override { return true; }
 };
 
 }  // namespace longreach::model

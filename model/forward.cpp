@@ -2,6 +2,7 @@
 
 #include "kernels/matrix.hpp"
 #include "model/channel_mix.hpp"
+#include "model/columns.hpp"
 #include "model/eviction.hpp"
 #include "model/sparse_attention.hpp"
 #include "model/steps.hpp"
@@ -45,20 +46,22 @@ bool for_slices(std::size_t n_rows, Slice&& slice) {
 void evict_if_due(Context& context, const SparseBlockWeights& weights, MatView<const float> x,
                   KvCache& cache) {
   if (!eviction_due(context.attention, cache.size())) return;
-  Eviction eviction(context.attention, cache, context.config.n_head);
+  Eviction eviction(context, cache);
   for_slices(x.rows(), [&](std::size_t first, std::size_t n) {
     const auto normed = context.workspace.normed.first(n);
     norm_rows(context.pool, x.rows(first, n), weights.ln1, normed);
     if (x.rows() == 1) {
       const auto q = context.workspace.r.first(n);
-      kernels::multiply(context.pool, normed, weights.receptance, q);
-      eviction.add_votes(context.pool, q);
+      const partition::Range own = context.slices.head_columns;
+      kernels::multiply(context.pool, normed, weights.receptance, q.cols(own.begin, own.size()));
+      share_columns(context, Dealing::kHeads, q);
+      eviction.add_votes(q);
     } else {
-      eviction.add_votes(context.pool, normed);
+      eviction.add_votes(normed);
     }
     return true;
   });
-  cache = eviction.kept_rows(context.pool);
+  cache = eviction.kept_rows();
 }
 
 }  // namespace
@@ -80,12 +83,11 @@ void embed(Context& context, std::span<const base::TokenId> tokens, MatView<floa
   norm_rows(context.pool, x, context.weights.ln0, x);
 }
 
-bool run_blocks(Context& context, MatView<float> x, SequenceState& state,
+bool run_blocks(Context& context, MatView<float> x, MatView<float> v_first, SequenceState& state,
                 const Progress& progress) {
-  context.workspace.v_first.grow(x.rows());
-  const MatView<float> v_first = context.workspace.v_first.first(x.rows());
   const std::size_t n_blocks = context.weights.blocks.size();
   for (std::size_t b = 0; b < n_blocks; ++b) {
+    context.exchange.begin_block(context.weights.part.blocks.begin + b);
     const auto report = [&](std::size_t n_done) {
       const double blocks_done =
           static_cast<double>(b) + static_cast<double>(n_done) / static_cast<double>(x.rows());
@@ -94,7 +96,8 @@ bool run_blocks(Context& context, MatView<float> x, SequenceState& state,
     bool go_on = true;
     if (const auto* rwkv = std::get_if<RwkvBlockWeights>(&context.weights.blocks[b])) {
       auto& block_state = std::get<RwkvState>(state.blocks[b]);
-      const auto residual = b == 0 ? ValueResidual::kDefines : ValueResidual::kUses;
+      const bool is_first = context.weights.part.blocks.begin + b == 0;
+      const auto residual = is_first ? ValueResidual::kDefines : ValueResidual::kUses;
       go_on = for_slices(x.rows(), [&](std::size_t first, std::size_t n) {
         residual_block(
             context, *rwkv, x.rows(first, n), block_state.ffn_shift, [&](auto in, auto out) {

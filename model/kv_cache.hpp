@@ -5,74 +5,104 @@
 #include "kernels/attention.hpp"
 #include "kernels/base/view.hpp"
 #include "kernels/parallel.hpp"
+#include "model/exchange.hpp"
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
 namespace longreach::model {
 
+/// What a shard keeps of a cache: the chunks it owns (partition/ownership.hpp), all heads of them.
 /// Row r is in chunk r / chunk_size. Memory is taken a chunk at a time and resident only where rows
-/// are. Move-only.
+/// are. Move-only. Not collective, but all shards make, change and drop their caches in the same
+/// order.
 ///
 /// Layout of a chunk: [head][key panels (32 rows each): 64 channels x 32 rows | values: rows x 64
 /// channels].
 class KvCache {
  public:
-  KvCache(std::size_t n_head, std::size_t chunk_size);
+  /// The exchange must outlive the cache.
+  KvCache(std::size_t n_head, std::size_t chunk_size, Exchange& exchange);
+  KvCache(KvCache&&) = default;
+  KvCache& operator=(KvCache&&) = default;
+  KvCache(const KvCache&) = delete;
+  KvCache& operator=(const KvCache&) = delete;
+  ~KvCache() = default;
 
-  /// Rows.
+  /// The same rows once more. Chunks and means that will not change are shared.
+  KvCache fork() const;
+
+  /// Rows, on all shards together.
   std::size_t size() const { return n_rows_; }
   std::size_t chunk_size() const { return chunk_size_; }
-  /// Chunks that are full; the one after them is open.
+  /// Chunks that are full, on all shards together; the one after them is open.
   std::size_t closed_chunks() const { return n_rows_ / chunk_size_; }
+  /// The shard that keeps a row.
+  std::size_t owner_of_row(std::size_t row) const {
+    return partition::owner_of_chunk(row / chunk_size_, shard_.count);
+  }
+  /// Of the first n chunks those that are kept here.
+  std::size_t own_chunks(std::size_t n) const { return partition::chunks_of(n, shard_); }
+  /// The number of the i-th chunk that is kept here.
+  std::size_t own_chunk(std::size_t i) const { return i * shard_.count + shard_.index; }
 
-  /// Adds rows k, v [T, H * 64] and closes chunks that become full. A mean key is its chunk's keys
-  /// added in row order, divided by the chunk size.
+  /// Adds rows k, v [T, H * 64], of which only those are read that are kept here, and closes chunks
+  /// that become full. A mean key is its chunk's keys added in row order, divided by the chunk
+  /// size.
   void append(base::MatView<const float> k, base::MatView<const float> v,
               kernels::ThreadPool& pool);
 
-  /// One head's rows of a chunk.
+  /// One head's rows of a chunk that is kept here or can be reached.
   kernels::ChunkRows rows(std::size_t chunk, std::size_t head) const;
 
-  /// scores[r][i] = q[r] . mean key of closed chunk i, for i < scores.cols(), of one head.
-  /// Shapes: q [rows, 64], scores [rows, <= closed_chunks()].
+  /// One head of a chunk as it lies in memory: numbers that hold the first n rows' keys, and
+  /// values.
+  struct HeadNumbers {
+    std::span<const float> keys, values;
+  };
+  HeadNumbers head_numbers(std::size_t chunk, std::size_t head, std::size_t n_rows) const;
+
+  /// scores[r][i] = q[r] . mean key of own closed chunk i, for i < scores.cols(), of one head.
+  /// Shapes: q [rows, 64], scores [rows, <= own_chunks(closed_chunks())].
   void score_chunks(std::size_t head, base::MatView<const float> q,
                     base::MatView<float> scores) const;
 
-  /// scores[i] = q . key of row i, for i < scores.size(), of one head.
-  void score_rows(std::size_t head, std::span<const float> q, std::span<float> scores) const;
+  /// scores[i] = q . key of row i of a chunk that is kept here, for i < scores.size(), of one head.
+  void score_rows(std::size_t head, std::size_t chunk, std::span<const float> q,
+                  std::span<float> scores) const;
 
-  /// A new cache whose row i holds, in every head h, this cache's row kept[h][i].
-  KvCache select(const std::vector<std::vector<std::uint32_t>>& kept,
-                 kernels::ThreadPool& pool) const;
+  /// Copies key and value (64 numbers each) of a row that is kept here, of one head.
+  void copy_row(std::size_t head, std::size_t row, float* key, float* value) const;
 
-  /// Bytes of keys, values and means that hold rows.
+  /// Bytes of keys, values and means that hold rows here.
   std::size_t size_bytes() const;
 
  private:
-  struct Location {
-    std::size_t chunk, row;
-  };
+  using Memory = std::shared_ptr<float>;
 
-  Location locate(std::size_t row) const { return {row / chunk_size_, row % chunk_size_}; }
   /// Numbers of one head in a chunk: keys, values, both.
   std::size_t head_keys() const;
   std::size_t head_values() const { return chunk_size_ * kernels::kHeadSize; }
-  std::size_t head_numbers() const { return head_keys() + head_values(); }
+  std::size_t head_size() const { return head_keys() + head_values(); }
+  Memory new_chunk(std::size_t chunk) const;
+  Memory new_means() const;
   /// Makes room for rows up to `n_rows`, exclusively.
   void reserve(std::size_t n_rows);
   /// Writes one row of one head, whose rows come in order, and carries the running mean on.
   void put(std::size_t head, std::size_t row, const float* k, const float* v);
 
+  Exchange* exchange_;
+  partition::Shard shard_;
   std::size_t n_head_;
   std::size_t chunk_size_;
   std::size_t n_rows_ = 0;
-  std::vector<base::Buffer<float>> chunks_;
-  /// Mean keys of closed chunks, 32 chunks to a buffer: [head][64 channels][32 chunks].
-  std::vector<base::Buffer<float>> means_;
-  /// Sum of the open chunk's keys, [head][64].
+  std::vector<Memory> chunks_;  ///< Of all shards; empty where not reached.
+  /// Mean keys of own closed chunks, 32 chunks to a piece: [head][64 channels][32 chunks].
+  std::vector<Memory> means_;
+  /// Sum of the open chunk's keys, [head][64], on its shard.
   std::vector<float> open_sums_;
 };
 

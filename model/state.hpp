@@ -16,7 +16,7 @@ namespace longreach::model {
 struct RwkvState {
   std::vector<float> att_shift,
       ffn_shift;            ///< (C): the last token's normalised input of either mix.
-  base::Buffer<float> wkv;  ///< [H][64 key channels][64 value channels]
+  base::Buffer<float> wkv;  ///< [own heads][64 key channels][64 value channels]
 };
 
 /// State of a sparse-attention block.
@@ -25,14 +25,22 @@ struct SparseState {
   KvCache cache;
 };
 
-/// State of a sequence, blocks in execution order. Move-only.
+/// What a rank keeps of the state of a sequence, blocks in execution order. Move-only.
 struct SequenceState {
-  std::vector<std::variant<RwkvState, SparseState>> blocks;
+  std::vector<std::variant<RwkvState, SparseState>> blocks;  ///< Those of the rank's stage.
 
-  /// The state before the first token. chunk_size is the KV cache's.
-  SequenceState(const ModelConfig& config, std::size_t chunk_size);
-  /// Bytes that decoding a token reads or writes, the KV caches aside.
-  std::size_t recurrent_bytes() const;
+  /// The state before the first token. chunk_size is the KV cache's. The exchange must outlive it.
+  SequenceState(const ModelConfig& config, std::size_t chunk_size, partition::Range stage_blocks,
+                Exchange& exchange);
+  /// The same state once more, in O(state): the caches share their closed chunks.
+  SequenceState fork() const;
+
+ private:
+  SequenceState() = default;
 };
+
+/// Bytes of a sequence's state that decoding a token reads or writes, on all ranks together, the KV
+/// caches aside.
+std::size_t recurrent_bytes(const ModelConfig& config);
 
 }  // namespace longreach::model

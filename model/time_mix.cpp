@@ -2,6 +2,7 @@
 
 #include "kernels/matrix.hpp"
 #include "kernels/recurrence.hpp"
+#include "model/columns.hpp"
 #include "model/steps.hpp"
 
 namespace longreach::model {
@@ -9,6 +10,12 @@ namespace {
 
 using base::MatView;
 using kernels::kHeadSize;
+
+/// Of a vector of all channels those of the own heads.
+std::span<const float> own_part(const Context& context, const Vector& vector) {
+  const partition::Range columns = context.slices.head_columns;
+  return std::span(vector).subspan(columns.begin, columns.size());
+}
 
 /// y = activation(x first) second, row by row; without the bias.
 template <typename Activation>
@@ -26,10 +33,12 @@ void keep(std::span<float>) {}
 /// v = v + (v_first - v) * sigmoid(v0 + x v1 v2). Uses the gate's buffer, which is filled later.
 void add_value_residual(Context& context, const LowRankWeights& weights, MatView<const float> x,
                         MatView<const float> v_first, MatView<float> v) {
-  const auto share = context.workspace.g.first(x.rows());
+  const auto [first, last] = context.slices.head_columns;
+  const auto share = context.workspace.g.first(x.rows()).cols(first, last - first);
   low_rank_product(context, weights, x, keep, share);
   context.pool.for_each(x.rows(), [&](std::size_t t, std::size_t) {
-    kernels::value_residual(v_first.row(t), weights.bias, share.row(t), v.row(t));
+    kernels::value_residual(v_first.row(t), own_part(context, weights.bias), share.row(t),
+                            v.row(t));
   });
 }
 
@@ -39,13 +48,13 @@ void copy_rows(kernels::ThreadPool& pool, MatView<const float> from, MatView<flo
   });
 }
 
-/// The recurrence, head by head.
+/// The recurrence of the own heads, head by head.
 void run_heads(Context& context, const RwkvBlockWeights& weights, const kernels::TimeMixInputs& in,
                RwkvState& state, MatView<float> y) {
-  context.pool.for_each(context.config.n_head, [&](std::size_t head, std::size_t) {
+  context.pool.for_each(context.slices.heads.size(), [&](std::size_t head, std::size_t) {
     const std::size_t first = head * kHeadSize;
     const auto part = [&](const Vector& vector) {
-      return std::span(vector).subspan(first, kHeadSize);
+      return own_part(context, vector).subspan(first, kHeadSize);
     };
     const auto columns = [&](MatView<const float> rows) { return rows.cols(first, kHeadSize); };
     kernels::time_mix_head(
@@ -70,29 +79,39 @@ void time_mix(Context& context, const RwkvBlockWeights& weights, MatView<const f
     shift_rows(pool, x, state.att_shift, mix, mixed);
     return mixed;
   };
-  const auto r = space.r.first(n), w = space.w.first(n), k = space.k.first(n), v = space.v.first(n),
-             a = space.a.first(n), g = space.g.first(n), y = space.y.first(n);
+  const partition::Range columns = context.slices.head_columns;
+  const auto own = [&](MatView<float> rows) { return rows.cols(columns.begin, columns.size()); };
+  const auto r = own(space.r.first(n)), w = own(space.w.first(n)), k = own(space.k.first(n)),
+             v = own(space.v.first(n)), a = own(space.a.first(n)), g = own(space.g.first(n));
+  const auto y = space.y.first(n);
 
   kernels::multiply(pool, shift(weights.x_r), weights.receptance, r);
   kernels::multiply(pool, shift(weights.x_k), weights.key, k);
 
   kernels::multiply(pool, shift(weights.x_v), weights.value, v);
   if (residual == ValueResidual::kDefines) {
-    copy_rows(pool, v, v_first);
+    copy_rows(pool, v, own(v_first));
   } else {
-    add_value_residual(context, weights.residual, mixed, v_first, v);
+    add_value_residual(context, weights.residual, mixed, own(v_first), v);
   }
 
   low_rank_product(context, weights.decay, shift(weights.x_w), kernels::tanh, w);
-  for_rows(pool, w, [&](std::span<float> row) { kernels::decay(weights.decay.bias, row); });
+  for_rows(pool, w, [&](std::span<float> row) {
+    kernels::decay(own_part(context, weights.decay.bias), row);
+  });
 
   low_rank_product(context, weights.rate, shift(weights.x_a), keep, a);
-  for_rows(pool, a, [&](std::span<float> row) { kernels::biased_sigmoid(weights.rate.bias, row); });
+  for_rows(pool, a, [&](std::span<float> row) {
+    kernels::biased_sigmoid(own_part(context, weights.rate.bias), row);
+  });
 
   low_rank_product(context, weights.gate, shift(weights.x_g), kernels::sigmoid, g);
 
-  run_heads(context, weights, {r, w, k, v, a, g}, state, y);
-  kernels::multiply(pool, y, weights.output, out);
+  run_heads(context, weights, {r, w, k, v, a, g}, state, own(y));
+  share_columns(context, Dealing::kHeads, y);
+  const partition::Range channels = context.slices.channels;
+  kernels::multiply(pool, y, weights.output, out.cols(channels.begin, channels.size()));
+  share_columns(context, Dealing::kPanels, out);
   remember_last_row(x, state.att_shift);
 }
 

@@ -8,9 +8,13 @@ namespace {
 /// Reads tensors of one checkpoint by name and shape, and counts what it read.
 class Loader {
  public:
-  Loader(const Checkpoint& checkpoint, const ModelConfig& config, base::DType dtype,
-         kernels::ThreadPool& pool)
-      : checkpoint_(checkpoint), config_(config), dtype_(dtype), pool_(pool) {}
+  Loader(const Checkpoint& checkpoint, const ModelConfig& config, partition::Shard shard,
+         base::DType dtype, kernels::ThreadPool& pool)
+      : checkpoint_(checkpoint),
+        config_(config),
+        slices_(slices_of(config, shard)),
+        dtype_(dtype),
+        pool_(pool) {}
 
   std::size_t size_bytes() const { return size_bytes_; }
 
@@ -20,23 +24,12 @@ class Loader {
 
   Norm norm(const std::string& name) { return {vector(name + ".weight"), vector(name + ".bias")}; }
 
-  /// A linear layer, stored (n_out, n_in).
-  kernels::PackedMatrix linear(const std::string& name, std::size_t n_out, std::size_t n_in) {
-    const Tensor& tensor = checkpoint_.get(name, {n_out, n_in});
-    const auto [out_stride, in_stride] = matrix_strides(tensor);
-    return pack({tensor.data, tensor.dtype, n_out, n_in, out_stride, in_stride});
-  }
-
-  /// A low-rank factor, stored ready for x A: (n_in, n_out).
-  kernels::PackedMatrix factor(const std::string& name, std::size_t n_in, std::size_t n_out) {
-    const Tensor& tensor = checkpoint_.get(name, {n_in, n_out});
-    const auto [in_stride, out_stride] = matrix_strides(tensor);
-    return pack({tensor.data, tensor.dtype, n_out, n_in, out_stride, in_stride});
+  kernels::PackedMatrix head() {
+    return linear("head.weight", config_.vocab_size, config_.n_embd, slices_.vocabulary);
   }
 
   RwkvBlockWeights rwkv_block(const BlockRef& block) {
     const std::string att = block.name() + ".att.";
-    const std::size_t c = config_.n_embd;
     const LowRanks& ranks = config_.low_ranks[block.index];
     RwkvBlockWeights w;
     w.ln1 = norm(block.name() + ".ln1");
@@ -47,17 +40,14 @@ class Loader {
     w.x_v = vector(att + "x_v");
     w.x_a = vector(att + "x_a");
     w.x_g = vector(att + "x_g");
-    w.receptance = linear(att + "receptance.weight", c, c);
-    w.key = linear(att + "key.weight", c, c);
-    w.value = linear(att + "value.weight", c, c);
-    w.output = linear(att + "output.weight", c, c);
-    w.decay = {vector(att + "w0"), factor(att + "w1", c, ranks.w), factor(att + "w2", ranks.w, c)};
-    w.rate = {vector(att + "a0"), factor(att + "a1", c, ranks.a), factor(att + "a2", ranks.a, c)};
-    if (block.index != 0) {
-      w.residual = {vector(att + "v0"), factor(att + "v1", c, ranks.v),
-                    factor(att + "v2", ranks.v, c)};
-    }
-    w.gate = {{}, factor(att + "g1", c, ranks.g), factor(att + "g2", ranks.g, c)};
+    w.receptance = to_heads(att + "receptance.weight");
+    w.key = to_heads(att + "key.weight");
+    w.value = to_heads(att + "value.weight");
+    w.output = linear(att + "output.weight", config_.n_embd, config_.n_embd, slices_.channels);
+    w.decay = low_rank(vector(att + "w0"), att + "w", ranks.w);
+    w.rate = low_rank(vector(att + "a0"), att + "a", ranks.a);
+    if (block.index != 0) w.residual = low_rank(vector(att + "v0"), att + "v", ranks.v);
+    w.gate = low_rank({}, att + "g", ranks.g);
     w.k_k = vector(att + "k_k");
     w.k_a = vector(att + "k_a");
     w.r_k = read_vector(checkpoint_.get(att + "r_k", {config_.n_head, kernels::kHeadSize}));
@@ -68,14 +58,13 @@ class Loader {
 
   SparseBlockWeights sparse_block(const BlockRef& block) {
     const std::string att = block.name() + ".att.";
-    const std::size_t c = config_.n_embd;
     SparseBlockWeights w;
     w.ln1 = norm(block.name() + ".ln1");
     w.ln2 = norm(block.name() + ".ln2");
-    w.receptance = linear(att + "receptance.weight", c, c);
-    w.key = linear(att + "key.weight", c, c);
-    w.value = linear(att + "value.weight", c, c);
-    w.output = linear(att + "output.weight", c, c);
+    w.receptance = to_heads(att + "receptance.weight");
+    w.key = to_heads(att + "key.weight");
+    w.value = to_heads(att + "value.weight");
+    w.output = linear(att + "output.weight", config_.n_embd, config_.n_embd, slices_.channels);
     w.channel_mix = channel_mix(block);
     return w;
   }
@@ -92,8 +81,36 @@ class Loader {
 
   ChannelMixWeights channel_mix(const BlockRef& block) {
     const std::string ffn = block.name() + ".ffn.";
-    return {vector(ffn + "x_k"), linear(ffn + "key.weight", config_.ffn_size, config_.n_embd),
-            linear(ffn + "value.weight", config_.n_embd, config_.ffn_size)};
+    return {vector(ffn + "x_k"),
+            linear(ffn + "key.weight", config_.ffn_size, config_.n_embd, slices_.hidden),
+            linear(ffn + "value.weight", config_.n_embd, config_.ffn_size, slices_.channels)};
+  }
+
+  /// The own heads' outputs of a linear layer, stored (C, C).
+  kernels::PackedMatrix to_heads(const std::string& name) {
+    return linear(name, config_.n_embd, config_.n_embd, slices_.head_columns);
+  }
+
+  /// Outputs `kept` of a linear layer, stored (n_out, n_in).
+  kernels::PackedMatrix linear(const std::string& name, std::size_t n_out, std::size_t n_in,
+                               partition::Range kept) {
+    const Tensor& tensor = checkpoint_.get(name, {n_out, n_in});
+    const auto [out_stride, in_stride] = matrix_strides(tensor);
+    return pack({tensor.data, tensor.dtype, n_out, n_in, out_stride, in_stride}, kept);
+  }
+
+  /// Factors `name`1, whole, and `name`2, of which the own heads' outputs.
+  LowRankWeights low_rank(Vector bias, const std::string& name, std::size_t rank) {
+    return {std::move(bias), factor(name + "1", config_.n_embd, rank, {0, rank}),
+            factor(name + "2", rank, config_.n_embd, slices_.head_columns)};
+  }
+
+  /// Outputs `kept` of a low-rank factor, stored ready for x A: (n_in, n_out).
+  kernels::PackedMatrix factor(const std::string& name, std::size_t n_in, std::size_t n_out,
+                               partition::Range kept) {
+    const Tensor& tensor = checkpoint_.get(name, {n_in, n_out});
+    const auto [in_stride, out_stride] = matrix_strides(tensor);
+    return pack({tensor.data, tensor.dtype, n_out, n_in, out_stride, in_stride}, kept);
   }
 
   Vector read_vector(const Tensor& tensor) {
@@ -103,7 +120,9 @@ class Loader {
     return values;
   }
 
-  kernels::PackedMatrix pack(const kernels::StridedMatrix& source) {
+  kernels::PackedMatrix pack(kernels::StridedMatrix source, partition::Range kept) {
+    source.data += kept.begin * source.out_stride * size_of(source.dtype);
+    source.n_out = kept.size();
     kernels::PackedMatrix matrix(source, dtype_, pool_);
     size_bytes_ += matrix.size_bytes();
     checkpoint_.release_pages();  // or the file would be in memory beside its packed copy
@@ -112,6 +131,7 @@ class Loader {
 
   const Checkpoint& checkpoint_;
   const ModelConfig& config_;
+  Slices slices_;
   base::DType dtype_;
   kernels::ThreadPool& pool_;
   std::size_t size_bytes_ = 0;
@@ -119,22 +139,39 @@ class Loader {
 
 }  // namespace
 
-Weights load_weights(const Checkpoint& checkpoint, const ModelConfig& config, base::DType dtype,
-                     kernels::ThreadPool& pool) {
-  Loader loader(checkpoint, config, dtype, pool);
+Part whole_model(const ModelConfig& config) { return {{0, config.execution_order().size()}, {}}; }
+
+Slices slices_of(const ModelConfig& config, partition::Shard shard) {
+  const partition::Range heads = partition::heads_of(config.n_head, shard);
+  return {.heads = heads,
+          .head_columns = {heads.begin * kernels::kHeadSize, heads.end * kernels::kHeadSize},
+          .channels = partition::columns_of(config.n_embd, shard),
+          .hidden = partition::columns_of(config.ffn_size, shard),
+          .vocabulary = partition::columns_of(config.vocab_size, shard)};
+}
+
+Weights load_weights(const Checkpoint& checkpoint, const ModelConfig& config, const Part& part,
+                     base::DType dtype, kernels::ThreadPool& pool) {
+  Loader loader(checkpoint, config, part.shard, dtype, pool);
+  const std::vector<BlockRef> order = config.execution_order();
   Weights weights;
-  // The largest matrix goes first: while it is packed, it is in memory twice.
-  weights.head = loader.linear("head.weight", config.vocab_size, config.n_embd);
-  weights.embedding = checkpoint.get("emb.weight", {config.vocab_size, config.n_embd});
-  weights.ln0 = loader.norm("blocks.0.ln0");
-  for (const BlockRef& block : config.execution_order()) {
-    if (block.kind == BlockKind::kRwkv) {
-      weights.blocks.emplace_back(loader.rwkv_block(block));
+  weights.part = part;
+  if (part.blocks.end == order.size()) {
+    // The largest matrix goes first: while it is packed, it is in memory twice.
+    weights.head = loader.head();
+    weights.ln_out = loader.norm("ln_out");
+  }
+  if (part.blocks.begin == 0) {
+    weights.embedding = checkpoint.get("emb.weight", {config.vocab_size, config.n_embd});
+    weights.ln0 = loader.norm("blocks.0.ln0");
+  }
+  for (std::size_t i = part.blocks.begin; i < part.blocks.end; ++i) {
+    if (order[i].kind == BlockKind::kRwkv) {
+      weights.blocks.emplace_back(loader.rwkv_block(order[i]));
     } else {
-      weights.blocks.emplace_back(loader.sparse_block(block));
+      weights.blocks.emplace_back(loader.sparse_block(order[i]));
     }
   }
-  weights.ln_out = loader.norm("ln_out");
   weights.size_bytes = loader.size_bytes();
   return weights;
 }

@@ -1,5 +1,6 @@
 /// The weights as the blocks use them: vectors in f32, matrices packed for the kernels. Loaded
-/// once, then const.
+/// once, then const. A rank holds the blocks of its stage, and of their matrices the rows that make
+/// its shard's heads and output columns.
 #pragma once
 
 #include "kernels/packed_matrix.hpp"
@@ -14,6 +15,25 @@ namespace longreach::model {
 
 using Vector = std::vector<float>;
 
+/// What of a model a rank holds.
+struct Part {
+  partition::Range blocks;  ///< In execution order.
+  partition::Shard shard;   ///< Of the stage that holds these blocks.
+};
+
+/// All of it.
+Part whole_model(const ModelConfig& config);
+
+/// What a shard computes: heads, and columns of what the blocks put out.
+struct Slices {
+  partition::Range heads, head_columns;  ///< The latter are the channels of the former.
+  partition::Range channels;             ///< Of the residual stream (C).
+  partition::Range hidden;               ///< Of the channel mix (F).
+  partition::Range vocabulary;           ///< Of the logits (V).
+};
+
+Slices slices_of(const ModelConfig& config, partition::Shard shard);
+
 /// Layer normalisation, (C) each.
 struct Norm {
   Vector weight, bias;
@@ -22,48 +42,52 @@ struct Norm {
 /// Channel mix (model-spec section 3); F is the hidden size.
 struct ChannelMixWeights {
   Vector x_k;                   ///< (C)
-  kernels::PackedMatrix key;    ///< (F, C)
-  kernels::PackedMatrix value;  ///< (C, F)
+  kernels::PackedMatrix key;    ///< (F, C), its hidden columns.
+  kernels::PackedMatrix value;  ///< (C, F), its channels.
 };
 
 /// Two low-rank factors and a bias: bias + f(x first) second, f being nothing, tanh or sigmoid.
 struct LowRankWeights {
   Vector bias;                   ///< (C); none for the gate.
   kernels::PackedMatrix first;   ///< (rank, C), that is the stored factor transposed.
-  kernels::PackedMatrix second;  ///< (C, rank), likewise.
+  kernels::PackedMatrix second;  ///< (C, rank), likewise; its heads' channels.
 };
 
 /// RWKV-7 block (model-spec section 2).
 struct RwkvBlockWeights {
   Norm ln1, ln2;
-  Vector x_r, x_w, x_k, x_v, x_a, x_g;                   ///< (C) each: token shift.
-  kernels::PackedMatrix receptance, key, value, output;  ///< (C, C) each.
-  LowRankWeights decay, rate, residual, gate;  ///< w, a, v, g; the first block has no residual.
-  Vector k_k, k_a, r_k;                        ///< (C) each; r_k is (H, N) in the file.
-  Norm ln_x;                                   ///< Per head.
+  Vector x_r, x_w, x_k, x_v, x_a, x_g;           ///< (C) each: token shift.
+  kernels::PackedMatrix receptance, key, value;  ///< (C, C) each, its heads' channels.
+  kernels::PackedMatrix output;                  ///< (C, C), its channels.
+  LowRankWeights decay, rate, residual, gate;    ///< w, a, v, g; the first block has no residual.
+  Vector k_k, k_a, r_k;                          ///< (C) each; r_k is (H, N) in the file.
+  Norm ln_x;                                     ///< Per head.
   ChannelMixWeights channel_mix;
 };
 
 /// Sparse-attention block (model-spec section 4).
 struct SparseBlockWeights {
   Norm ln1, ln2;
-  kernels::PackedMatrix receptance, key, value, output;  ///< (C, C) each.
+  kernels::PackedMatrix receptance, key, value;  ///< (C, C) each, its heads' channels.
+  kernels::PackedMatrix output;                  ///< (C, C), its channels.
   ChannelMixWeights channel_mix;
 };
 
 struct Weights {
+  Part part;
   Tensor embedding;  ///< (V, C), read where it lies in the file: a token needs one row of it.
-  Norm ln0, ln_out;
-  std::vector<std::variant<RwkvBlockWeights, SparseBlockWeights>> blocks;  ///< In execution order.
-  kernels::PackedMatrix head;                                              ///< (V, C)
+  Norm ln0;          ///< With the first block, as the embedding.
+  std::vector<std::variant<RwkvBlockWeights, SparseBlockWeights>> blocks;  ///< Those of the part.
+  Norm ln_out;                 ///< With the last block, as the head.
+  kernels::PackedMatrix head;  ///< (V, C), its columns of the vocabulary.
   std::size_t size_bytes =
       0;  ///< Of everything that decoding one token reads, the embedding's row aside.
 };
 
-/// Packs the weights of the executed blocks, matrices as `dtype` (kF32 or kBf16). The checkpoint
-/// must outlive the result. Errors: InputError naming file, tensor, expected and found shape;
+/// Packs the weights of a part, matrices as `dtype` (kF32 or kBf16). The checkpoint must outlive
+/// the result. Errors: InputError naming file, tensor, expected and found shape;
 /// std::bad_alloc.
-Weights load_weights(const Checkpoint& checkpoint, const ModelConfig& config, base::DType dtype,
-                     kernels::ThreadPool& pool);
+Weights load_weights(const Checkpoint& checkpoint, const ModelConfig& config, const Part& part,
+                     base::DType dtype, kernels::ThreadPool& pool);
 
 }  // namespace longreach::model

@@ -49,20 +49,36 @@ Place place_of(const Machine& machine, std::size_t n_ranks, std::size_t rank) {
 Place least_place(const Machine& machine, std::size_t n_ranks) {
   // Nodes are alike and the first has most ranks, the last used one fewest.
   const std::size_t n_nodes = machine.nodes_for(n_ranks);
-  Place least = place_of(machine, n_ranks, 0);
+  std::vector<Place> places;
   for (const std::size_t node : {std::size_t{0}, part_holding(n_ranks - 1, n_ranks, n_nodes)}) {
     const Range ranks = part_of(n_ranks, node, n_nodes);
     const std::size_t n_seats = std::min(ranks.size(), machine.domains.size());
     for (std::size_t seat = 0; seat < n_seats; ++seat) {  // who share a seat have the same
       const std::size_t rank = ranks.begin + part_of(ranks.size(), seat, n_seats).begin;
-      const Place place = place_of(machine, n_ranks, rank);
-      least.n_cores = std::min(least.n_cores, place.n_cores);
-      least.memory_bytes = std::min(least.memory_bytes, place.memory_bytes);
-      least.read_bytes_per_second =
-          std::min(least.read_bytes_per_second, place.read_bytes_per_second);
+      places.push_back(place_of(machine, n_ranks, rank));
     }
   }
+  return least_place(places);
+}
+
+Place least_place(std::span<const Place> places) {
+  LR_CHECK(!places.empty());
+  Place least = places.front();
+  for (const Place& place : places) {
+    least.n_cores = std::min(least.n_cores, place.n_cores);
+    least.memory_bytes = std::min(least.memory_bytes, place.memory_bytes);
+    least.read_bytes_per_second =
+        std::min(least.read_bytes_per_second, place.read_bytes_per_second);
+  }
   return least;
+}
+
+Site site_of(const Machine& machine, std::size_t n_ranks) {
+  Site site{.places = {}, .inside_node = machine.inside_node, .network = machine.network};
+  for (std::size_t rank = 0; rank < n_ranks; ++rank) {
+    site.places.push_back(place_of(machine, n_ranks, rank));
+  }
+  return site;
 }
 
 }  // namespace longreach::partition

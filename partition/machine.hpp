@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <optional>
+#include <span>
 #include <vector>
 
 namespace longreach::partition {
@@ -60,5 +61,17 @@ Place place_of(const Machine& machine, std::size_t n_ranks, std::size_t rank);
 
 /// The least of everything that any of the ranks has; node and domains mean nothing.
 Place least_place(const Machine& machine, std::size_t n_ranks);
+/// The same of places that are given; at least one.
+Place least_place(std::span<const Place> places);
+
+/// Ranks that there are, wherever somebody has put them.
+struct Site {
+  std::vector<Place> places;  ///< Of each rank; nodes are numbered by their first rank.
+  Link inside_node = Machine().inside_node;
+  Link network = Machine().network;
+};
+
+/// The site of n_ranks on a described machine.
+Site site_of(const Machine& machine, std::size_t n_ranks);
 
 }  // namespace longreach::partition

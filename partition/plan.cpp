@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <limits>
-#include <numeric>
+#include <span>
 #include <string>
 #include <tuple>
 
@@ -16,20 +16,19 @@ constexpr std::size_t kManyShards = 16;
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
 
-/// The blocks with what they take and cost in one grid, on ranks that all have the least place.
+/// The blocks with what they take and cost in one grid, on stages whose ranks all have the least
+/// place of the stage.
 class Stages {
  public:
-  Stages(const RunSizes& sizes, const Machine& machine, Grid grid)
-      : sizes_(sizes), grid_(grid), least_(least_place(machine, grid.n_ranks())) {
-    const auto node_of = [&](std::size_t rank) {
-      return place_of(machine, grid.n_ranks(), rank).node;
-    };
-    for (std::size_t first = 0; first < grid.n_ranks(); first += grid.n_shards) {
-      if (node_of(first) != node_of(first + grid.n_shards - 1)) shares_node_ = false;
+  Stages(const RunSizes& sizes, const Site& site, Grid grid) : sizes_(sizes), grid_(grid) {
+    const std::span places = site.places;
+    for (std::size_t first = 0; first < places.size(); first += grid.n_shards) {
+      const std::span shards = places.subspan(first, grid.n_shards);
+      least_.push_back(least_place(shards));
+      shares_node_ = shares_node_ && on_one_node(shards);
     }
-    const bool one_node = node_of(grid.n_ranks() - 1) == 0;
-    exchange_link_ = shares_node_ ? machine.inside_node : machine.network;
-    transfer_link_ = one_node ? machine.inside_node : machine.network;
+    exchange_link_ = shares_node_ ? site.inside_node : site.network;
+    transfer_link_ = on_one_node(places) ? site.inside_node : site.network;
     const Shard heaviest{0, grid.n_shards};
     for (std::size_t i = 0; i < sizes.blocks.size(); ++i) {
       bytes_.push_back(bytes_.back() + block_memory(sizes, i, heaviest).total());
@@ -41,16 +40,16 @@ class Stages {
 
   bool shares_node() const { return shares_node_; }
 
-  bool fits(Range blocks) const {
+  bool fits(std::size_t stage, Range blocks) const {
     const std::size_t beside = stage_memory(sizes_, blocks, {0, grid_.n_shards}).total();
-    return bytes_[blocks.end] - bytes_[blocks.begin] + beside <= least_.memory_bytes;
+    return bytes_[blocks.end] - bytes_[blocks.begin] + beside <= least_[stage].memory_bytes;
   }
 
-  TokenTime time(Range blocks) const {
+  TokenTime time(std::size_t stage, Range blocks) const {
     const std::size_t beside = stage_memory(sizes_, blocks, {0, grid_.n_shards}).weights;
     const std::size_t reads = reads_[blocks.end] - reads_[blocks.begin] + beside;
     const bool is_last = blocks.end == sizes_.blocks.size();
-    return {static_cast<double>(reads) / least_.read_bytes_per_second,
+    return {static_cast<double>(reads) / least_[stage].read_bytes_per_second,
             exchange_[blocks.end] - exchange_[blocks.begin],
             is_last ? 0 : stage_transfer(sizes_, transfer_link_)};
   }
@@ -62,7 +61,7 @@ class Stages {
     std::size_t begin = 0;
     for (std::size_t stage = 0; stage < grid_.n_stages && begin < n; ++stage) {
       std::size_t end = begin;
-      while (end < n && fits({begin, end + 1})) ++end;
+      while (end < n && fits(stage, {begin, end + 1})) ++end;
       begin = end;
     }
     return begin == n;
@@ -71,13 +70,14 @@ class Stages {
   /// The contiguous division whose slowest stage is fastest; empty if none fits.
   std::vector<Range> divide() const {
     const std::size_t n = sizes_.blocks.size();
-    const auto seconds = seconds_of_ranges();
+    std::vector<std::vector<double>> seconds;
     // slowest[s][e]: of the best division of blocks 0 .. e-1 into s stages; begin[s][e]: its last
     // stage's.
     std::vector slowest(grid_.n_stages + 1, std::vector<double>(n + 1, kNever));
     std::vector begin(grid_.n_stages + 1, std::vector<std::size_t>(n + 1));
     slowest[0][0] = 0;
     for (std::size_t s = 1; s <= grid_.n_stages; ++s) {
+      if (s == 1 || !are_alike(least_[s - 1], least_[s - 2])) seconds = seconds_of_ranges(s - 1);
       for (std::size_t e = s; e <= n; ++e) {
         for (std::size_t b = s - 1; b < e; ++b) {
           const double candidate = std::max(slowest[s - 1][b], seconds[b][e]);
@@ -98,19 +98,30 @@ class Stages {
   }
 
  private:
-  /// [begin][end]: of a stage of these blocks; kNever where they do not fit.
-  std::vector<std::vector<double>> seconds_of_ranges() const {
+  static bool on_one_node(std::span<const Place> places) {
+    return std::ranges::all_of(places,
+                               [&](const Place& p) { return p.node == places.front().node; });
+  }
+
+  static bool are_alike(const Place& a, const Place& b) {
+    return a.memory_bytes == b.memory_bytes && a.read_bytes_per_second == b.read_bytes_per_second;
+  }
+
+  /// [begin][end]: of the stage with these blocks; kNever where they do not fit.
+  std::vector<std::vector<double>> seconds_of_ranges(std::size_t stage) const {
     const std::size_t n = sizes_.blocks.size();
     std::vector seconds(n, std::vector<double>(n + 1, kNever));
     for (std::size_t b = 0; b < n; ++b) {
-      for (std::size_t e = b + 1; e <= n && fits({b, e}); ++e) seconds[b][e] = time({b, e}).total();
+      for (std::size_t e = b + 1; e <= n && fits(stage, {b, e}); ++e) {
+        seconds[b][e] = time(stage, {b, e}).total();
+      }
     }
     return seconds;
   }
 
   const RunSizes& sizes_;
   Grid grid_;
-  Place least_;
+  std::vector<Place> least_;  ///< Of each stage.
   bool shares_node_ = true;
   Link exchange_link_, transfer_link_;
   // Sums over the blocks before, for the shard that holds and reads most.
@@ -137,12 +148,12 @@ double sum_of_times(const std::vector<StagePlan>& stages) {
   return seconds;
 }
 
-std::optional<Choice> divided(const RunSizes& sizes, const Machine& machine, Grid grid) {
-  const Stages stages(sizes, machine, grid);
+std::optional<Choice> divided(const RunSizes& sizes, const Site& site, Grid grid) {
+  const Stages stages(sizes, site, grid);
   if (!stages.may_fit()) return std::nullopt;
   Choice choice{.grid = grid};
   for (const Range& blocks : stages.divide()) {
-    choice.stages.push_back({blocks, stages.time(blocks)});
+    choice.stages.push_back({blocks, stages.time(choice.stages.size(), blocks)});
   }
   if (choice.stages.empty()) return std::nullopt;
   if (!stages.shares_node()) choice.reluctance = grid.n_shards <= kManyShards ? 1 : 2;
@@ -162,13 +173,9 @@ std::size_t undivided_bytes(const RunSizes& sizes) {
   return whole.total() - whole.buffers;
 }
 
-/// The best grid of so many ranks that fits and agrees with the request.
-std::optional<Choice> choose(const RunSizes& sizes, const Machine& machine, std::size_t n_ranks,
-                             const PlanRequest& request) {
-  if (n_ranks * least_place(machine, n_ranks).memory_bytes < undivided_bytes(sizes)) {
-    return std::nullopt;  // spares a search among thousands of ranks nearly all of its time
-  }
-  const RunSizes threaded = with_threads(sizes, machine, n_ranks);
+/// The best grid of these ranks that fits and agrees with the request.
+std::optional<Choice> choose(const RunSizes& sizes, const Site& site, const PlanRequest& request) {
+  const std::size_t n_ranks = site.places.size();
   std::optional<Choice> best;
   for (std::size_t n_stages = 1; n_stages <= std::min(n_ranks, sizes.blocks.size()); ++n_stages) {
     const Grid grid{n_stages, n_ranks / n_stages};
@@ -176,14 +183,22 @@ std::optional<Choice> choose(const RunSizes& sizes, const Machine& machine, std:
         request.n_shards.value_or(grid.n_shards) != grid.n_shards) {
       continue;
     }
-    const auto choice = divided(threaded, machine, grid);
+    const auto choice = divided(sizes, site, grid);
     if (choice && (!best || *choice < *best)) best = choice;
   }
   return best;
 }
 
-/// How many ranks are asked for. Errors: InputError for a grid that cannot be.
-std::size_t requested_ranks(const RunSizes& sizes, const PlanRequest& request) {
+std::optional<Choice> choose(const RunSizes& sizes, const Machine& machine, std::size_t n_ranks,
+                             const PlanRequest& request) {
+  if (n_ranks * least_place(machine, n_ranks).memory_bytes < undivided_bytes(sizes)) {
+    return std::nullopt;  // spares a search among thousands of ranks nearly all of its time
+  }
+  return choose(with_threads(sizes, machine, n_ranks), site_of(machine, n_ranks), request);
+}
+
+/// Errors: InputError for a grid that these ranks cannot be.
+void check_grid(const RunSizes& sizes, std::size_t n_ranks, const PlanRequest& request) {
   const std::size_t n_blocks = sizes.blocks.size();
   const std::size_t n_stages = request.n_stages.value_or(1);
   const std::size_t n_shards = request.n_shards.value_or(1);
@@ -191,13 +206,9 @@ std::size_t requested_ranks(const RunSizes& sizes, const PlanRequest& request) {
     base::input_error("--stages: expected at most {}, the model's blocks, found {}", n_blocks,
                       n_stages);
   }
-  const std::size_t n_ranks = request.n_ranks.value_or(n_stages * n_shards);
-  if (n_ranks > kMaxRanks) {
-    base::input_error("--ranks: expected at most {}, found {}", kMaxRanks, n_ranks);
-  }
   if (request.n_stages && request.n_shards && n_stages * n_shards != n_ranks) {
-    base::input_error("--stages, --shards: {} x {} make {} ranks, but --ranks is {}", n_stages,
-                      n_shards, n_stages * n_shards, n_ranks);
+    base::input_error("--stages, --shards: {} x {} make {} ranks, found {}", n_stages, n_shards,
+                      n_stages * n_shards, n_ranks);
   }
   if (n_ranks % n_stages != 0) {
     base::input_error("--stages: {} ranks cannot be divided into {} stages", n_ranks, n_stages);
@@ -209,7 +220,6 @@ std::size_t requested_ranks(const RunSizes& sizes, const PlanRequest& request) {
     base::input_error("--shards: {} ranks in groups of {} make {} stages, the model has {} blocks",
                       n_ranks, n_shards, n_ranks / n_shards, n_blocks);
   }
-  return n_ranks;
 }
 
 double gigabytes(std::size_t n_bytes) { return static_cast<double>(n_bytes) / 1e9; }
@@ -237,7 +247,7 @@ std::string advice(const RunSizes& sizes, const Machine& machine) {
                      growing.nodes_for(choice->grid.n_ranks()));
 }
 
-RankPlan rank_plan(const RunSizes& sizes, const Machine& machine, const Choice& choice,
+RankPlan rank_plan(const RunSizes& sizes, const Site& site, const Choice& choice,
                    std::size_t rank) {
   const Grid grid = choice.grid;
   const Shard shard{rank % grid.n_shards, grid.n_shards};
@@ -245,13 +255,22 @@ RankPlan rank_plan(const RunSizes& sizes, const Machine& machine, const Choice& 
   const Range blocks = choice.stages[stage].blocks;
   return {.stage = stage,
           .shard = shard.index,
-          .place = place_of(machine, grid.n_ranks(), rank),
+          .place = site.places[rank],
           .heads = heads_of(sizes.n_head, shard),
           .channels = columns_of(sizes.n_embd, shard),
           .hidden = columns_of(sizes.ffn_size, shard),
           .vocabulary =
               blocks.end == sizes.blocks.size() ? columns_of(sizes.vocab_size, shard) : Range{},
           .memory = memory_need(sizes, blocks, shard)};
+}
+
+Plan plan_of(const RunSizes& sizes, const Site& site, const Choice& choice) {
+  Plan plan{.grid = choice.grid, .stages = choice.stages, .ranks = {}};
+  for (std::size_t rank = 0; rank < site.places.size(); ++rank) {
+    plan.ranks.push_back(rank_plan(sizes, site, choice, rank));
+    plan.n_nodes = std::max(plan.n_nodes, site.places[rank].node + 1);
+  }
+  return plan;
 }
 
 }  // namespace
@@ -272,8 +291,19 @@ std::size_t Plan::stream_bytes() const {
   return most;
 }
 
+Layout layout_of(const Plan& plan) {
+  Layout layout{plan.grid, {}};
+  for (const StagePlan& stage : plan.stages) layout.stage_blocks.push_back(stage.blocks);
+  return layout;
+}
+
 Plan make_plan(const RunSizes& sizes, const Machine& machine, const PlanRequest& request) {
-  const std::size_t n_ranks = requested_ranks(sizes, request);
+  const std::size_t n_ranks =
+      request.n_ranks.value_or(request.n_stages.value_or(1) * request.n_shards.value_or(1));
+  if (n_ranks > kMaxRanks) {
+    base::input_error("--ranks: expected at most {}, found {}", kMaxRanks, n_ranks);
+  }
+  check_grid(sizes, n_ranks, request);
   const auto choice = choose(sizes, machine, n_ranks, request);
   if (!choice) {
     base::input_error(
@@ -282,15 +312,28 @@ Plan make_plan(const RunSizes& sizes, const Machine& machine, const PlanRequest&
         n_ranks, gigabytes(least_place(machine, n_ranks).memory_bytes), sizes.context_tokens,
         gigabytes(memory_need(sizes).total()), advice(sizes, machine));
   }
-  Plan plan;
-  plan.grid = choice->grid;
-  plan.n_nodes = machine.nodes_for(n_ranks);
-  plan.stages = choice->stages;
-  const RunSizes threaded = with_threads(sizes, machine, n_ranks);
-  for (std::size_t rank = 0; rank < n_ranks; ++rank) {
-    plan.ranks.push_back(rank_plan(threaded, machine, *choice, rank));
-  }
-  return plan;
+  return plan_of(with_threads(sizes, machine, n_ranks), site_of(machine, n_ranks), *choice);
+}
+
+std::optional<Plan> plan_for(const RunSizes& sizes, const Site& site, const PlanRequest& request) {
+  check_grid(sizes, site.places.size(), request);
+  const auto choice = choose(sizes, site, request);
+  if (!choice) return std::nullopt;
+  return plan_of(sizes, site, *choice);
+}
+
+std::optional<std::size_t> ranks_that_fit(const RunSizes& sizes, const Site& site) {
+  const Place least = least_place(site.places);
+  // One on each node, so that none takes from another.
+  const Machine growing{
+      .n_nodes = {},
+      .domains = {{least.n_cores, least.memory_bytes, least.read_bytes_per_second}},
+      .node_memory_bytes = least.memory_bytes,
+      .inside_node = site.inside_node,
+      .network = site.network};
+  const auto choice = least_that_fits(sizes, growing);
+  if (!choice) return std::nullopt;
+  return choice->grid.n_ranks();
 }
 
 }  // namespace longreach::partition

@@ -28,6 +28,15 @@ struct Grid {
   bool operator==(const Grid&) const = default;
 };
 
+/// Who owns which blocks: what an engine needs to know of a plan. Heads, columns and chunks follow
+/// from it (ownership.hpp).
+struct Layout {
+  Grid grid;
+  std::vector<Range> stage_blocks;  ///< One for each stage, in execution order.
+
+  bool operator==(const Layout&) const = default;
+};
+
 /// Blocks that pass a token on together.
 struct StagePlan {
   Range blocks;
@@ -62,15 +71,25 @@ struct Plan {
   std::size_t stream_bytes() const;
 };
 
+Layout layout_of(const Plan& plan);
+
 /// Chooses a grid, divides the blocks and checks that every rank fits where it is put. `sizes` with
 /// no n_threads take the cores there are for a rank.
 ///
 /// Grids are preferred whose shards share a node, then those of at most 16 shards; among these the
 /// one that decodes a single stream fastest. Blocks are divided so that the slowest stage, the
-/// head's included, is as fast as can be among the divisions that fit. Ranks are planned as if each
-/// had the least memory and bandwidth that any has.
+/// head's included, is as fast as can be among the divisions that fit. Ranks of a stage are planned
+/// as if each had the least memory and bandwidth that any of them has.
 /// Errors: InputError naming --stages or --shards for a grid that contradicts itself or the model,
 /// and --ranks when it does not fit, with the least number of ranks that does.
 Plan make_plan(const RunSizes& sizes, const Machine& machine, const PlanRequest& request);
+
+/// The same for ranks that there are, whose number is not asked for; absent when nothing fits.
+/// Requires: sizes with n_threads. Errors: InputError naming --stages or --shards.
+std::optional<Plan> plan_for(const RunSizes& sizes, const Site& site, const PlanRequest& request);
+
+/// The least number of ranks that would fit if each had the least of what the site's ranks have,
+/// shared with nobody; absent when not even kMaxRanks would.
+std::optional<std::size_t> ranks_that_fit(const RunSizes& sizes, const Site& site);
 
 }  // namespace longreach::partition

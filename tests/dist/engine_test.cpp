@@ -3,6 +3,7 @@
 #include "kernels/isa.hpp"
 #include "partition/cost.hpp"
 #include "tests/support/compare.hpp"
+#include "tests/support/golden_engine.hpp"
 #include "tests/support/input_error.hpp"
 #include "tests/support/isa_fixture.hpp"
 #include "tests/support/random.hpp"
@@ -14,56 +15,7 @@ namespace {
 
 using base::TokenId;
 using model::AttentionMode;
-
-/// The golden case `a`: 4 RWKV-7 and 2 sparse blocks, bf16, 320 tokens in the vocabulary; chunks of
-/// 16, top-k 3.
-class Golden {
- public:
-  model::Checkpoint checkpoint =
-      model::Checkpoint::open(LONGREACH_SOURCE_DIR "/tests/golden/data/a/model.pth");
-  model::ModelConfig config = model::read_config(checkpoint);
-  std::vector<TokenId> tokens;
-
-  Golden() {
-    test::Random random;
-    for (int i = 0; i < 300; ++i)
-      tokens.push_back(static_cast<TokenId>(random.whole(0, config.vocab_size - 1)));
-  }
-
-  std::unique_ptr<Engine> engine(AttentionMode mode, std::size_t n_threads = 1,
-                                 base::DType weights = base::DType::kF32) const {
-    EngineOptions options;
-    options.attention.mode = mode;
-    options.attention.chunk_size = 16;
-    options.attention.kv_max = 60;
-    options.attention.kv_min = 40;
-    options.attention.kv_window = 12;
-    options.n_threads = n_threads;
-    options.weights = weights;
-    return std::make_unique<Engine>(checkpoint, config, options);
-  }
-
-  /// The logits of all positions when tokens are fed in calls of `call` tokens (the last one
-  /// shorter).
-  std::vector<float> logits(Engine& engine, std::size_t call) const {
-    Session session = engine.new_session();
-    std::vector<float> all;
-    for (std::size_t done = 0; done < tokens.size(); done += call) feed(engine, session, call, all);
-    return all;
-  }
-
-  /// Feeds the session's next call and appends its logits.
-  void feed(Engine& engine, Session& session, std::size_t call, std::vector<float>& logits) const {
-    std::vector<std::size_t> wanted(tokens.size());
-    for (std::size_t i = 0; i < wanted.size(); ++i) wanted[i] = i;
-    const std::size_t first = session.n_tokens, n = std::min(call, tokens.size() - first);
-    EXPECT_TRUE(engine.feed(session, std::span(tokens).subspan(first, n), wanted,
-                            [&](std::size_t position, std::span<const float> row) {
-                              EXPECT_EQ(position * config.vocab_size, logits.size());
-                              logits.insert(logits.end(), row.begin(), row.end());
-                            }));
-  }
-};
+using test::Golden;
 
 class EngineBits : public test::EveryIsa {};
 LR_ON_EVERY_ISA(EngineBits);
@@ -127,7 +79,7 @@ TEST(Engine, GivesOnlyWantedPositions) {
   EXPECT_TRUE(engine->feed(session, std::span(golden.tokens).first(100), wanted, sink));
   EXPECT_TRUE(engine->feed(session, std::span(golden.tokens).subspan(100), wanted, sink));
   EXPECT_EQ(got, (std::vector<std::size_t>{0, 255, 256, 299}));
-  EXPECT_EQ(session.n_tokens, 300U);
+  EXPECT_EQ(session.n_tokens(), 300U);
   EXPECT_TRUE(engine->feed(session, {}, wanted, sink));
 }
 
@@ -140,7 +92,7 @@ TEST(Engine, RefusesTokensOutsideTheVocabularyBeforeReadingAny) {
     test::expect_refused([&] { engine->feed(session, tokens, {}, {}); }, std::to_string(bad),
                          "index 2", "320");
   }
-  EXPECT_EQ(session.n_tokens, 0U);
+  EXPECT_EQ(session.n_tokens(), 0U);
 }
 
 TEST(Engine, StopsWhenProgressSaysSo) {
@@ -179,8 +131,17 @@ TEST(Engine, NeedsTheMemoryThatWasEstimated) {
   const auto engine = golden.engine(AttentionMode::kMoba);
   Session session = engine->new_session();
   engine->feed(session, golden.tokens, {}, {});
+  LoneCommunicator alone;
+  const Seat seat(alone, {1, 1});
+  const partition::Layout layout = golden.layout(1, 1);
+  Stage stage(seat, golden.checkpoint, golden.config, layout,
+              Golden::options(AttentionMode::kMoba));
+  stage.open(0);
+  const std::size_t n = golden.tokens.size();
+  stage.embed(golden.tokens, stage.rows(0, n, n));
+  stage.run(0, n, {});
   std::size_t cache = 0, states = 0;
-  for (const auto& block : session.state.blocks) {
+  for (const auto& block : stage.state(0).blocks) {
     if (const auto* sparse = std::get_if<model::SparseState>(&block))
       cache += sparse->cache.size_bytes();
     if (const auto* rwkv = std::get_if<model::RwkvState>(&block))

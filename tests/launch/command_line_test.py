@@ -58,6 +58,10 @@ class WrongOptions(program.ProgramTest):
                 "--attention": ("dense", ""),
                 "--weights": ("int8",),
                 "--kv": ("bf16",),
+                "--stages": ("0", "4097"),
+                "--shards": ("0", "x"),
+                "--exchange": ("carry", ""),
+                "--trace": ("",),
         }.items():
             for value in values:
                 with self.subTest(option=option, value=value):

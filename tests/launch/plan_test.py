@@ -92,7 +92,7 @@ class Refusals(PlanTest):
         self.assert_refused(self.arguments("--nodes", 1, "--ranks", 2, topology=SMALL_NODE), "--ranks", "--nodes")
 
     def test_grids_that_contradict(self):
-        self.assert_refused(self.arguments("--ranks", 4, "--stages", 3, "--shards", 2), "--stages", "--shards", "--ranks")
+        self.assert_refused(self.arguments("--ranks", 4, "--stages", 3, "--shards", 2), "--stages", "--shards", "4")
         self.assert_refused(self.arguments("--stages", 7), "--stages", "6")
         self.assert_refused(self.arguments("--ranks", 9, "--stages", 2), "--stages")
 

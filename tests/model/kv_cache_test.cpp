@@ -16,11 +16,12 @@ constexpr std::size_t kHeads = 2, kChannels = kHeads * kHeadSize;
 /// n rows of keys and values appended in calls of the given lengths.
 struct Filled {
   std::vector<float> k, v;
+  NoExchange exchange;
   KvCache cache;
 
   Filled(test::Random& random, std::size_t chunk_size, std::initializer_list<std::size_t> calls,
          std::size_t n_threads = 2)
-      : cache(kHeads, chunk_size) {
+      : cache(kHeads, chunk_size, exchange) {
     std::size_t n = 0;
     for (const std::size_t call : calls) n += call;
     k = random.normal(n * kChannels);
@@ -35,6 +36,14 @@ struct Filled {
   }
 };
 
+void score_all_rows(const KvCache& cache, std::size_t head, std::span<const float> q,
+                    std::span<float> scores) {
+  for (std::size_t first = 0; first < scores.size(); first += cache.chunk_size()) {
+    cache.score_rows(head, first / cache.chunk_size(), q,
+                     scores.subspan(first, std::min(cache.chunk_size(), scores.size() - first)));
+  }
+}
+
 /// Everything the cache answers, as one list of numbers.
 std::vector<float> contents(const KvCache& cache) {
   std::vector<float> all;
@@ -47,7 +56,7 @@ std::vector<float> contents(const KvCache& cache) {
     for (std::size_t d = 0; d < kHeadSize; ++d) {
       std::vector<float> axis(kHeadSize), rows(cache.size()), means(cache.closed_chunks());
       axis[d] = 1;
-      cache.score_rows(head, axis, rows);
+      score_all_rows(cache, head, axis, rows);
       cache.score_chunks(head, {axis.data(), 1, kHeadSize}, {means.data(), 1, means.size()});
       all.insert(all.end(), rows.begin(), rows.end());
       all.insert(all.end(), means.begin(), means.end());
@@ -65,7 +74,7 @@ TEST(KvCache, GivesBackWhatWasAppended) {
     for (std::size_t head = 0; head < kHeads; ++head) {
       std::vector<float> axis(kHeadSize), keys(100);
       axis[5] = 1;
-      f.cache.score_rows(head, axis, keys);
+      score_all_rows(f.cache, head, axis, keys);
       for (std::size_t row = 0; row < 100; ++row) {
         const auto rows = f.cache.rows(row / chunk_size, head);
         EXPECT_EQ(keys[row], f.k[row * kChannels + head * kHeadSize + 5]);
@@ -96,30 +105,32 @@ TEST(KvCache, SplitsAndThreadsChangeNoBit) {
   EXPECT_TRUE(test::same_bits(contents(parts.cache), contents(whole.cache)));
 }
 
-TEST(KvCache, SelectionPutsEachHeadsOwnRowsInOrder) {
-  test::Random random;
-  const Filled f(random, 8, {40});
-  kernels::ThreadPool pool(2);
-  const KvCache selected = f.cache.select({{3, 39, 0}, {7, 1, 20}}, pool);
-  EXPECT_EQ(selected.size(), 3U);
-  std::vector<float> axis(kHeadSize), keys(3);
-  axis[0] = 1;
-  selected.score_rows(1, axis, keys);
-  for (const auto& [row, from] : {std::pair<std::size_t, std::size_t>{0, 7}, {1, 1}, {2, 20}}) {
-    EXPECT_EQ(keys[row], f.k[from * kChannels + kHeadSize]);
-    EXPECT_EQ(selected.rows(0, 1).values[row * kHeadSize + 3],
-              f.v[from * kChannels + kHeadSize + 3]);
+TEST(KvCache, AForkIsTheSameAndGoesItsOwnWay) {
+  for (const std::size_t chunk_size : {1, 8, 12, 64}) {
+    test::Random random;
+    Filled f(random, chunk_size, {40});
+    kernels::ThreadPool pool(1);
+    KvCache fork = f.cache.fork();
+    EXPECT_TRUE(test::same_bits(contents(fork), contents(f.cache)));
+    const auto before = contents(f.cache);
+    const std::vector<float> more = random.normal(70 * kChannels);
+    fork.append({more.data(), 70, kChannels}, {more.data(), 70, kChannels}, pool);
+    EXPECT_TRUE(test::same_bits(contents(f.cache), before)) << chunk_size;
+    f.cache.append({more.data(), 70, kChannels}, {more.data(), 70, kChannels}, pool);
+    EXPECT_TRUE(test::same_bits(contents(f.cache), contents(fork))) << chunk_size;
   }
 }
 
-TEST(KvCache, SelectedRowsFormChunksAgain) {
+TEST(KvCache, ARowIsCopiedAsItWasAppended) {
   test::Random random;
-  const Filled f(random, 4, {20});
-  kernels::ThreadPool pool(1);
-  std::vector<std::uint32_t> identity(20);
-  for (std::uint32_t i = 0; i < 20; ++i) identity[i] = i;
-  EXPECT_TRUE(
-      test::same_bits(contents(f.cache.select({identity, identity}, pool)), contents(f.cache)));
+  const Filled f(random, 12, {40});
+  std::vector<float> key(kHeadSize), value(kHeadSize);
+  for (const std::size_t row : {0, 11, 12, 39}) {
+    f.cache.copy_row(1, row, key.data(), value.data());
+    const std::size_t from = row * kChannels + kHeadSize;
+    EXPECT_TRUE(std::equal(key.begin(), key.end(), f.k.begin() + from));
+    EXPECT_TRUE(std::equal(value.begin(), value.end(), f.v.begin() + from));
+  }
 }
 
 }  // namespace

@@ -51,9 +51,13 @@ TEST(Plan, EverythingHasOneOwner) {
     const Plan plan = make_plan(sizes, roomy(), {.n_ranks = n_ranks});
     ASSERT_EQ(plan.ranks.size(), n_ranks);
     ASSERT_EQ(plan.grid.n_ranks(), n_ranks);
+    const Layout layout = layout_of(plan);
+    ASSERT_EQ(layout.grid, plan.grid);
+    ASSERT_EQ(layout.stage_blocks.size(), plan.grid.n_stages);
     std::size_t end = 0;
     for (std::size_t stage = 0; stage < plan.grid.n_stages; ++stage) {
       const Range blocks = plan.stages[stage].blocks;
+      ASSERT_EQ(layout.stage_blocks[stage], blocks);
       ASSERT_EQ(blocks.begin, end);
       ASSERT_GT(blocks.size(), 0U);
       end = blocks.end;
@@ -152,13 +156,14 @@ TEST(Plan, NoDivisionOfTheBlocksIsFaster) {
       double best = 1e9;
       each_division(9, n_stages, {}, [&](const std::vector<Range>& stages) {
         double slowest = 0;
-        for (const Range& blocks : stages) {
+        for (std::size_t stage = 0; stage < n_stages; ++stage) {
+          const Range blocks = stages[stage];
           std::size_t reads = stage_memory(sizes, blocks, {}).weights;
           for (std::size_t i = blocks.begin; i < blocks.end; ++i) reads += block_reads(sizes, i, 1);
           const double pass_on = blocks.end == 9 ? 0
                                  : n_stages <= 2 ? stage_transfer(sizes, machine.inside_node)
                                                  : stage_transfer(sizes, machine.network);
-          const double rate = place_of(machine, n_stages, 0).read_bytes_per_second;
+          const double rate = place_of(machine, n_stages, stage).read_bytes_per_second;
           slowest = std::max(slowest, static_cast<double>(reads) / rate + pass_on);
         }
         best = std::min(best, slowest);
@@ -267,6 +272,122 @@ TEST(Plan, AContradictionIsRefused) {
   refused({.n_ranks = 7, .n_shards = 2}, "--shards", "7");
   refused({.n_ranks = 34, .n_shards = 2}, "--shards", "17", "16");
   refused({.n_stages = 16, .n_shards = 257}, "--ranks", "4096", "4112");
+}
+
+/// Ranks in random numbers on nodes of random memory.
+Site random_site(std::mt19937& random, std::size_t n_ranks) {
+  Site site;
+  for (std::size_t node = 0; site.places.size() < n_ranks; ++node) {
+    const std::size_t n_here = std::min(1 + random() % 4, n_ranks - site.places.size());
+    const std::size_t memory_bytes = (200 + random() % 4000) * 1000000;
+    const std::size_t n_cores = 1 + random() % 32;
+    site.places.insert(site.places.end(), n_here,
+                       {node, {}, n_cores, memory_bytes, default_bandwidth(n_cores)});
+  }
+  return site;
+}
+
+TEST(PlanForPlaces, CoversTheModelAndFitsWhereTheRanksAre) {
+  const unsigned seed = std::random_device()();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 random(seed);
+  std::size_t n_planned = 0;
+  for (int repeat = 0; repeat < 300; ++repeat) {
+    RunSizes sizes = small_model();
+    sizes.context_tokens = 1 + random() % 400000;
+    const std::size_t n_ranks = 1 + random() % 24;
+    const Site site = random_site(random, n_ranks);
+    const auto plan = plan_for(sizes, site, {});
+    const auto again = plan_for(sizes, site, {});
+    ASSERT_EQ(plan.has_value(), again.has_value());
+    if (!plan) continue;
+    ++n_planned;
+    ASSERT_EQ(layout_of(*plan), layout_of(*again));
+    ASSERT_EQ(plan->ranks.size(), n_ranks);
+    ASSERT_EQ(plan->grid.n_ranks(), n_ranks);
+    ASSERT_EQ(plan->n_nodes, site.places.back().node + 1);
+    std::size_t end = 0;
+    for (std::size_t stage = 0; stage < plan->grid.n_stages; ++stage) {
+      ASSERT_EQ(plan->stages[stage].blocks.begin, end);
+      end = plan->stages[stage].blocks.end;
+      ASSERT_NO_FATAL_FAILURE(expect_cover(*plan, stage, 12, &RankPlan::heads));
+      ASSERT_NO_FATAL_FAILURE(expect_cover(*plan, stage, 3072, &RankPlan::hidden));
+    }
+    ASSERT_EQ(end, sizes.blocks.size());
+    for (std::size_t i = 0; i < n_ranks; ++i) {
+      ASSERT_LE(plan->ranks[i].memory.total(), site.places[i].memory_bytes);
+      ASSERT_EQ(plan->ranks[i].place.node, site.places[i].node);
+    }
+  }
+  EXPECT_GT(n_planned, 100U);
+  EXPECT_LT(n_planned, 300U) << "nothing was too large";
+}
+
+TEST(PlanForPlaces, IsTheDescribedMachinesPlan) {
+  for (const std::size_t n_ranks : rank_counts()) {
+    const Plan described = make_plan(small_model(), roomy(), {.n_ranks = n_ranks});
+    const auto found = plan_for(small_model(), site_of(roomy(), n_ranks), {});
+    ASSERT_TRUE(found);
+    EXPECT_EQ(layout_of(*found), layout_of(described));
+    EXPECT_EQ(found->seconds_per_token(), described.seconds_per_token());
+  }
+}
+
+/// One rank on each node.
+Site site_with(const std::vector<std::size_t>& memory_bytes) {
+  Site site;
+  for (const std::size_t bytes : memory_bytes) {
+    site.places.push_back({site.places.size(), {}, 16, bytes, 150e9});
+  }
+  return site;
+}
+
+TEST(PlanForPlaces, AStageOnASmallNodeGetsFewerBlocks) {
+  const RunSizes sizes = small_model();
+  const PlanRequest pipeline{.n_stages = 2};
+  // As many bytes as the first or last three blocks take.
+  const std::size_t first = memory_need(sizes, {0, 3}, {}).total();
+  const std::size_t last = memory_need(sizes, {13, 16}, {}).total();
+  const auto small_first = plan_for(sizes, site_with({first, 100 * kGB}), pipeline);
+  const auto small_last = plan_for(sizes, site_with({100 * kGB, last}), pipeline);
+  ASSERT_TRUE(small_first && small_last);
+  EXPECT_EQ(small_first->stages[0].blocks, (Range{0, 3}));
+  EXPECT_EQ(small_last->stages[1].blocks, (Range{13, 16}));
+}
+
+TEST(PlanForPlaces, ARoundTripOfNodesIsNoSharedNode) {
+  Site site = site_with({8 * kGB, 8 * kGB, 8 * kGB});
+  site.places[2].node = 0;  // as --map-by node puts ranks: the first and last are neighbours
+  const auto crossing = plan_for(small_model(), site, {.n_shards = 3});
+  site.places[1].node = 0;
+  const auto inside = plan_for(small_model(), site, {.n_shards = 3});
+  EXPECT_GT(crossing->seconds_per_token(), inside->seconds_per_token());
+}
+
+TEST(PlanForPlaces, TellsHowManyWouldFit) {
+  RunSizes sizes = small_model();
+  sizes.context_tokens = 1000000;
+  const Site site = site_with({kGB, 2 * kGB});
+  EXPECT_FALSE(plan_for(sizes, site, {}));
+  const auto n_ranks = ranks_that_fit(sizes, site);
+  ASSERT_TRUE(n_ranks);
+  const auto plan_on = [&](std::size_t n) {
+    return plan_for(sizes, site_with(std::vector<std::size_t>(n, kGB)), {});
+  };
+  EXPECT_TRUE(plan_on(*n_ranks));
+  EXPECT_FALSE(plan_on(*n_ranks - 1));
+  EXPECT_FALSE(ranks_that_fit(sizes, site_with({1000000})));
+}
+
+TEST(PlanForPlaces, AContradictionIsRefused) {
+  const Site site = site_with({8 * kGB, 8 * kGB, 8 * kGB});
+  const auto refused = [&](const PlanRequest& request, const auto&... parts) {
+    test::expect_refused([&] { static_cast<void>(plan_for(small_model(), site, request)); },
+                         parts...);
+  };
+  refused({.n_stages = 2, .n_shards = 2}, "--stages", "--shards", "4", "3");
+  refused({.n_stages = 2}, "--stages", "3");
+  refused({.n_shards = 2}, "--shards", "3");
 }
 
 }  // namespace

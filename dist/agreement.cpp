@@ -1,0 +1,89 @@
+#include "dist/agreement.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <exception>
+#include <new>
+#include <optional>
+#include <vector>
+
+namespace longreach::dist {
+namespace {
+
+/// Where and why a phase failed.
+struct Failure {
+  std::size_t rank;
+  std::string host, text;
+};
+
+/// What went wrong in the phase, if anything.
+std::optional<std::string> failure_of(const std::function<void()>& phase) {
+  try {
+    phase();
+    return std::nullopt;
+  } catch (const std::bad_alloc&) {
+    return "not enough memory";
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+}
+
+/// What every rank has to say, in order of ranks. Collective.
+std::vector<std::string> all_texts(Communicator& communicator, const std::string& own) {
+  const std::size_t n_ranks = communicator.size(), rank = communicator.rank();
+  std::vector<std::size_t> lengths(n_ranks);
+  lengths[rank] = own.size();
+  std::vector<Range> parts;
+  for (std::size_t r = 0; r < n_ranks; ++r) {
+    parts.push_back({r * sizeof(std::size_t), (r + 1) * sizeof(std::size_t)});
+  }
+  communicator.all_gather(std::as_writable_bytes(std::span(lengths)), parts);
+
+  std::size_t end = 0;
+  for (std::size_t r = 0; r < n_ranks; ++r) {
+    parts[r] = {end, end + lengths[r]};
+    end += lengths[r];
+  }
+  std::string all(end, '\0');
+  std::ranges::copy(own, all.begin() + static_cast<std::ptrdiff_t>(parts[rank].begin));
+  if (end > 0) communicator.all_gather(std::as_writable_bytes(std::span(all)), parts);
+
+  std::vector<std::string> texts;
+  for (const Range part : parts) texts.push_back(all.substr(part.begin, part.size()));
+  return texts;
+}
+
+/// One sentence for all failures, of which there is at least one.
+std::string sentence(const std::vector<Failure>& failures, std::size_t n_ranks) {
+  const Failure& first = failures.front();
+  const bool all_alike =
+      failures.size() == n_ranks && std::ranges::all_of(failures, [&first](const Failure& failure) {
+        return failure.text == first.text;
+      });
+  if (all_alike) return first.text;
+  const std::size_t n_more = failures.size() - 1;
+  return fmt::format(
+      "rank {} on {}: {}{}", first.rank, first.host, first.text,
+      n_more == 0 ? "" : fmt::format(" (and {} more rank{})", n_more, n_more == 1 ? "" : "s"));
+}
+
+}  // namespace
+
+void agree(Communicator& communicator, const std::string& host,
+           const std::function<void()>& phase) {
+  if (communicator.size() == 1) return phase();
+  const std::optional<std::string> failure = failure_of(phase);
+  // Host names hold no zeros; a rank that did not fail says nothing.
+  const std::vector<std::string> texts =
+      all_texts(communicator, failure ? host + '\0' + *failure : "");
+  std::vector<Failure> failures;
+  for (std::size_t rank = 0; rank < texts.size(); ++rank) {
+    const std::string& text = texts[rank];
+    const std::size_t at = text.find('\0');
+    if (!text.empty()) failures.push_back({rank, text.substr(0, at), text.substr(at + 1)});
+  }
+  if (!failures.empty()) throw AgreedError(sentence(failures, communicator.size()));
+}
+
+}  // namespace longreach::dist

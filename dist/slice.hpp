@@ -1,0 +1,41 @@
+/// What travels through the pipeline: slices of calls, and orders about sessions between them.
+#pragma once
+
+#include "kernels/base/types.hpp"
+#include "model/context.hpp"
+
+#include <array>
+#include <bitset>
+#include <cstddef>
+#include <cstdint>
+
+namespace longreach::dist {
+
+/// What the ranks are told to do. Orders are carried out in the order they are given.
+enum class Command : std::uint32_t {
+  kOpen,    ///< Begin a session.
+  kFork,    ///< Begin a session as a copy of another.
+  kClose,   ///< Forget a session.
+  kRead,    ///< Read a slice.
+  kReport,  ///< Tell the leader what was used.
+  kStop,    ///< Leave.
+};
+
+/// An order, and what is to be known of a slice. Sent as it lies in memory.
+struct Order {
+  Command command = Command::kStop;
+  std::uint32_t session = 0;
+  std::uint32_t source = 0;                 ///< The session to copy.
+  std::uint32_t n_rows = 0;                 ///< Tokens of the slice, at most model::kSliceTokens.
+  std::uint64_t call_first = 0;             ///< The slice's first token, counted from its call's.
+  std::uint64_t call_rows = 0;              ///< Tokens of the call.
+  std::bitset<model::kSliceTokens> wanted;  ///< The tokens whose logits go to the leader.
+};
+
+/// An order as the first stage gets it.
+struct FirstOrder {
+  Order order;
+  std::array<base::TokenId, model::kSliceTokens> tokens = {};
+};
+
+}  // namespace longreach::dist

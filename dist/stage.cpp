@@ -1,0 +1,88 @@
+#include "dist/stage.hpp"
+
+#include "kernels/isa.hpp"
+
+#include <algorithm>
+
+namespace longreach::dist {
+namespace {
+
+using base::MatView;
+
+model::Weights verify_and_load(const model::Checkpoint& checkpoint,
+                               const model::ModelConfig& config, const model::Part& part,
+                               base::DType dtype, kernels::ThreadPool& pool) {
+  kernels::active_isa();  // a wrong LONGREACH_ISA ends here, not in the middle of a run
+  checkpoint.verify();
+  model::Weights weights = model::load_weights(checkpoint, config, part, dtype, pool);
+  checkpoint.release_pages();
+  return weights;
+}
+
+}  // namespace
+
+Stage::Stage(const Seat& seat, const model::Checkpoint& checkpoint,
+             const model::ModelConfig& config, const partition::Layout& layout,
+             const EngineOptions& options)
+    : checkpoint_(checkpoint),
+      config_(config),
+      attention_(options.attention),
+      blocks_(layout.stage_blocks[seat.stage]),
+      exchange_(*seat.shards, config.execution_order().size()),
+      pool_(options.n_threads),
+      weights_(verify_and_load(checkpoint, config, {blocks_, exchange_.shard()}, options.weights,
+                               pool_)),
+      workspace_(config, options.n_threads),
+      context_{config_,
+               attention_,
+               weights_,
+               workspace_,
+               pool_,
+               exchange_,
+               model::slices_of(config, exchange_.shard())},
+      hidden_(seat.is_last_stage() ? kLogitRows : 0, config.n_embd),
+      logits_(seat.is_last_stage() ? kLogitRows : 0, context_.slices.vocabulary.size()) {}
+
+void Stage::open(std::uint32_t session) {
+  sessions_.emplace(session,
+                    model::SequenceState(config_, attention_.chunk_size, blocks_, exchange_));
+}
+
+void Stage::fork(std::uint32_t session, std::uint32_t source) {
+  sessions_.emplace(session, sessions_.at(source).fork());
+}
+
+MatView<float> Stage::rows(std::size_t first, std::size_t n, std::size_t n_call) {
+  if (first == 0) {
+    workspace_.x.grow(n_call);
+    workspace_.v_first.grow(n_call);
+  }
+  return workspace_.x.first(first + n).rows(first, n);
+}
+
+MatView<float> Stage::v_first(std::size_t first, std::size_t n) {
+  return workspace_.v_first.first(first + n).rows(first, n);
+}
+
+void Stage::embed(std::span<const base::TokenId> tokens, MatView<float> x) {
+  model::embed(context_, tokens, x);
+  checkpoint_.release_pages();  // a row of the embedding brings its neighbours into memory
+}
+
+bool Stage::run(std::uint32_t session, std::size_t n_call, const model::Progress& progress) {
+  return model::run_blocks(context_, workspace_.x.first(n_call), workspace_.v_first.first(n_call),
+                           sessions_.at(session), progress);
+}
+
+MatView<const float> Stage::logits(std::span<const std::size_t> call_rows) {
+  const auto hidden = hidden_.first(call_rows.size());
+  for (std::size_t i = 0; i < call_rows.size(); ++i) {
+    std::ranges::copy(workspace_.x.first(call_rows[i] + 1).row(call_rows[i]),
+                      hidden.row(i).begin());
+  }
+  const auto logits = logits_.first(call_rows.size());
+  model::compute_logits(context_, hidden, logits);
+  return logits;
+}
+
+}  // namespace longreach::dist

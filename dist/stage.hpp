@@ -1,0 +1,83 @@
+/// The part of the model that a rank computes, and the states of the sequences it keeps.
+#pragma once
+
+#include "dist/grid.hpp"
+#include "dist/shard_exchange.hpp"
+#include "model/checkpoint.hpp"
+#include "model/config.hpp"
+#include "model/forward.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <span>
+
+namespace longreach::dist {
+
+/// What the user may choose about a run.
+struct EngineOptions {
+  model::AttentionConfig attention;  ///< Mode, chunk size, top-k, eviction, exchange.
+  base::DType weights =
+      base::DType::kF32;      ///< kF32, or kBf16: exact for bf16 files, and half the bytes.
+  std::size_t n_threads = 1;  ///< Of this rank.
+  std::optional<std::filesystem::path> trace = {};  ///< Where all ranks' work is recorded.
+};
+
+/// One rank's blocks at work. Neither copied nor moved.
+class Stage {
+ public:
+  /// Checks the checkpoint's checksums and loads the weights; not collective. The arguments must
+  /// outlive the stage. Errors: InputError naming file and tensor; std::bad_alloc.
+  Stage(const Seat& seat, const model::Checkpoint& checkpoint, const model::ModelConfig& config,
+        const partition::Layout& layout, const EngineOptions& options);
+  Stage(const Stage&) = delete;
+  Stage& operator=(const Stage&) = delete;
+
+  const model::ModelConfig& config() const { return config_; }
+  const model::AttentionConfig& attention() const { return attention_; }
+
+  // Sessions. All ranks begin and end the same ones in the same order.
+  void open(std::uint32_t session);
+  void fork(std::uint32_t session, std::uint32_t source);
+  void close(std::uint32_t session) { sessions_.erase(session); }
+  const model::SequenceState& state(std::uint32_t session) const { return sessions_.at(session); }
+
+  /// Rows `first` .. of the call that is being put together, [n, C]: what the last stage hands on.
+  /// The call has n_call rows.
+  base::MatView<float> rows(std::size_t first, std::size_t n, std::size_t n_call);
+  /// The same of the first block's values, of which only the own heads' columns are used.
+  base::MatView<float> v_first(std::size_t first, std::size_t n);
+  partition::Range v_first_columns() const { return context_.slices.head_columns; }
+
+  /// Fills a slice of the call with embedded tokens; on the first stage.
+  void embed(std::span<const base::TokenId> tokens, base::MatView<float> x);
+  /// Reads the call, whose rows are complete. Returns false when `progress` stopped it, which only
+  /// a grid of one rank may. Collective: the shards of the stage.
+  bool run(std::uint32_t session, std::size_t n_call, const model::Progress& progress);
+  /// Logits of up to kLogitRows rows of the call: [n, own columns of the vocabulary], valid until
+  /// the next call; on the last stage.
+  base::MatView<const float> logits(std::span<const std::size_t> call_rows);
+
+  const ShardExchange& exchange() const { return exchange_; }
+
+ private:
+  const model::Checkpoint& checkpoint_;
+  const model::ModelConfig& config_;
+  model::AttentionConfig attention_;
+  partition::Range blocks_;
+  ShardExchange exchange_;
+  kernels::ThreadPool pool_;
+  model::Weights weights_;
+  model::Workspace workspace_;
+  model::Context context_;
+  model::Rows hidden_, logits_;
+  std::map<std::uint32_t, model::SequenceState> sessions_;
+};
+
+/// Positions whose logits are computed together: enough to reuse the head's weights, few enough to
+/// keep V numbers for each.
+inline constexpr std::size_t kLogitRows = 16;
+
+}  // namespace longreach::dist

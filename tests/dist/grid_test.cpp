@@ -1,0 +1,138 @@
+/// The distribution of the engine: any grid gives the bits of one rank. Ranks are threads here.
+#include "tests/support/compare.hpp"
+#include "tests/support/golden_engine.hpp"
+#include "tests/support/thread_ranks.hpp"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <string>
+
+namespace longreach::dist {
+namespace {
+
+using model::AttentionMode;
+using model::ExchangeWay;
+using test::Golden;
+
+std::string text(partition::Grid grid) {
+  return std::to_string(grid.n_stages) + "x" + std::to_string(grid.n_shards);
+}
+
+/// Calls lead(engine) on rank 0 of a grid, whose other ranks serve.
+template <typename Lead>
+void on_grid(const Golden& golden, partition::Grid grid, const EngineOptions& options,
+             Lead&& lead) {
+  test::run_ranks(grid.n_ranks(), [&](Communicator& world) {
+    Engine engine(world, golden.checkpoint, golden.config,
+                  golden.layout(grid.n_stages, grid.n_shards), options);
+    if (engine.leads()) {
+      lead(engine);
+    } else {
+      engine.serve();
+    }
+  });
+}
+
+/// Grids of stages x shards: more shards than heads, and no size divides by 3, 5 or 7.
+constexpr std::array<partition::Grid, 13> kGrids{{{2, 1},
+                                                  {1, 2},
+                                                  {3, 1},
+                                                  {1, 3},
+                                                  {2, 2},
+                                                  {4, 1},
+                                                  {1, 4},
+                                                  {2, 3},
+                                                  {6, 1},
+                                                  {1, 8},
+                                                  {1, 5},
+                                                  {3, 2},
+                                                  {1, 7}}};
+
+class GridBits : public testing::TestWithParam<partition::Grid> {};
+INSTANTIATE_TEST_SUITE_P(Grids, GridBits, testing::ValuesIn(kGrids),
+                         [](const auto& param) { return text(param.param); });
+
+TEST_P(GridBits, AnyGridSplitAndWayGivesTheBitsOfOneRank) {
+  const Golden golden;
+  // A way with the splits it is tried on: decoding, few queries, a slice and a bit, whole slices.
+  const std::vector<std::pair<ExchangeWay, std::vector<std::size_t>>> trials{
+      {ExchangeWay::kShip, {1, 7, 300}},
+      {ExchangeWay::kGather, {7, 256}},
+      {ExchangeWay::kAuto, {100}}};
+  for (const AttentionMode mode : {AttentionMode::kMoba, AttentionMode::kFull}) {
+    const auto want = golden.logits(*golden.engine(mode), golden.tokens.size());
+    for (const auto& [way, calls] : trials) {
+      EngineOptions options = Golden::options(mode);
+      options.attention.exchange = way;
+      options.n_threads = way == ExchangeWay::kGather ? 2 : 1;
+      on_grid(golden, GetParam(), options, [&, way = way, calls = calls](Engine& engine) {
+        for (const std::size_t call : calls) {
+          EXPECT_TRUE(test::same_bits(golden.logits(engine, call), want))
+              << "calls of " << call << ", way " << static_cast<int>(way);
+        }
+      });
+    }
+  }
+}
+
+TEST_P(GridBits, ReferenceModeWithEvictionGivesTheBitsOfOneRank) {
+  const Golden golden;
+  for (const std::size_t call : {1, 70, 280}) {
+    const auto want = golden.logits(*golden.engine(AttentionMode::kReference), call);
+    for (const ExchangeWay way : {ExchangeWay::kShip, ExchangeWay::kGather}) {
+      EngineOptions options = Golden::options(AttentionMode::kReference);
+      options.attention.exchange = way;
+      on_grid(golden, GetParam(), options, [&](Engine& engine) {
+        EXPECT_TRUE(test::same_bits(golden.logits(engine, call), want)) << "calls of " << call;
+      });
+    }
+  }
+}
+
+TEST_P(GridBits, SequencesInFlightTogetherDoNotSeeEachOther) {
+  const Golden golden;
+  const auto want = golden.logits(*golden.engine(AttentionMode::kMoba), golden.tokens.size());
+  on_grid(golden, GetParam(), Golden::options(AttentionMode::kMoba), [&](Engine& engine) {
+    constexpr std::size_t kSequences = 3, kCall = 5;
+    std::vector<Session> sessions;
+    for (std::size_t i = 0; i < kSequences; ++i) sessions.push_back(engine.new_session());
+    std::vector<std::size_t> all(golden.tokens.size());
+    std::iota(all.begin(), all.end(), std::size_t{0});
+    std::array<std::vector<float>, kSequences> logits;
+    for (std::size_t done = 0; done < golden.tokens.size(); done += kCall) {
+      for (std::size_t i = 0; i < kSequences; ++i) {
+        EXPECT_TRUE(engine.submit(sessions[i], std::span(golden.tokens).subspan(done, kCall), all,
+                                  [&logits, i](std::size_t, std::span<const float> row) {
+                                    logits[i].insert(logits[i].end(), row.begin(), row.end());
+                                  }));
+      }
+    }
+    for (std::size_t i = 0; i < kSequences; ++i) {
+      engine.wait_for(sessions[i]);
+      EXPECT_TRUE(test::same_bits(logits[i], want)) << i;
+    }
+  });
+}
+
+TEST_P(GridBits, AForkGoesOnAsItsSourceWould) {
+  const Golden golden;
+  const auto want = golden.logits(*golden.engine(AttentionMode::kMoba), golden.tokens.size());
+  on_grid(golden, GetParam(), Golden::options(AttentionMode::kMoba), [&](Engine& engine) {
+    for (const std::size_t at : {1, 15, 16, 133}) {
+      Session source = engine.new_session();
+      std::vector<float> logits;
+      golden.feed(engine, source, at, logits);
+      Session fork = engine.fork(source);
+      std::vector<float> forked = logits;
+      // Other tokens in the source must not be seen by the fork.
+      const std::vector<base::TokenId> others(40, 3);
+      EXPECT_TRUE(engine.feed(source, others, {}, {}));
+      golden.feed(engine, fork, golden.tokens.size(), forked);
+      EXPECT_TRUE(test::same_bits(forked, want)) << "forked at " << at;
+    }
+  });
+}
+
+}  // namespace
+}  // namespace longreach::dist
