@@ -11,6 +11,7 @@ namespace {
 constexpr std::size_t kFirstStep = 32;
 /// From then on the search halves what is left, whatever the growth seems to be.
 constexpr int kGuesses = 12;
+constexpr int kMostGuesses = 1000;
 /// No vocabulary in use has longer tokens.
 constexpr std::size_t kLongestTokenBytes = 128;
 
@@ -38,8 +39,8 @@ std::size_t largest_fitting(const Task& task, std::size_t limit, std::size_t lea
                             const CountTokens& count) {
   const std::size_t least_count = count(least);
   if (least_count > limit) {
-    base::input_error("--lengths: {} needs at least {} tokens, found {}", task.name(), least_count,
-                      limit);
+    base::input_error("--lengths: {} needs about {} tokens at least, found {}", task.name(),
+                      least_count, limit);
   }
   std::size_t low = least, low_count = least_count;  // fits
   std::optional<std::size_t> high;                   // does not
@@ -53,7 +54,7 @@ std::size_t largest_fitting(const Task& task, std::size_t limit, std::size_t lea
     step = std::max<std::size_t>(step, 1);
     const std::size_t size = low + (high ? std::min(step, *high - low - 1) : step);
     const std::size_t size_count = count(size);
-    LR_CHECK(size_count > least_count || size - least < limit);  // or it would never end
+    LR_CHECK(n_asked < kMostGuesses);  // it grows, as required
     tokens_per_unit = (static_cast<double>(size_count) - static_cast<double>(least_count)) /
                       static_cast<double>(size - least);
     if (size_count <= limit) {

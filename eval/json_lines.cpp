@@ -13,15 +13,14 @@
 namespace longreach::eval {
 
 std::string read_whole_file(const std::filesystem::path& path) {
+  if (std::filesystem::is_directory(path)) {
+    base::input_error("{}: cannot be read: it is a folder", path.string());
+  }
   errno = 0;
   std::ifstream file(path, std::ios::binary);
   std::string bytes;
   if (file) bytes.assign(std::istreambuf_iterator<char>(file), {});
-  if (!file || file.bad() || std::filesystem::is_directory(path)) {
-    base::input_error(
-        "{}: cannot be read: {}", path.string(),
-        std::filesystem::is_directory(path) ? "it is a folder" : std::strerror(errno));
-  }
+  if (!file) base::input_error("{}: cannot be read: {}", path.string(), std::strerror(errno));
   return bytes;
 }
 

@@ -108,9 +108,11 @@ class NeedleTask final : public Task {
     const Context context = make_context(place, n_sentences);
     Question question;
     question.prompt = tokenizer_.encode(context.text + closing(context.needle.key));
-    const bool one_text = kind_.haystack == Haystack::kNeedles && place.depth;
-    question.n_shared = shared_tokens(tokenizer_, question.prompt,
-                                      one_text ? context.text.size() : context.needle_bytes);
+    if (place.depth) {
+      const bool one_text = kind_.haystack == Haystack::kNeedles;
+      question.n_shared = shared_tokens(tokenizer_, question.prompt,
+                                        one_text ? context.text.size() : context.needle_bytes);
+    }
     question.depth_percent =
         place.depth.value_or(Depth{context.needle_index, n_sentences}).percent();
     question.asked = ToAnswer{n_new_, stop_text_, {context.needle.value}, Match::kAll};

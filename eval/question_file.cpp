@@ -111,12 +111,13 @@ std::unique_ptr<Task> make_question_file(const TaskOptions& options,
   std::vector<Entry> entries;
   for (const auto& path : options.files) {
     const std::string bytes = read_whole_file(path);
+    const std::size_t n_before = entries.size();
     for_lines(bytes, [&](std::size_t number, std::string_view text) {
       entries.push_back(read_entry(parse(line_name(path, number), text), tokenizer));
       const std::size_t length = entries.back().prompt.size() + options.n_new.value_or(kNewTokens);
       places.push_back({length, std::nullopt, places.size()});
     });
-    if (entries.empty()) base::input_error("{}: holds no questions", path.string());
+    if (entries.size() == n_before) base::input_error("{}: holds no questions", path.string());
   }
   return std::make_unique<QuestionFile>(std::move(places), std::move(entries), options);
 }
