@@ -1,5 +1,7 @@
 #include "dist/agreement.hpp"
 
+#include "dist/gather_texts.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -29,31 +31,6 @@ std::optional<std::string> failure_of(const std::function<void()>& phase) {
   }
 }
 
-/// What every rank has to say, in order of ranks. Collective.
-std::vector<std::string> all_texts(Communicator& communicator, const std::string& own) {
-  const std::size_t n_ranks = communicator.size(), rank = communicator.rank();
-  std::vector<std::size_t> lengths(n_ranks);
-  lengths[rank] = own.size();
-  std::vector<Range> parts;
-  for (std::size_t r = 0; r < n_ranks; ++r) {
-    parts.push_back({r * sizeof(std::size_t), (r + 1) * sizeof(std::size_t)});
-  }
-  communicator.all_gather(std::as_writable_bytes(std::span(lengths)), parts);
-
-  std::size_t end = 0;
-  for (std::size_t r = 0; r < n_ranks; ++r) {
-    parts[r] = {end, end + lengths[r]};
-    end += lengths[r];
-  }
-  std::string all(end, '\0');
-  std::ranges::copy(own, all.begin() + static_cast<std::ptrdiff_t>(parts[rank].begin));
-  if (end > 0) communicator.all_gather(std::as_writable_bytes(std::span(all)), parts);
-
-  std::vector<std::string> texts;
-  for (const Range part : parts) texts.push_back(all.substr(part.begin, part.size()));
-  return texts;
-}
-
 /// One sentence for all failures, of which there is at least one.
 std::string sentence(const std::vector<Failure>& failures, std::size_t n_ranks) {
   const Failure& first = failures.front();
@@ -76,7 +53,7 @@ void agree(Communicator& communicator, const std::string& host,
   const std::optional<std::string> failure = failure_of(phase);
   // Host names hold no zeros; a rank that did not fail says nothing.
   const std::vector<std::string> texts =
-      all_texts(communicator, failure ? host + '\0' + *failure : "");
+      gather_texts(communicator, failure ? host + '\0' + *failure : "");
   std::vector<Failure> failures;
   for (std::size_t rank = 0; rank < texts.size(); ++rank) {
     const std::string& text = texts[rank];

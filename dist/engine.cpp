@@ -1,6 +1,6 @@
 #include "dist/engine.hpp"
 
-#include "dist/lone_communicator.hpp"
+#include "dist/read_together.hpp"
 #include "model/sight.hpp"
 
 #include <algorithm>
@@ -46,7 +46,9 @@ Engine::~Engine() {
 
 void Engine::serve() {
   LR_CHECK(!leads());
-  pipeline_.follow([] {});
+  pipeline_.follow([this](const Order& order) {
+    if (order.command == Command::kReadMemory) read_together(world_, stage_.pool(), order.amount);
+  });
 }
 
 void Engine::give(Command command, std::uint32_t session, std::uint32_t source) {
@@ -135,15 +137,39 @@ bool Engine::feed(Session& session, std::span<const base::TokenId> tokens,
   return true;
 }
 
-std::size_t Engine::bytes_per_token(const Session& session) const {
+bool Engine::fill(Session& session, std::size_t n_tokens, std::uint64_t seed,
+                  const Progress& progress) {
+  FirstOrder told;
+  told.order.command = Command::kFill;
+  told.order.session = session.id_;
+  told.order.amount = n_tokens;
+  told.order.seed = seed;
+  session.n_tokens_ += n_tokens;
+  return pipeline_.give(told, world_.size() == 1 ? progress : Progress());
+}
+
+double Engine::read_bandwidth(std::size_t n_bytes) {
+  FirstOrder told;
+  told.order.command = Command::kReadMemory;
+  told.order.amount = n_bytes;
+  pipeline_.give(told, {});
+  return read_together(world_, stage_.pool(), n_bytes);
+}
+
+std::size_t Engine::weight_bytes() const {
   const partition::RunSizes sizes =
-      model::run_sizes(config_, stage_.attention(), options_.weights, session.n_tokens_, 1, 1);
-  std::size_t bytes = model::recurrent_bytes(config_);
+      model::run_sizes(config_, stage_.attention(), options_.weights, 1, 1, 1);
+  std::size_t bytes = 0;
   for (const partition::Range& blocks : layout_.stage_blocks) {
     for (std::size_t s = 0; s < layout_.grid.n_shards; ++s) {
       bytes += partition::memory_need(sizes, blocks, {s, layout_.grid.n_shards}).weights;
     }
   }
+  return bytes;
+}
+
+std::size_t Engine::bytes_per_token(const Session& session) const {
+  std::size_t bytes = weight_bytes() + model::recurrent_bytes(config_);
   for (const model::BlockRef& block : config_.execution_order()) {
     if (block.kind == model::BlockKind::kSparse) {
       bytes += config_.n_head * model::attended_bytes(stage_.attention(), session.n_tokens_);

@@ -14,6 +14,7 @@
 #include "model/config.hpp"
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 
@@ -87,6 +88,21 @@ class Engine {
   /// Returns when all wanted logits of the session have come.
   void wait_for(const Session& session);
 
+  /// Brings the session to where n_tokens more tokens could have left it, without reading any: its
+  /// state becomes random (model/synthetic.hpp), the same on any grid. Returns false when
+  /// `progress` stopped it, which only a grid of one rank asks; the session is then of no further
+  /// use. Other ranks may still be at it when this returns. Errors: std::bad_alloc.
+  bool fill(Session& session, std::size_t n_tokens, std::uint64_t seed,
+            const Progress& progress = {});
+
+  /// Bytes a second that all threads of all ranks read together, n_bytes each rank: the fastest of
+  /// a few passes, each as slow as its slowest rank. Errors: std::bad_alloc.
+  double read_bandwidth(std::size_t n_bytes);
+
+  const partition::Grid& grid() const { return layout_.grid; }
+
+  /// Bytes of weights that every slice of a call reads once, on all ranks together.
+  std::size_t weight_bytes() const;
   /// Bytes of weights, state and cache that decoding one more token of the session reads or writes,
   /// on all ranks together.
   std::size_t bytes_per_token(const Session& session) const;

@@ -33,7 +33,6 @@ Pipeline::Pipeline(Seat& seat, Stage& stage, LogitsReturn& logits)
       sizeof(Order) + model::kSliceTokens * (stage.config().n_embd + n_columns) * sizeof(float);
   if (!seat.is_first_stage()) {
     for (Parcel& parcel : coming_) parcel = Parcel(bytes);
-    receive_into(coming_[0]);
   }
   if (!seat.is_last_stage()) {
     for (Parcel& parcel : leaving_) parcel = Parcel(bytes);
@@ -57,7 +56,8 @@ bool Pipeline::give(const FirstOrder& order, const model::Progress& progress) {
   return carry_out(told.order, progress);
 }
 
-void Pipeline::follow(const std::function<void()>& report) {
+void Pipeline::follow(const std::function<void(const Order&)>& act) {
+  if (!seat_.is_first_stage()) receive_into(coming_[next_coming_]);
   for (;;) {
     Order order;
     if (seat_.is_first_stage()) {
@@ -84,7 +84,7 @@ void Pipeline::follow(const std::function<void()>& report) {
       }
     }
     carry_out(order, {});
-    if (order.command == Command::kReport) report();
+    if (order.command == Command::kReport || order.command == Command::kReadMemory) act(order);
     if (order.command == Command::kStop) break;
   }
   finish();
@@ -103,6 +103,10 @@ bool Pipeline::carry_out(const Order& order, const model::Progress& progress) {
     case Command::kClose:
       stage_.close(order.session);
       break;
+    case Command::kFill:
+      pass_on(order);  // the stages do not wait for each other
+      return stage_.fill(order.session, order.amount, order.seed, progress);
+    case Command::kReadMemory:
     case Command::kReport:
     case Command::kStop:
       break;

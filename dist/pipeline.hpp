@@ -29,8 +29,8 @@ class Pipeline {
   bool give(const FirstOrder& order, const model::Progress& progress);
 
   /// Carries orders out until the one to stop; on all ranks but the leader.
-  /// `report` is called for orders to report.
-  void follow(const std::function<void()>& report);
+  /// `act` is called for orders that are not about a session.
+  void follow(const std::function<void(const Order&)>& act);
 
   /// Waits until everything has left.
   void finish();

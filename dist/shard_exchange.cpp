@@ -2,8 +2,10 @@
 
 namespace longreach::dist {
 
-ShardExchange::ShardExchange(Communicator& shards, std::size_t n_blocks)
-    : shards_(shards), sent_(n_blocks) {}
+ShardExchange::ShardExchange(Communicator& shards, std::size_t n_blocks, ChunkMemory memory)
+    : shards_(shards), sent_(n_blocks) {
+  if (shards.size() > 1 && memory == ChunkMemory::kShared) shared_ = SharedChunks::create(shards);
+}
 
 partition::Shard ShardExchange::shard() const { return {shards_.rank(), shards_.size()}; }
 
@@ -27,6 +29,10 @@ void ShardExchange::all_to_all(model::Traffic traffic, std::span<const std::byte
   for (std::size_t s = 0; s < shards_.size(); ++s) {
     if (s != shards_.rank()) count(traffic, sent_parts[s].size());
   }
+}
+
+std::shared_ptr<float> ShardExchange::new_chunk(std::size_t owner, std::size_t n_numbers) {
+  return shared_ ? shared_->new_chunk(owner, n_numbers) : Exchange::new_chunk(owner, n_numbers);
 }
 
 void ShardExchange::barrier() {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "dist/communicator.hpp"
+#include "dist/shared_chunks.hpp"
 #include "model/exchange.hpp"
 
 #include <array>
@@ -14,10 +15,14 @@ namespace longreach::dist {
 /// Bytes by what they are for.
 using TrafficBytes = std::array<std::uint64_t, model::kTrafficKinds>;
 
+/// Whether shards of one node read each other's chunks where they lie.
+enum class ChunkMemory { kShared, kOwn };
+
 /// Counts what this shard sends, block by block. The communicator must outlive it.
 class ShardExchange final : public model::Exchange {
  public:
-  ShardExchange(Communicator& shards, std::size_t n_blocks);
+  /// Collective: all shards.
+  ShardExchange(Communicator& shards, std::size_t n_blocks, ChunkMemory memory);
 
   partition::Shard shard() const override;
   void begin_block(std::size_t block) override { block_ = block; }
@@ -27,7 +32,8 @@ class ShardExchange final : public model::Exchange {
                   std::span<const partition::Range> sent_parts, std::span<std::byte> received,
                   std::span<const partition::Range> received_parts) override;
   void barrier() override;
-  bool reaches_chunks() const override { return shards_.size() == 1; }
+  std::shared_ptr<float> new_chunk(std::size_t owner, std::size_t n_numbers) override;
+  bool reaches_chunks() const override { return shards_.size() == 1 || shared_ != nullptr; }
 
   /// What this shard has sent to others, by block of the model.
   const std::vector<TrafficBytes>& sent_bytes() const { return sent_; }
@@ -36,6 +42,7 @@ class ShardExchange final : public model::Exchange {
   void count(model::Traffic traffic, std::size_t n_bytes);
 
   Communicator& shards_;
+  std::shared_ptr<SharedChunks> shared_;
   std::size_t block_ = 0;
   std::vector<TrafficBytes> sent_;
 };

@@ -13,12 +13,14 @@ namespace longreach::dist {
 
 /// What the ranks are told to do. Orders are carried out in the order they are given.
 enum class Command : std::uint32_t {
-  kOpen,    ///< Begin a session.
-  kFork,    ///< Begin a session as a copy of another.
-  kClose,   ///< Forget a session.
-  kRead,    ///< Read a slice.
-  kReport,  ///< Tell the leader what was used.
-  kStop,    ///< Leave.
+  kOpen,        ///< Begin a session.
+  kFork,        ///< Begin a session as a copy of another.
+  kClose,       ///< Forget a session.
+  kRead,        ///< Read a slice.
+  kFill,        ///< Make up the state that so many tokens leave.
+  kReadMemory,  ///< Read so many bytes, all ranks at once.
+  kReport,      ///< Tell the leader what was used.
+  kStop,        ///< Leave.
 };
 
 /// An order, and what is to be known of a slice. Sent as it lies in memory.
@@ -29,6 +31,8 @@ struct Order {
   std::uint32_t n_rows = 0;                 ///< Tokens of the slice, at most model::kSliceTokens.
   std::uint64_t call_first = 0;             ///< The slice's first token, counted from its call's.
   std::uint64_t call_rows = 0;              ///< Tokens of the call.
+  std::uint64_t amount = 0;                 ///< Tokens to fill in, or bytes to read.
+  std::uint64_t seed = 0;                   ///< Of what is filled in.
   std::bitset<model::kSliceTokens> wanted;  ///< The tokens whose logits go to the leader.
 };
 

@@ -1,6 +1,7 @@
 #include "dist/stage.hpp"
 
 #include "kernels/isa.hpp"
+#include "model/synthetic.hpp"
 
 #include <algorithm>
 
@@ -28,8 +29,8 @@ Stage::Stage(const Seat& seat, const model::Checkpoint& checkpoint,
       config_(config),
       attention_(options.attention),
       blocks_(layout.stage_blocks[seat.stage]),
-      exchange_(*seat.shards, config.execution_order().size()),
-      pool_(options.n_threads),
+      exchange_(*seat.shards, config.execution_order().size(), options.chunks),
+      pool_(options.n_threads, options.thread_started),
       weights_(verify_and_load(checkpoint, config, {blocks_, exchange_.shard()}, options.weights,
                                pool_)),
       workspace_(config, options.n_threads),
@@ -50,6 +51,12 @@ void Stage::open(std::uint32_t session) {
 
 void Stage::fork(std::uint32_t session, std::uint32_t source) {
   sessions_.emplace(session, sessions_.at(source).fork());
+}
+
+bool Stage::fill(std::uint32_t session, std::size_t n_tokens, std::uint64_t seed,
+                 const model::Progress& progress) {
+  return model::append_random_tokens(sessions_.at(session), weights_.part, config_.n_head, n_tokens,
+                                     seed, pool_, progress);
 }
 
 MatView<float> Stage::rows(std::size_t first, std::size_t n, std::size_t n_call) {

@@ -22,6 +22,8 @@ struct EngineOptions {
   base::DType weights =
       base::DType::kF32;      ///< kF32, or kBf16: exact for bf16 files, and half the bytes.
   std::size_t n_threads = 1;  ///< Of this rank.
+  ChunkMemory chunks = ChunkMemory::kShared;
+  kernels::ThreadStart thread_started = {};         ///< As kernels::ThreadPool takes it.
   std::optional<std::filesystem::path> trace = {};  ///< Where all ranks' work is recorded.
 };
 
@@ -41,6 +43,10 @@ class Stage {
   // Sessions. All ranks begin and end the same ones in the same order.
   void open(std::uint32_t session);
   void fork(std::uint32_t session, std::uint32_t source);
+  /// Makes up the state that n_tokens more tokens leave (model/synthetic.hpp). Returns false when
+  /// `progress` stopped it.
+  bool fill(std::uint32_t session, std::size_t n_tokens, std::uint64_t seed,
+            const model::Progress& progress);
   void close(std::uint32_t session) { sessions_.erase(session); }
   const model::SequenceState& state(std::uint32_t session) const { return sessions_.at(session); }
 
@@ -61,6 +67,7 @@ class Stage {
   base::MatView<const float> logits(std::span<const std::size_t> call_rows);
 
   const ShardExchange& exchange() const { return exchange_; }
+  kernels::ThreadPool& pool() { return pool_; }
 
  private:
   const model::Checkpoint& checkpoint_;

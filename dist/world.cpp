@@ -28,12 +28,12 @@ bool launched() {
                              [](const char* name) { return std::getenv(name) != nullptr; });
 }
 
+}  // namespace
+
 std::string host_name() {
   std::array<char, 256> name{};
-  return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown host";
+  return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "localhost";
 }
-
-}  // namespace
 
 World::World()
     : under_launcher_(launched()), n_exceptions_(std::uncaught_exceptions()), host_(host_name()) {

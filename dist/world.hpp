@@ -13,6 +13,9 @@
 
 namespace longreach::dist {
 
+/// The name of the machine this process runs on.
+std::string host_name();
+
 /// At most one exists in a process. MPI is started only under a launcher, which tells by the
 /// environment (OMPI_COMM_WORLD_SIZE, PMIX_RANK or PMI_RANK); a program started by hand is alone
 /// and pays nothing.
@@ -31,7 +34,6 @@ class World {
   std::size_t size() const { return communicator_->size(); }
   /// Whether this rank reads, decides and tells: rank 0.
   bool leads() const { return rank() == 0; }
-  /// The name of the machine this rank runs on.
   const std::string& host() const { return host_; }
 
   /// Runs a phase of start-up and returns its value (movable, or void) when it has succeeded on all

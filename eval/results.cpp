@@ -153,7 +153,7 @@ void ResultFile::add_setting(std::string name, SettingValue value) {
 }
 
 void ResultFile::append(const Task& task, const Question& question, const Outcome& outcome,
-                        const Grid& grid, double seconds) {
+                        const partition::Grid& grid, double seconds) {
   const std::size_t index = results_.size();
   const Place& place = task.places()[index];
   json line;
@@ -178,9 +178,7 @@ void ResultFile::append(const Task& task, const Question& question, const Outcom
   line["prompt_tokens"] = question.prompt.size();
   line["logits_sha256"] = outcome.logits_sha256;
   line["seconds"] = std::round(seconds * 1e6) / 1e6;
-  line["grid"] = {{"stages", grid.n_stages},
-                  {"shards", grid.n_shards},
-                  {"ranks", grid.n_stages * grid.n_shards}};
+  line["grid"] = {{"stages", grid.n_stages}, {"shards", grid.n_shards}, {"ranks", grid.n_ranks()}};
   const json settings = to_json(settings_);
   for (const auto& [name, value] : settings_) {
     if (name == "seed") line["seed"] = to_json(value);

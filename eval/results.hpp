@@ -4,6 +4,7 @@
 #include "eval/examiner.hpp"
 #include "eval/settings.hpp"
 #include "eval/task.hpp"
+#include "partition/plan.hpp"
 
 #include <cstddef>
 #include <filesystem>
@@ -13,11 +14,6 @@
 #include <vector>
 
 namespace longreach::eval {
-
-/// The engine that answered.
-struct Grid {
-  std::size_t n_stages = 1, n_shards = 1;
-};
 
 /// What a line tells that later steps need.
 struct Result {
@@ -47,9 +43,10 @@ class ResultFile {
   /// All results, those of earlier runs included.
   const std::vector<Result>& results() const { return results_; }
 
-  /// Writes the result of the next question. Errors: InputError, for example for a full disk.
-  void append(const Task& task, const Question& question, const Outcome& outcome, const Grid& grid,
-              double seconds);
+  /// Writes the result of the next question, which an engine on that grid gave. Errors: InputError,
+  /// for example for a full disk.
+  void append(const Task& task, const Question& question, const Outcome& outcome,
+              const partition::Grid& grid, double seconds);
 
   /// Returns when the file is on the disk. Errors: InputError.
   void sync();

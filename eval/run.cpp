@@ -59,7 +59,7 @@ class Tracker {
 
 }  // namespace
 
-bool run(const Task& task, Examiner& examiner, const Grid& grid, ResultFile& file,
+bool run(const Task& task, Examiner& examiner, const partition::Grid& grid, ResultFile& file,
          const Watch& watch) {
   Tracker tracker(task, examiner, file.results());
   while (file.results().size() < task.places().size()) {

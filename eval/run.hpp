@@ -29,7 +29,7 @@ using Watch = std::function<bool(const RunProgress&)>;
 /// Asks the questions from the first one without a result on, and writes each result as it comes.
 /// Returns whether all were asked. A question that was interrupted leaves nothing behind.
 /// Errors: InputError.
-bool run(const Task& task, Examiner& examiner, const Grid& grid, ResultFile& file,
+bool run(const Task& task, Examiner& examiner, const partition::Grid& grid, ResultFile& file,
          const Watch& watch);
 
 }  // namespace longreach::eval

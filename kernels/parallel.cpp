@@ -19,11 +19,15 @@ void pause_briefly() {
 
 }  // namespace
 
-ThreadPool::ThreadPool(std::size_t n_threads) : shares_(n_threads) {
+ThreadPool::ThreadPool(std::size_t n_threads, const ThreadStart& started) : shares_(n_threads) {
   LR_CHECK(n_threads >= 1);
   for (std::size_t worker = 1; worker < n_threads; ++worker) {
-    threads_.emplace_back([this, worker] { wait_for_jobs(worker); });
+    threads_.emplace_back([this, worker, started] {
+      if (started) started(worker);
+      wait_for_jobs(worker);
+    });
   }
+  if (started) started(0);  // after the others, which begin with what the caller is bound to
 }
 
 ThreadPool::~ThreadPool() {

@@ -5,17 +5,22 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <thread>
 #include <type_traits>
 #include <vector>
 
 namespace longreach::kernels {
 
+/// Called on a new thread with its worker number.
+using ThreadStart = std::function<void(std::size_t worker)>;
+
 /// A fixed number of threads, the caller being the first of them. Neither copied nor moved.
 class ThreadPool {
  public:
-  /// Requires: n_threads >= 1.
-  explicit ThreadPool(std::size_t n_threads);
+  /// `started` is called once on each thread with its worker number, the caller's being 0: the
+  /// place to bind threads to cores. It must not throw. Requires: n_threads >= 1.
+  explicit ThreadPool(std::size_t n_threads, const ThreadStart& started = {});
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;

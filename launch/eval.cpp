@@ -15,6 +15,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <memory>
+#include <span>
+#include <utility>
 
 namespace longreach::launch {
 namespace {
@@ -67,51 +70,56 @@ std::size_t longest(const eval::Task& task) {
   return std::ranges::max(task.places(), {}, &eval::Place::length).length;
 }
 
-/// Asks what has no result yet; the exit code.
-int ask(const EvalOptions& options, const OpenedModel& opened, const model::Tokenizer& tokenizer,
-        const eval::Task& task, eval::ResultFile& file) {
-  const StopSignals signals;
-  const std::size_t n_tokens = longest(task);
-  const char* option = options.task.lengths.empty() ? "--input" : "--lengths";
-  const auto engine = load_engine(opened, {n_tokens, n_tokens, option});
-  file.add_setting("probe", eval::probe(*engine));
-  eval::Examiner examiner(*engine, opened.config, tokenizer, sharing_of(options));
+/// What the leader needs before a model is loaded.
+struct Preparation {
+  std::unique_ptr<model::Tokenizer> tokenizer;
+  std::unique_ptr<eval::Task> task;
+  std::unique_ptr<eval::ResultFile> file;
+
+  std::size_t n_left() const { return task->places().size() - file->results().size(); }
+};
+
+Preparation prepare(const EvalOptions& options, const OpenedModel& opened) {
+  if (options.png) require_png_tool();
+  Preparation prepared;
+  prepared.tokenizer = open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer);
+  prepared.task = options.kind->make(options.task, *prepared.tokenizer);
+  eval::Settings settings = settings_of(opened, *prepared.tokenizer);
+  for (auto& setting : eval::task_settings(*options.kind, options.task)) {
+    settings.push_back(std::move(setting));
+  }
+  prepared.file =
+      std::make_unique<eval::ResultFile>(options.out, prepared.task->name(), std::move(settings));
+  return prepared;
+}
+
+/// Asks what has no result yet. Returns whether all was asked.
+bool ask(const EvalOptions& options, const OpenedModel& opened, const Preparation& prepared,
+         dist::Engine& engine, const StopSignals& signals) {
+  eval::ResultFile& file = *prepared.file;
+  file.add_setting("probe", eval::probe(engine));
+  eval::Examiner examiner(engine, opened.config, *prepared.tokenizer, sharing_of(options));
   bool finished = false;
   {
     StatusLine line(PlainLines::kEveryMinute);
-    finished = eval::run(task, examiner, {}, file, [&](const eval::RunProgress& progress) {
-      line.update([&] { return progress_text(progress); });
-      return !signals.received();
-    });
+    finished = eval::run(*prepared.task, examiner, engine.grid(), file,
+                         [&](const eval::RunProgress& progress) {
+                           line.update([&] { return progress_text(progress); });
+                           return !signals.received();
+                         });
   }
   file.sync();
   if (!finished) {
     fmt::print(stderr, "stopped after {} of {} questions; the same command goes on from there\n",
-               file.results().size(), task.places().size());
+               file.results().size(), prepared.task->places().size());
   }
-  return signals.exit_code();
+  return finished;
 }
 
-}  // namespace
-
-int run(const EvalOptions& options, dist::World& world) {
-  if (options.png) require_png_tool();
-  const OpenedModel opened = open_model(options.model);
-  check_one_rank(world);
-  const auto tokenizer = open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer);
-  const std::unique_ptr<eval::Task> task = options.kind->make(options.task, *tokenizer);
-  eval::Settings settings = settings_of(opened, *tokenizer);
-  for (auto& setting : eval::task_settings(*options.kind, options.task)) {
-    settings.push_back(std::move(setting));
-  }
-  eval::ResultFile file(options.out, task->name(), std::move(settings));
-  if (file.results().size() < task->places().size()) {
-    const int exit_code = ask(options, opened, *tokenizer, *task, file);
-    if (exit_code != 0) return exit_code;
-  }
-
+void summarise(const EvalOptions& options, const OpenedModel& opened, const Preparation& prepared) {
   const auto depths = options.task.n_depths > 0 ? eval::Depths::kGrid : eval::Depths::kNone;
-  const eval::Summary summary = eval::summarise(task->name(), file.results(), depths);
+  const eval::Summary summary =
+      eval::summarise(prepared.task->name(), prepared.file->results(), depths);
   write_output(eval::table(summary));
   if (options.csv) write_file(*options.csv, eval::csv(summary));
   if (options.svg || options.png) {
@@ -122,6 +130,28 @@ int run(const EvalOptions& options, dist::World& world) {
     if (options.svg) write_file(*options.svg, picture);
     if (options.png) write_png(*options.png, picture);
   }
+}
+
+}  // namespace
+
+int run(const EvalOptions& options, dist::World& world) {
+  const StopSignals signals;
+  const OpenedModel opened = world.agree([&] { return open_model(options.model); });
+  const Preparation prepared =
+      world.agree([&] { return world.leads() ? prepare(options, opened) : Preparation(); });
+  std::size_t n_left = world.leads() ? prepared.n_left() : 0;
+  world.communicator().broadcast(std::as_writable_bytes(std::span(&n_left, 1)), 0);
+  if (n_left > 0) {
+    const std::size_t n_tokens = world.leads() ? longest(*prepared.task) : 0;
+    const char* option = options.task.lengths.empty() ? "--input" : "--lengths";
+    const auto engine = load_engine(opened, {n_tokens, n_tokens, option}, world);
+    if (!engine->leads()) {
+      engine->serve();
+      return 0;
+    }
+    if (!ask(options, opened, prepared, *engine, signals)) return signals.exit_code();
+  }
+  if (world.leads()) summarise(options, opened, prepared);
   return 0;
 }
 

@@ -30,6 +30,12 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+/// What to continue, as the model reads it.
+struct Prompt {
+  std::unique_ptr<model::Tokenizer> tokenizer;
+  std::vector<TokenId> tokens;
+};
+
 std::string read_prompt(const GenerateOptions& options) {
   std::string prompt;
   if (options.prompt) {
@@ -38,6 +44,17 @@ std::string read_prompt(const GenerateOptions& options) {
     prompt = options.prompt_file ? read_file(*options.prompt_file) : read_input();
   }
   if (prompt.empty()) base::input_error("the prompt is empty, at least one byte is needed");
+  return prompt;
+}
+
+Prompt tokenize(const GenerateOptions& options, const OpenedModel& opened,
+                const std::string& text) {
+  const std::size_t vocab_size = opened.config.vocab_size;
+  check_vocabulary(options.stop_tokens, vocab_size, "--stop-token");
+  check_vocabulary(options.sampler.banned, vocab_size, "--ban-token");
+  Prompt prompt{open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer), {}};
+  prompt.tokens = prompt.tokenizer->encode(text);
+  check_vocabulary(prompt.tokens, vocab_size, "the prompt (does --tokenizer fit the model?)");
   return prompt;
 }
 
@@ -152,25 +169,25 @@ class Generation {
 }  // namespace
 
 int run(const GenerateOptions& options, dist::World& world) {
-  const std::string prompt =
+  const std::string text =
       world.agree([&] { return world.leads() ? read_prompt(options) : std::string(); });
   const StopSignals signals;  // from here on there is something to end cleanly
 
   const OpenedModel opened = world.agree([&] { return open_model(options.model); });
-  check_one_rank(world);
-  const std::size_t vocab_size = opened.config.vocab_size;
-  check_vocabulary(options.stop_tokens, vocab_size, "--stop-token");
-  check_vocabulary(options.sampler.banned, vocab_size, "--ban-token");
-  const auto tokenizer = open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer);
-  const std::vector<TokenId> tokens = tokenizer->encode(prompt);
-  check_vocabulary(tokens, vocab_size, "the prompt (does --tokenizer fit the model?)");
-  const auto engine = load_engine(opened, {tokens.size() + options.n_tokens, tokens.size(), "-n"});
+  const auto prompt =
+      world.agree([&] { return world.leads() ? tokenize(options, opened, text) : Prompt(); });
+  const auto engine = load_engine(
+      opened, {prompt.tokens.size() + options.n_tokens, prompt.tokens.size(), "-n"}, world);
+  if (!engine->leads()) {
+    engine->serve();
+    return 0;
+  }
 
   RunStatistics statistics;
-  statistics.n_prompt = tokens.size();
+  statistics.n_prompt = prompt.tokens.size();
   statistics.seed = options.seed.value_or(random_seed());
-  Generation generation(options, *engine, opened.config, *tokenizer, signals, statistics);
-  statistics.stop_reason = generation.run(tokens);
+  Generation generation(options, *engine, opened.config, *prompt.tokenizer, signals, statistics);
+  statistics.stop_reason = generation.run(prompt.tokens);
   // A line of its own, but nothing that would show in a log of the errors alone.
   const bool after_text = statistics.n_generated > 0 && error_follows_output();
   fmt::print(stderr, "{}{}\n", after_text ? "\n" : "", statistics_text(statistics));

@@ -116,28 +116,50 @@ class Recorder {
   std::optional<base::Sha256> hash_;
 };
 
+/// What is fed, how, and where the logits go.
+struct Recording {
+  std::vector<TokenId> tokens;
+  std::vector<std::size_t> calls;
+  std::unique_ptr<Recorder> recorder;
+};
+
+Recording recording_of(const LogitsOptions& options, const OpenedModel& opened) {
+  const std::string file_name = options.tokens.string();
+  Recording recording;
+  recording.tokens = parse_tokens(read_file(options.tokens), file_name);
+  if (recording.tokens.empty()) base::input_error("{}: holds no tokens", file_name);
+  check_vocabulary(recording.tokens, opened.config.vocab_size, file_name);
+  const std::size_t n_tokens = recording.tokens.size();
+  recording.calls = options.calls ? parse_calls(*options.calls, n_tokens) : std::vector{n_tokens};
+  const auto& calls = recording.calls;
+  recording.tokens.resize(std::accumulate(calls.begin(), calls.end(), std::size_t{0}));
+  recording.recorder = std::make_unique<Recorder>(
+      options, recorded_rows(options.positions, recording.tokens.size()), opened.config.vocab_size);
+  return recording;
+}
+
 }  // namespace
 
 int run(const LogitsOptions& options, dist::World& world) {
   const StopSignals signals;
   const OpenedModel opened = world.agree([&] { return open_model(options.model); });
-  check_one_rank(world);
-  const std::string file_name = options.tokens.string();
-  const std::vector<TokenId> tokens = parse_tokens(read_file(options.tokens), file_name);
-  if (tokens.empty()) base::input_error("{}: holds no tokens", file_name);
-  check_vocabulary(tokens, opened.config.vocab_size, file_name);
-  const std::vector<std::size_t> calls =
-      options.calls ? parse_calls(*options.calls, tokens.size()) : std::vector{tokens.size()};
-  const std::size_t n_fed = std::accumulate(calls.begin(), calls.end(), std::size_t{0});
-  Recorder recorder(options, recorded_rows(options.positions, n_fed), opened.config.vocab_size);
+  Recording recording =
+      world.agree([&] { return world.leads() ? recording_of(options, opened) : Recording(); });
+  const std::size_t n_fed = recording.tokens.size();
+  const std::size_t longest = recording.calls.empty() ? 0 : std::ranges::max(recording.calls);
+  const auto engine = load_engine(opened, {n_fed, longest, "--tokens"}, world);
+  if (!engine->leads()) {
+    engine->serve();
+    return 0;
+  }
 
-  const auto engine = load_engine(opened, {n_fed, std::ranges::max(calls), "--tokens"});
+  Recorder& recorder = *recording.recorder;
   dist::Session session = engine->new_session();
   ProgressLine line(n_fed);
   std::size_t begin = 0;
-  for (const std::size_t length : calls) {
-    const bool finished = engine->feed(
-        session, std::span(tokens).subspan(begin, length),
+  for (const std::size_t length : recording.calls) {
+    const bool finished = engine->submit(
+        session, std::span(recording.tokens).subspan(begin, length),
         recorder.positions_between(begin, begin + length),
         [&recorder](std::size_t position, std::span<const float> logits) {
           recorder.record(position, logits);
@@ -151,6 +173,7 @@ int run(const LogitsOptions& options, dist::World& world) {
     if (!finished) return signals.exit_code();
     begin += length;
   }
+  engine->wait_for(session);
   recorder.finish();
   return 0;
 }

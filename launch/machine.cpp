@@ -6,10 +6,8 @@
 #include <fmt/format.h>
 
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <fstream>
 #include <limits>
 #include <memory>
@@ -166,10 +164,28 @@ std::size_t available_memory_bytes(const fs::path& root) {
   return std::min({in_system, left_in_groups(root), left_in_address_space(root)});
 }
 
-std::string host_name() {
-  std::array<char, 256> name{};
-  if (gethostname(name.data(), name.size() - 1) != 0) return "localhost";
-  return name.data();
+std::size_t cache_bytes() {
+  const Topology topology = new_topology();
+  hwloc_topology* const loaded = topology.get();
+  if (!topology || hwloc_topology_set_all_types_filter(loaded, HWLOC_TYPE_FILTER_KEEP_ALL) != 0 ||
+      hwloc_topology_load(loaded) != 0) {
+    return 0;
+  }
+  std::size_t sum = 0;
+  for (hwloc_obj_t cache = nullptr;
+       (cache = hwloc_get_next_obj_by_type(loaded, HWLOC_OBJ_L3CACHE, cache)) != nullptr;) {
+    sum += cache->attr->cache.size;
+  }
+  return sum;
+}
+
+std::string cpu_name() {
+  std::ifstream in("/proc/cpuinfo");
+  for (std::string line; std::getline(in, line);) {
+    const std::size_t colon = line.find(": ");
+    if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
+  }
+  return "unknown CPU";
 }
 
 std::string bytes_text(std::size_t n_bytes) {

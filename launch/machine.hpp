@@ -16,8 +16,11 @@ std::size_t usable_cores();
 /// in for the root of the file system in tests.
 std::size_t available_memory_bytes(const std::filesystem::path& root = "/");
 
-/// The name of this host.
-std::string host_name();
+/// Bytes of the node's last-level caches together; 0 if it does not tell.
+std::size_t cache_bytes();
+
+/// What the CPU calls itself, or "unknown CPU".
+std::string cpu_name();
 
 /// "1.50 GB", "3.2 MB", "12 bytes": decimal units, for messages.
 std::string bytes_text(std::size_t n_bytes);

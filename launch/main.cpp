@@ -3,6 +3,7 @@
 /// it must be; 128 + the signal's number when stopped by one.
 #include "dist/world.hpp"
 #include "kernels/base/error.hpp"
+#include "launch/bench.hpp"
 #include "launch/eval.hpp"
 #include "launch/generate.hpp"
 #include "launch/inspect.hpp"

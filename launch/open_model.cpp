@@ -1,10 +1,11 @@
 #include "launch/open_model.hpp"
 
-#include "dist/lone_communicator.hpp"
 #include "kernels/base/error.hpp"
 #include "kernels/isa.hpp"
 #include "launch/machine.hpp"
+#include "launch/topology.hpp"
 #include "partition/memory.hpp"
+#include "partition/plan.hpp"
 
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
@@ -15,7 +16,7 @@ namespace {
 void set_up_log(Verbosity verbosity) {
   const auto log =
       spdlog::get("longreach") ? spdlog::get("longreach") : spdlog::stderr_logger_st("longreach");
-  log->set_pattern(fmt::format("[%T] [{}] [%l] %v", host_name()));
+  log->set_pattern(fmt::format("[%T] [{}] [%l] %v", dist::host_name()));
   log->set_level(verbosity == Verbosity::kInfo ? spdlog::level::info : spdlog::level::warn);
   spdlog::set_default_logger(log);
 }
@@ -53,15 +54,8 @@ OpenedModel open_model(const ModelOptions& options) {
   model::Checkpoint checkpoint = model::Checkpoint::open(options.model);
   model::ModelConfig config = model::read_config(checkpoint);
   const dist::EngineOptions engine = engine_options(options, config);
-  return {std::move(checkpoint), std::move(config), engine};
-}
-
-void check_one_rank(dist::World& world) {
-  world.agree([&world] {
-    if (world.size() == 1) return;
-    base::input_error("--stages, --shards: one rank runs a model so far, {} were launched",
-                      world.size());
-  });
+  return {
+      std::move(checkpoint), std::move(config), engine, {{}, options.n_stages, options.n_shards}};
 }
 
 partition::RunSizes run_sizes(const OpenedModel& opened, const RunLength& length) {
@@ -70,17 +64,28 @@ partition::RunSizes run_sizes(const OpenedModel& opened, const RunLength& length
                           length.longest_call_tokens, options.n_threads);
 }
 
-std::unique_ptr<dist::Engine> load_engine(const OpenedModel& opened, const RunLength& length) {
+std::unique_ptr<dist::Engine> load_engine(const OpenedModel& opened, RunLength length,
+                                          dist::World& world) {
+  world.communicator().broadcast(std::as_writable_bytes(std::span(&length.context_tokens, 1)), 0);
+  world.communicator().broadcast(std::as_writable_bytes(std::span(&length.longest_call_tokens, 1)),
+                                 0);
   const partition::MemoryNeed need = partition::memory_need(run_sizes(opened, length));
   spdlog::info("instruction set {}, {} threads, weights {}, memory {} ({} weights, {} cache)",
                kernels::active_isa(), opened.engine_options.n_threads,
                base::name_of(opened.engine_options.weights), bytes_text(need.total()),
                bytes_text(need.weights), bytes_text(need.cache));
-  require_memory(opened, need, length);
-  static dist::LoneCommunicator alone;
-  const partition::Layout layout{{1, 1}, {{0, opened.config.execution_order().size()}}};
-  return std::make_unique<dist::Engine>(alone, opened.checkpoint, opened.config, layout,
-                                        opened.engine_options);
+  const partition::Layout layout = world.agree([&] {
+    if (world.size() == 1) {
+      require_memory(opened, need, length);
+    }
+    return partition::layout_of(
+        partition::make_plan(run_sizes(opened, length), this_node(),
+                             {world.size(), opened.grid.n_stages, opened.grid.n_shards}));
+  });
+  return world.agree([&] {
+    return std::make_unique<dist::Engine>(world.communicator(), opened.checkpoint, opened.config,
+                                          layout, opened.engine_options);
+  });
 }
 
 std::unique_ptr<model::Tokenizer> open_tokenizer_of(const model::Checkpoint& checkpoint,

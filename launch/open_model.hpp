@@ -8,6 +8,7 @@
 #include "model/config.hpp"
 #include "model/tokenizer.hpp"
 #include "partition/memory.hpp"
+#include "partition/plan.hpp"
 
 #include <cstddef>
 #include <filesystem>
@@ -21,14 +22,12 @@ struct OpenedModel {
   model::Checkpoint checkpoint;
   model::ModelConfig config;
   dist::EngineOptions engine_options;
+  partition::PlanRequest grid;  ///< Stages and shards the user asks for.
 };
 
 /// Opens the checkpoint and completes the options from it and from the machine; takes milliseconds.
 /// Errors: InputError.
 OpenedModel open_model(const ModelOptions& options);
-
-/// Errors: AgreedError when the job has several ranks, which no engine divides a model among yet.
-void check_one_rank(dist::World& world);
 
 /// How many tokens a run is going to read.
 struct RunLength {
@@ -41,9 +40,11 @@ struct RunLength {
 partition::RunSizes run_sizes(const OpenedModel& opened, const RunLength& length);
 
 /// Loads the weights, if memory suffices for the whole run; says how it runs when asked to be
-/// verbose. Errors: InputError naming --model when a run of no tokens would not fit, else the
-/// option that decides the length; and those of the engine.
-std::unique_ptr<dist::Engine> load_engine(const OpenedModel& opened, const RunLength& length);
+/// verbose. Collective: all ranks, of which the leader's length counts. Errors: AgreedError, or
+/// InputError naming --model when a run of no tokens would not fit, else the option that decides
+/// the length; and those of the engine.
+std::unique_ptr<dist::Engine> load_engine(const OpenedModel& opened, RunLength length,
+                                          dist::World& world);
 
 /// The tokenizer the user names or, if `name` is empty, the one that belongs to the model.
 /// Errors: InputError that asks for --tokenizer if none is known.

@@ -19,6 +19,8 @@ namespace {
 constexpr std::size_t kMaxTokens = std::size_t{1} << 32;
 constexpr std::size_t kMaxChunk = std::size_t{1} << 30;
 constexpr std::size_t kMaxThreads = 1024;
+constexpr std::size_t kMaxRepeats = 1000;
+constexpr std::size_t kMaxReadMib = std::size_t{1} << 20;
 constexpr std::size_t kMaxSamples = 1'000'000;
 constexpr std::size_t kMaxDepths = 1000;
 
@@ -133,7 +135,8 @@ CLI::Option* add_token_ids(CLI::App& app, const std::string& name,
   });
 }
 
-constexpr auto kModelHelp = "a .pth or .safetensors file, or a folder that holds one";
+constexpr auto kModelHelp =
+    "a .pth or .safetensors file, a folder that holds one,\nor preset:NAME for random weights";
 constexpr auto kTokenizerHelp =
     "\"bytes\" or a vocabulary file; default: what config.json names,\nelse a single "
     "rwkv_vocab*.txt beside "
@@ -383,6 +386,41 @@ CLI::App& add_plan(CLI::App& app, PlanOptions& options) {
   return command;
 }
 
+CLI::App& add_bench(CLI::App& app, BenchOptions& options) {
+  CLI::App& command = *app.add_subcommand("bench", "Measure speed, with random tokens");
+  add_choice<BenchQuestion, BenchQuestion>(command, "QUESTION", options.question,
+                                           {{"decode", BenchQuestion::kDecode},
+                                            {"prefill", BenchQuestion::kPrefill},
+                                            {"exchange", BenchQuestion::kExchange}},
+                                           "tokens one by one, prompts, or messages of shards")
+      ->required();
+  add_model_options(command, options.model);
+  add_repeatable(
+      command, "--context", "N,..",
+      "decode: tokens before those that are timed, random and\nnot read; prefill: tokens "
+      "of the prompt",
+      [&options, first = true](const std::string& text) mutable {
+        if (std::exchange(first, false)) options.contexts.clear();
+        options.contexts.push_back(read_integer<std::size_t>("--context", text, 1, kMaxTokens));
+      })
+      ->delimiter(',')
+      ->default_str("8192");
+  add_count(command, "--tokens", options.n_tokens, 1, kMaxTokens, "decode: tokens of a repeat")
+      ->default_str("32");
+  add_count(command, "--repeats", options.n_repeats, 1, kMaxRepeats, "the median counts")
+      ->default_str("5");
+  add_count(command, "--warmups", options.n_warmups, 0, kMaxRepeats, "repeats before those")
+      ->default_str("1");
+  add_count(
+      command, "--read-memory", options.read_memory_mib, 1, kMaxReadMib,
+      "MiB whose reading is timed for comparison;\ndefault: 1024, or more where caches are large");
+  command.footer(
+      "Prints one JSON object a line for each context.\n\n"
+      "Example:\n  longreach bench decode --model preset:rwkv-x-0.2b --context 8192,65536 "
+      "--threads 2");
+  return command;
+}
+
 void add_seed(CLI::App& app, std::uint64_t& seed) {
   add_text(app, "--seed", "N", "of the generated texts; default: 0", [&seed](const auto& text) {
     seed =
@@ -392,16 +430,14 @@ void add_seed(CLI::App& app, std::uint64_t& seed) {
 
 /// Rising, each once.
 void add_lengths(CLI::App& app, std::vector<std::size_t>& lengths, const std::string& description) {
-  add_text(app, "--lengths", "N,N,..", description, [&lengths](const std::string& text) {
-    std::size_t begin = 0;
-    for (std::size_t end = 0; end != std::string::npos; begin = end + 1) {
-      end = text.find(',', begin);
-      const std::string item = text.substr(begin, end == std::string::npos ? end : end - begin);
-      lengths.push_back(read_integer<std::size_t>("--lengths", item, 1, kMaxTokens));
-    }
-    std::ranges::sort(lengths);
-    lengths.erase(std::ranges::unique(lengths).begin(), lengths.end());
-  })->required();
+  add_repeatable(app, "--lengths", "N,..", description,
+                 [&lengths](const std::string& text) {
+                   lengths.push_back(read_integer<std::size_t>("--lengths", text, 1, kMaxTokens));
+                   std::ranges::sort(lengths);
+                   lengths.erase(std::ranges::unique(lengths).begin(), lengths.end());
+                 })
+      ->delimiter(',')
+      ->required();
 }
 
 void add_files(CLI::App& app, const std::string& name, std::vector<std::filesystem::path>& files,
@@ -512,12 +548,14 @@ Command parse_options(int argc, const char* const* argv) {
   TokenizeOptions tokenize;
   InspectOptions inspect;
   PlanOptions plan;
+  BenchOptions bench;
   EvalOptions eval;
   const CLI::App& generate_command = add_generate(app, generate);
   const CLI::App& logits_command = add_logits(app, logits);
   const CLI::App& tokenize_command = add_tokenize(app, tokenize);
   add_inspect(app, inspect);
   const CLI::App& plan_command = add_plan(app, plan);
+  const CLI::App& bench_command = add_bench(app, bench);
   const CLI::App& eval_command = add_eval(app, eval);
   try {
     app.parse(argc, argv);
@@ -532,9 +570,8 @@ Command parse_options(int argc, const char* const* argv) {
   }
   if (app.get_subcommands().empty()) {
     base::input_error(
-        "expected a command: generate, logits, tokenize, inspect, plan or eval (longreach --help "
-        "tells "
-        "more)");
+        "expected a command: generate, logits, tokenize, inspect, plan, bench or eval (longreach "
+        "--help tells more)");
   }
   if (generate_command.parsed()) {
     check(generate.model);
@@ -557,6 +594,10 @@ Command parse_options(int argc, const char* const* argv) {
   if (plan_command.parsed()) {
     check(plan.model);
     return plan;
+  }
+  if (bench_command.parsed()) {
+    check(bench.model);
+    return bench;
   }
   if (eval_command.parsed()) {
     check(eval);

@@ -106,13 +106,32 @@ struct EvalOptions {
   eval::Sharing sharing = eval::Sharing::kPrefixes;
 };
 
+/// What `longreach bench` measures.
+enum class BenchQuestion {
+  kDecode,    ///< Tokens one by one, at the end of a context.
+  kPrefill,   ///< Prompts.
+  kExchange,  ///< What the shards of a stage tell each other.
+};
+
+/// `longreach bench`.
+struct BenchOptions {
+  ModelOptions model;
+  BenchQuestion question = BenchQuestion::kDecode;
+  std::vector<std::size_t> contexts = {8192};
+  std::size_t n_tokens = 32;  ///< Decoded in a repeat.
+  std::size_t n_repeats = 5;
+  std::size_t n_warmups = 1;  ///< Repeats before those that count.
+  /// Memory whose reading is timed for comparison. Default: more than caches hold.
+  std::optional<std::size_t> read_memory_mib;
+};
+
 /// Text the user asked for in place of a command: help or the version.
 struct HelpText {
   std::string text;
 };
 
 using Command = std::variant<HelpText, GenerateOptions, LogitsOptions, TokenizeOptions,
-                             InspectOptions, PlanOptions, EvalOptions>;
+                             InspectOptions, PlanOptions, BenchOptions, EvalOptions>;
 
 /// Reads the command line. Errors: InputError naming the option.
 Command parse_options(int argc, const char* const* argv);

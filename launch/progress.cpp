@@ -23,9 +23,10 @@ std::string clock_text(double seconds) {
 
 }  // namespace
 
-std::string progress_text(double share_done, std::size_t n_tokens, double seconds) {
+std::string progress_text(std::string_view what, double share_done, std::size_t n_tokens,
+                          double seconds) {
   const double n_done = share_done * static_cast<double>(n_tokens);
-  std::string text = fmt::format("reading {:3.0f}%  {:.0f} of {} tokens",
+  std::string text = fmt::format("{} {:3.0f}%  {:.0f} of {} tokens", what,
                                  std::floor(share_done * 100), n_done, n_tokens);
   if (n_done > 0 && seconds > 0) {
     text += fmt::format(", {:.0f} tokens/s, {} left", n_done / seconds,
@@ -74,7 +75,7 @@ void StatusLine::update(const std::function<std::string()>& text) {
 void ProgressLine::update(double share_done) {
   line_.update([&] {
     const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
-    return progress_text(share_done, n_tokens_, seconds);
+    return progress_text(what_, share_done, n_tokens_, seconds);
   });
 }
 

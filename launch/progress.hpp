@@ -1,4 +1,4 @@
-/// The line that tells how far a long prompt has been read, or an evaluation has come.
+/// The line that tells how far long work has come.
 #pragma once
 
 #include "eval/run.hpp"
@@ -7,11 +7,13 @@
 #include <cstddef>
 #include <functional>
 #include <string>
+#include <string_view>
 
 namespace longreach::launch {
 
-/// "reading  42%  27525 of 65536 tokens, 1234 tokens/s, 0:31 left".
-std::string progress_text(double share_done, std::size_t n_tokens, double seconds);
+/// "reading  42%  27525 of 65536 tokens, 1234 tokens/s, 0:31 left"; `what` is the first word.
+std::string progress_text(std::string_view what, double share_done, std::size_t n_tokens,
+                          double seconds);
 
 /// "12 of 50 questions, score 91.7%, 45210 tokens/s, 3:21 left".
 std::string progress_text(const eval::RunProgress& progress);
@@ -43,7 +45,9 @@ class StatusLine {
 /// The status line of a long prompt.
 class ProgressLine {
  public:
-  explicit ProgressLine(std::size_t n_tokens) : n_tokens_(n_tokens) {}
+  /// `what` is done to the tokens, as a word that outlives this.
+  explicit ProgressLine(std::size_t n_tokens, std::string_view what = "reading")
+      : n_tokens_(n_tokens), what_(what) {}
 
   void update(double share_done);
 
@@ -51,6 +55,7 @@ class ProgressLine {
   using Clock = std::chrono::steady_clock;
 
   std::size_t n_tokens_;
+  std::string_view what_;
   StatusLine line_{PlainLines::kNone};
   Clock::time_point start_ = Clock::now();
 };

@@ -178,6 +178,12 @@ std::vector<std::size_t> without_leading_ones(const std::vector<std::size_t>& sh
 Checkpoint Checkpoint::open(const std::filesystem::path& path) {
   std::error_code no_folder;
   Checkpoint checkpoint;
+  checkpoint.preset_ = find_preset(path.native());
+  if (checkpoint.preset_ != nullptr) {
+    checkpoint.path_ = path;
+    checkpoint.tensors_ = preset_tensors(*checkpoint.preset_);
+    return checkpoint;
+  }
   checkpoint.path_ = std::filesystem::is_directory(path, no_folder) ? choose_in_folder(path) : path;
   MappedFile file(checkpoint.path_);
   if (format_of(file.bytes()) == Format::kIndex) {

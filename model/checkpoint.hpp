@@ -1,9 +1,10 @@
 /// A checkpoint as published: a torch zip `.pth`, a `.safetensors` file, or an index of several of
-/// these. Files are mapped, never copied, and nothing in them is executed. Used by model/weights
-/// and launch/inspect.
+/// these; or a preset, whose random tensors need no file. Files are mapped, never copied, and
+/// nothing in them is executed. Used by model/weights and launch/inspect.
 #pragma once
 
 #include "model/mapped_file.hpp"
+#include "model/preset.hpp"
 #include "model/tensor_file.hpp"
 
 #include <cstddef>
@@ -20,11 +21,14 @@ class Checkpoint {
   /// one of these (an index counts instead of the .safetensors files beside it); takes milliseconds
   /// whatever the size. What a file is, its contents say. The prefix `rwkv.` is taken off the names
   /// (model-wide rule of published RWKV-X files), `moba.` stays.
-  /// Errors: InputError for anything torn, hostile or unknown.
+  /// "preset:NAME" is no path but gives the tensors of a preset. Errors: InputError for anything
+  /// torn, hostile or unknown.
   static Checkpoint open(const std::filesystem::path& path);
 
-  /// The file (or index) that was opened.
+  /// The file (or index) that was opened, or "preset:NAME".
   const std::filesystem::path& path() const { return path_; }
+  /// The preset that was opened; nullptr for files.
+  const Preset* preset() const { return preset_; }
   /// All tensors by name.
   const TensorMap& tensors() const { return tensors_; }
   /// The tensor of that name, or nullptr.
@@ -49,6 +53,7 @@ class Checkpoint {
   void add_parts_of_index(const MappedFile& index);
 
   std::filesystem::path path_;
+  const Preset* preset_ = nullptr;
   std::vector<MappedFile> files_;
   TensorMap tensors_;
   std::vector<ChecksummedRange> checksums_;

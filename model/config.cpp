@@ -187,6 +187,12 @@ std::vector<BlockRef> ModelConfig::execution_order() const {
 ModelConfig read_config(const Checkpoint& checkpoint) {
   ModelConfig config;
   read_shapes(checkpoint, config);
+  if (const Preset* preset = checkpoint.preset()) {
+    config.attention.chunk_size = preset->chunk_size;
+    config.attention.top_k = preset->top_k;
+    config.tokenizer = "bytes";  // random weights understand no text, but can be given some
+    return config;
+  }
   const std::filesystem::path folder = std::filesystem::absolute(checkpoint.path()).parent_path();
   if (const auto path = folder / "config.json"; std::filesystem::exists(path))
     read_config_file(path, config);

@@ -79,7 +79,8 @@ struct ModelConfig {
   std::vector<BlockRef> execution_order() const;
 };
 
-/// Reads sizes from the tensors' shapes, then config.json beside the checkpoint if there is one.
+/// Reads sizes from the tensors' shapes, then what the preset says, or config.json beside the
+/// checkpoint if there is one.
 /// Errors: InputError for missing or misshapen tensors, and for a config.json that contradicts
 /// them.
 ModelConfig read_config(const Checkpoint& checkpoint);

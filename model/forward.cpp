@@ -4,6 +4,7 @@
 #include "model/channel_mix.hpp"
 #include "model/columns.hpp"
 #include "model/eviction.hpp"
+#include "model/matrix_rows.hpp"
 #include "model/sparse_attention.hpp"
 #include "model/steps.hpp"
 #include "model/time_mix.hpp"
@@ -67,18 +68,8 @@ void evict_if_due(Context& context, const SparseBlockWeights& weights, MatView<c
 }  // namespace
 
 void embed(Context& context, std::span<const base::TokenId> tokens, MatView<float> x) {
-  const Tensor& embedding = context.weights.embedding;
-  const std::size_t n_embd = context.config.n_embd;
-  const kernels::StridedMatrix rows{embedding.data,
-                                    embedding.dtype,
-                                    context.config.vocab_size,
-                                    n_embd,
-                                    embedding.strides[embedding.strides.size() - 2],
-                                    embedding.strides.back()};
   context.pool.for_each(tokens.size(), [&](std::size_t t, std::size_t) {
-    const auto row = x.row(t);
-    for (std::size_t c = 0; c < n_embd; ++c)
-      row[c] = rows.at(static_cast<std::size_t>(tokens[t]), c);
+    read_row(context.weights.embedding, static_cast<std::size_t>(tokens[t]), x.row(t));
   });
   norm_rows(context.pool, x, context.weights.ln0, x);
 }

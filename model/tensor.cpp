@@ -36,6 +36,7 @@ bool Tensor::is_contiguous() const {
 
 float Tensor::at(std::size_t index) const {
   LR_DCHECK(index < size());
+  if (made) return to_float(base::to_bf16(made->at(index)));
   std::size_t element = 0;
   for (std::size_t i = shape.size(); i-- > 0;) {
     element += index % shape[i] * strides[i];

@@ -1,6 +1,7 @@
 #include "model/weights.hpp"
 
 #include "kernels/recurrence.hpp"
+#include "model/matrix_rows.hpp"
 
 namespace longreach::model {
 namespace {
@@ -70,15 +71,6 @@ class Loader {
   }
 
  private:
-  struct Strides {
-    std::size_t row, col;
-  };
-
-  /// Strides of the last two dimensions.
-  static Strides matrix_strides(const Tensor& tensor) {
-    return {tensor.strides[tensor.strides.size() - 2], tensor.strides.back()};
-  }
-
   ChannelMixWeights channel_mix(const BlockRef& block) {
     const std::string ffn = block.name() + ".ffn.";
     return {vector(ffn + "x_k"),
@@ -95,8 +87,7 @@ class Loader {
   kernels::PackedMatrix linear(const std::string& name, std::size_t n_out, std::size_t n_in,
                                partition::Range kept) {
     const Tensor& tensor = checkpoint_.get(name, {n_out, n_in});
-    const auto [out_stride, in_stride] = matrix_strides(tensor);
-    return pack({tensor.data, tensor.dtype, n_out, n_in, out_stride, in_stride}, kept);
+    return pack(MatrixRows(tensor, kept, pool_).rows_as_outputs());
   }
 
   /// Factors `name`1, whole, and `name`2, of which the own heads' outputs.
@@ -109,8 +100,11 @@ class Loader {
   kernels::PackedMatrix factor(const std::string& name, std::size_t n_in, std::size_t n_out,
                                partition::Range kept) {
     const Tensor& tensor = checkpoint_.get(name, {n_in, n_out});
-    const auto [in_stride, out_stride] = matrix_strides(tensor);
-    return pack({tensor.data, tensor.dtype, n_out, n_in, out_stride, in_stride}, kept);
+    const MatrixRows rows(tensor, {0, n_in}, pool_);
+    kernels::StridedMatrix source = rows.rows_as_inputs();
+    source.data += kept.begin * source.out_stride * size_of(source.dtype);
+    source.n_out = kept.size();
+    return pack(source);
   }
 
   Vector read_vector(const Tensor& tensor) {
@@ -120,9 +114,7 @@ class Loader {
     return values;
   }
 
-  kernels::PackedMatrix pack(kernels::StridedMatrix source, partition::Range kept) {
-    source.data += kept.begin * source.out_stride * size_of(source.dtype);
-    source.n_out = kept.size();
+  kernels::PackedMatrix pack(const kernels::StridedMatrix& source) {
     kernels::PackedMatrix matrix(source, dtype_, pool_);
     size_bytes_ += matrix.size_bytes();
     checkpoint_.release_pages();  // or the file would be in memory beside its packed copy

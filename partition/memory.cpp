@@ -23,9 +23,9 @@ std::size_t weight_bytes(const RunSizes& s, const BlockSizes& block, Shard shard
   const std::size_t channel_mix = c * hidden + s.ffn_size * of_channels;
   std::size_t elements = projections + channel_mix;
   for (const std::size_t rank : block.low_ranks) elements += c * padded(rank) + rank * of_heads;
-  // Vectors of C: per RWKV block 7 shifts, 3 biases, 3 scales and 3 norms; per sparse block 1 and 2
-  // norms.
-  const std::size_t vectors = block.kind == BlockKind::kRwkv ? 19 : 5;
+  // Vectors of C: per RWKV block 7 shifts, a bias for each low-rank pair but the gate's, 3 scales
+  // and 3 norms; per sparse block 1 and 2 norms.
+  const std::size_t vectors = block.kind == BlockKind::kRwkv ? 15 + block.low_ranks.size() : 5;
   return elements * s.bytes_per_weight + vectors * c * kFloat;
 }
 

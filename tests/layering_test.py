@@ -33,7 +33,7 @@ ONLY_IN = [
 ]
 
 # Outside headers that no header of the project may include: they cost seconds in every file that uses it.
-NEVER_IN_HEADERS = r"(nlohmann|CLI|spdlog|hwy)/.*"
+NEVER_IN_HEADERS = r"(nlohmann|CLI|spdlog|hwy|cereal)/.*"
 
 # Files of this ending are no headers but parts of the .cpp files of their folder: Highway compiles such a part
 # once for every instruction set.
@@ -110,6 +110,7 @@ FORBIDDEN = [
     ("eval/passkey.cpp", "#include <mpi.h>"),
     ("launch/main.cpp", "#include <mpi.h>"),
     ("launch/options.hpp", "#include <CLI/CLI.hpp>"),
+    ("dist/machine_report.hpp", "#include <cereal/cereal.hpp>"),
     ("launch/main.cpp", '#include "tests/support/random.hpp"'),
     ("model/forward.cpp", '#include "tensor.hpp"'),
     ("tests/model/forward_test.cpp", '#include "../forward.hpp"'),

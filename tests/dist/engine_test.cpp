@@ -10,6 +10,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 namespace longreach::dist {
 namespace {
 
@@ -81,6 +83,54 @@ TEST(Engine, GivesOnlyWantedPositions) {
   EXPECT_EQ(got, (std::vector<std::size_t>{0, 255, 256, 299}));
   EXPECT_EQ(session.n_tokens(), 300U);
   EXPECT_TRUE(engine->feed(session, {}, wanted, sink));
+}
+
+TEST(Engine, FillsASessionAsIfItHadReadThatManyTokens) {
+  const Golden golden;
+  std::vector<std::vector<float>> logits;
+  for (const std::vector<std::size_t>& calls :
+       std::vector<std::vector<std::size_t>>{{700}, {700}, {300, 400}, {699}}) {
+    const auto engine = golden.engine(AttentionMode::kMoba, 1 + logits.size() % 2);
+    Session session = engine->new_session();
+    std::size_t n_tokens = 0;
+    for (const std::size_t call : calls) {
+      EXPECT_TRUE(engine->fill(session, call, 5));
+      n_tokens += call;
+    }
+    const std::size_t position[] = {n_tokens};
+    std::vector<float> row;
+    EXPECT_TRUE(engine->feed(
+        session, std::span(golden.tokens).first(1), position,
+        [&](std::size_t, std::span<const float> all) { row.assign(all.begin(), all.end()); }));
+    ASSERT_EQ(row.size(), golden.config.vocab_size);
+    for (const float logit : row) ASSERT_TRUE(std::isfinite(logit));
+    logits.push_back(row);
+  }
+  EXPECT_TRUE(test::same_bits(logits[1], logits[0]));
+  EXPECT_TRUE(test::same_bits(logits[2], logits[0]));
+  EXPECT_FALSE(test::same_bits(logits[3], logits[0]));
+}
+
+TEST(Engine, StopsFillingWhenToldTo) {
+  const Golden golden;
+  const auto engine = golden.engine(AttentionMode::kMoba);
+  Session session = engine->new_session();
+  EXPECT_FALSE(engine->fill(session, 10000, 5, [](double share) { return share < 0.5; }));
+}
+
+TEST(Engine, AFilledSessionCostsWhatAReadOneDoes) {
+  const Golden golden;
+  const auto engine = golden.engine(AttentionMode::kMoba);
+  Session read = engine->new_session(), filled = engine->new_session();
+  EXPECT_TRUE(engine->feed(read, golden.tokens, {}, {}));
+  EXPECT_TRUE(engine->fill(filled, golden.tokens.size(), 5));
+  EXPECT_EQ(engine->bytes_per_token(filled), engine->bytes_per_token(read));
+  EXPECT_GT(engine->bytes_per_token(filled), engine->weight_bytes());
+}
+
+TEST(Engine, ReadsMemoryAtSomeSpeed) {
+  const Golden golden;
+  EXPECT_GT(golden.engine(AttentionMode::kMoba, 2)->read_bandwidth(std::size_t{1} << 20), 0.0);
 }
 
 TEST(Engine, RefusesTokensOutsideTheVocabularyBeforeReadingAny) {

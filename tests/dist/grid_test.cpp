@@ -55,21 +55,27 @@ INSTANTIATE_TEST_SUITE_P(Grids, GridBits, testing::ValuesIn(kGrids),
 
 TEST_P(GridBits, AnyGridSplitAndWayGivesTheBitsOfOneRank) {
   const Golden golden;
-  // A way with the splits it is tried on: decoding, few queries, a slice and a bit, whole slices.
-  const std::vector<std::pair<ExchangeWay, std::vector<std::size_t>>> trials{
-      {ExchangeWay::kShip, {1, 7, 300}},
-      {ExchangeWay::kGather, {7, 256}},
-      {ExchangeWay::kAuto, {100}}};
+  // Ways with the splits they are tried on: decoding, few queries, a slice and a bit, whole slices.
+  struct Trial {
+    ExchangeWay way;
+    ChunkMemory chunks;
+    std::vector<std::size_t> calls;
+  };
+  const std::vector<Trial> trials{{ExchangeWay::kShip, ChunkMemory::kShared, {1, 7, 300}},
+                                  {ExchangeWay::kGather, ChunkMemory::kOwn, {7, 256}},
+                                  {ExchangeWay::kGather, ChunkMemory::kShared, {1, 30, 256}},
+                                  {ExchangeWay::kAuto, ChunkMemory::kOwn, {100}}};
   for (const AttentionMode mode : {AttentionMode::kMoba, AttentionMode::kFull}) {
     const auto want = golden.logits(*golden.engine(mode), golden.tokens.size());
-    for (const auto& [way, calls] : trials) {
+    for (const Trial& trial : trials) {
       EngineOptions options = Golden::options(mode);
-      options.attention.exchange = way;
-      options.n_threads = way == ExchangeWay::kGather ? 2 : 1;
-      on_grid(golden, GetParam(), options, [&, way = way, calls = calls](Engine& engine) {
-        for (const std::size_t call : calls) {
+      options.attention.exchange = trial.way;
+      options.chunks = trial.chunks;
+      options.n_threads = trial.way == ExchangeWay::kGather ? 2 : 1;
+      on_grid(golden, GetParam(), options, [&](Engine& engine) {
+        for (const std::size_t call : trial.calls) {
           EXPECT_TRUE(test::same_bits(golden.logits(engine, call), want))
-              << "calls of " << call << ", way " << static_cast<int>(way);
+              << "calls of " << call << ", way " << static_cast<int>(trial.way);
         }
       });
     }
@@ -113,6 +119,25 @@ TEST_P(GridBits, SequencesInFlightTogetherDoNotSeeEachOther) {
       EXPECT_TRUE(test::same_bits(logits[i], want)) << i;
     }
   });
+}
+
+TEST_P(GridBits, AFilledSessionGoesOnWithTheBitsOfOneRank) {
+  const Golden golden;
+  const auto logits_after_fill = [&golden](Engine& engine) {
+    Session session = engine.new_session();
+    EXPECT_TRUE(engine.fill(session, 700, 5));
+    EXPECT_GT(engine.read_bandwidth(std::size_t{1} << 16), 0.0);  // of all ranks, in between
+    std::vector<float> logits;
+    const std::array<std::size_t, 2> positions{700, 719};
+    EXPECT_TRUE(engine.feed(session, std::span(golden.tokens).first(20), positions,
+                            [&](std::size_t, std::span<const float> row) {
+                              logits.insert(logits.end(), row.begin(), row.end());
+                            }));
+    return logits;
+  };
+  const auto want = logits_after_fill(*golden.engine(AttentionMode::kMoba));
+  on_grid(golden, GetParam(), Golden::options(AttentionMode::kMoba),
+          [&](Engine& engine) { EXPECT_TRUE(test::same_bits(logits_after_fill(engine), want)); });
 }
 
 TEST_P(GridBits, AForkGoesOnAsItsSourceWould) {

@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+#include <mutex>
+#include <set>
+#include <thread>
 #include <vector>
 
 namespace longreach::kernels {
@@ -28,6 +32,24 @@ TEST(ThreadPool, GivesEachWorkerItsOwnScratch) {
   std::size_t total = 0;
   for (const std::size_t sum : sums) total += sum;
   EXPECT_EQ(total, 2000U * 45U);
+}
+
+TEST(ThreadPool, TellsEachThreadWhichItIs) {
+  for (const std::size_t n_threads : {1, 2, 5}) {
+    std::mutex mutex;
+    std::map<std::size_t, std::thread::id> started;
+    {
+      const ThreadPool pool(n_threads, [&](std::size_t worker) {
+        const std::lock_guard lock(mutex);
+        EXPECT_TRUE(started.emplace(worker, std::this_thread::get_id()).second);
+      });
+    }
+    std::set<std::thread::id> threads;
+    for (const auto& [worker, thread] : started) threads.insert(thread);
+    EXPECT_EQ(started.size(), n_threads);
+    EXPECT_EQ(threads.size(), n_threads);
+    EXPECT_EQ(started.at(0), std::this_thread::get_id());
+  }
 }
 
 TEST(ThreadPool, EndsWhileItsThreadsSleep) {

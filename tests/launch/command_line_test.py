@@ -7,15 +7,15 @@ from program import MODEL
 class Help(program.ProgramTest):
     def test_names_the_commands(self):
         text = self.output("--help").decode()
-        for command in ("generate", "logits", "tokenize", "inspect", "plan"):
+        for command in ("generate", "logits", "tokenize", "inspect", "plan", "bench"):
             self.assertIn(command, text)
 
     def test_of_each_command_has_an_example(self):
-        for command in ("generate", "logits", "tokenize", "inspect", "plan"):
+        for command in ("generate", "logits", "tokenize", "inspect", "plan", "bench"):
             with self.subTest(command=command):
                 text = self.output(command, "--help").decode()
                 self.assertIn("--model", text)
-                self.assertIn(f"longreach {command} --", text)
+                self.assertRegex(text, rf"\n  longreach {command} .*--")
 
     def test_version(self):
         self.assertRegex(self.output("--version").decode(), r"\Alongreach \d+\.\d+\.\d+\n\Z")

@@ -40,11 +40,11 @@ TEST(StatisticsText, LeavesOutRatesOfWhatDidNotHappen) {
 }
 
 TEST(ProgressText, TellsShareSpeedAndTimeLeft) {
-  EXPECT_EQ(progress_text(0.25, 1000, 10),
+  EXPECT_EQ(progress_text("reading", 0.25, 1000, 10),
             "reading  25%  250 of 1000 tokens, 25 tokens/s, 0:30 left");
-  EXPECT_EQ(progress_text(0.001, 1'000'000, 10),
-            "reading   0%  1000 of 1000000 tokens, 100 tokens/s, 2:46:30 left");
-  EXPECT_EQ(progress_text(0, 1000, 10), "reading   0%  0 of 1000 tokens");
+  EXPECT_EQ(progress_text("filling", 0.001, 1'000'000, 10),
+            "filling   0%  1000 of 1000000 tokens, 100 tokens/s, 2:46:30 left");
+  EXPECT_EQ(progress_text("reading", 0, 1000, 10), "reading   0%  0 of 1000 tokens");
 }
 
 }  // namespace

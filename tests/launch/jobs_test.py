@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""Jobs of several ranks under mpirun: who tells what, and how all end when one fails."""
+import os
+import re
+import signal
+import socket
+
+import job
+import program
+from program import MODEL
+
+HOST = re.escape(socket.gethostname())
+
+
+class CommandsForOneRank(job.JobTest):
+    def test_the_leader_runs_them_and_the_others_wait(self):
+        for command in (["tokenize", "--model", MODEL, "--text", "The grass is"], ["inspect", "--model", MODEL],
+                        ["--help"],
+                        ["plan", "--model", MODEL, "--context", 100, "--ranks", 2, "--topology", "core:2 pu:1"]):
+            with self.subTest(command=command[0]):
+                done = self.run_ranks(3, *command)
+                self.assertEqual((done.returncode, done.stderr), (0, b""))
+                self.assertEqual(done.stdout, self.output(*command))
+
+    def test_the_leader_alone_reads_standard_input(self):
+        done = self.run_ranks(3, "tokenize", "--model", MODEL, stdin=b"abc")
+        self.assertEqual((done.returncode, done.stdout), (0, b"97 98 99\n"))
+
+    def test_they_fail_with_one_sentence(self):
+        self.assert_told_once(self.run_ranks(3, "tokenize", "--model", self.folder / "none"),
+                              f"{re.escape(str(self.folder))}/none: cannot be opened: .*")
+
+
+class Failures(job.JobTest):
+    def generate(self, model, *options):
+        return [program.PROGRAM, "generate", "--model", model, "--prompt", "x", *options]
+
+    def test_a_wrong_option_is_told_once(self):
+        self.assert_told_once(self.run_ranks(3, "generate", "--model", MODEL, "-n", "x"), ".*-n.*")
+        self.assert_told_once(self.run_ranks(2, "nonsense"), ".*nonsense.*")
+
+    def test_a_model_nobody_can_open_is_told_once(self):
+        self.assert_told_once(self.run_job("-n", 3, *self.generate(self.folder / "none")),
+                              f"{re.escape(str(self.folder))}/none: cannot be opened: .*")
+
+    def test_a_model_one_rank_cannot_open(self):
+        for rank in range(3):
+            with self.subTest(rank=rank):
+                command = self.one_differs(rank, self.generate(self.folder / "none"), self.generate(MODEL))
+                self.assert_told_once(self.run_job("-n", 3, command),
+                                      f"rank {rank} on {HOST}: {re.escape(str(self.folder))}/none: [^()]*")
+
+    def test_models_several_ranks_cannot_open(self):
+        command = self.one_differs(0, self.generate(MODEL), self.generate(self.folder / "none"))
+        self.assert_told_once(self.run_job("-n", 4, command),
+                              f"rank 1 on {HOST}: {re.escape(str(self.folder))}/none: .* \\(and 2 more ranks\\)")
+
+    def test_a_killed_rank_ends_the_job(self):
+        for rank in (0, 1, 2):
+            with self.subTest(rank=rank):
+                # The leader waits for its input, and the others for the leader.
+                running = self.start_job("-n", 3, program.PROGRAM, "tokenize", "--model", MODEL)
+                ranks = self.wait_for_ranks(running, 3)
+                os.kill(ranks[rank], signal.SIGKILL)
+                running.wait(timeout=program.SECONDS)
+                done = self.finish(running)
+                self.assertNotEqual(done.returncode, 0)
+                self.assertRegex(done.stderr.decode(), rf"rank {rank} .*on node {HOST} exited on signal 9")
+                self.assertEqual(done.stdout, b"")
+                self.assert_gone(ranks.values())
+
+
+if __name__ == "__main__":
+    program.main()

@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""A job over TCP between two hosts: two network namespaces of this machine with a cable between them.
+
+Where no namespaces can be made (not root, or in a container that forbids it) the tests skip themselves.
+"""
+import os
+import pathlib
+import shlex
+import signal
+import subprocess
+import unittest
+
+import job
+import program
+from program import MODEL
+
+NAMES = ("longreach-a", "longreach-b")
+ADDRESSES = ("10.83.7.1", "10.83.7.2")
+NETWORK = "10.83.7.0/24"
+
+
+class Hosts:
+    """Two hosts with names and addresses of their own. They last as long as their first processes."""
+
+    def __init__(self):
+        self.processes = []
+        try:
+            for name in NAMES:
+                self.processes.append(self.start(name))
+            self.run(0, "ip link add cable-a type veth peer name cable-b")
+            self.run(0, f"ip link set cable-b netns {self.processes[1].pid}")
+            for host, cable in enumerate(("cable-a", "cable-b")):
+                self.run(host, f"ip address add {ADDRESSES[host]}/24 dev {cable}")
+                self.run(host, f"ip link set {cable} up")
+                self.run(host, "ip link set lo up")
+        except BaseException:
+            self.end()
+            raise
+
+    @staticmethod
+    def start(name):
+        process = subprocess.Popen(  # pylint: disable=consider-using-with
+            ["unshare", "--net", "--uts", "sh", "-c", f"hostname {name} && echo ready && exec cat"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        if process.stdout.readline() != b"ready\n":
+            process.kill()
+            raise OSError(process.communicate()[1].decode().strip())
+        return process
+
+    def enter(self, host):
+        """The words that run a command on a host."""
+        return ["nsenter", "-t", str(self.processes[host].pid), "--net", "--uts", "--"]
+
+    def run(self, host, command):
+        done = subprocess.run([*self.enter(host), *command.split()], capture_output=True, check=False,
+                              timeout=program.SECONDS)
+        if done.returncode != 0:
+            raise OSError(f"{command}: {done.stderr.decode().strip()}")
+
+    def end(self):
+        for process in self.processes:
+            process.kill()
+            process.communicate()
+
+
+class TwoHosts(job.JobTest):
+    @classmethod
+    def setUpClass(cls):
+        try:
+            cls.hosts = Hosts()
+        except OSError as error:
+            raise unittest.SkipTest(f"no network namespaces: {error}") from error
+        cls.addClassCleanup(cls.hosts.end)
+
+    def start_on_hosts(self, *words):
+        """A job whose ranks of even number run on the first host, where mpirun does, and the others on the second."""
+        # In place of ssh: the arguments are a host and the words of a shell command.
+        agent = self.file("agent", f'#!/bin/sh\nshift\nexec {shlex.join(self.hosts.enter(1))} sh -c "$*"\n')
+        agent.chmod(0o755)
+        return self.start_job(
+            "--map-by", "node", "--host", ",".join(f"{address}:8" for address in ADDRESSES),
+            "--mca", "plm", "rsh", "--mca", "plm_rsh_agent", agent, "--mca", "oob_tcp_if_include", NETWORK,
+            "--mca", "btl", "tcp,self", "--mca", "btl_tcp_if_include", NETWORK, *words,
+            enter=self.hosts.enter(0))
+
+    def run_on_hosts(self, *words):
+        return self.finish(self.start_on_hosts(*words))
+
+    def test_the_messages_of_all_kinds(self):
+        tests = pathlib.Path(program.PROGRAM).parent / "tests/dist_mpi_tests"
+        if not tests.exists():
+            self.skipTest(f"no {tests}")
+        done = self.run_on_hosts("-n", 4, tests)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def test_a_rank_that_cannot_open_the_model(self):
+        generate = [program.PROGRAM, "generate", "--prompt", "x", "--model"]
+        done = self.run_on_hosts("-n", 3, self.one_differs(1, [*generate, self.folder / "none"], [*generate, MODEL]))
+        self.assert_told_once(done, f"rank 1 on {NAMES[1]}: .*none: cannot be opened: .*")
+
+    def test_a_killed_rank_ends_the_job(self):
+        for rank in (0, 1):
+            with self.subTest(rank=rank):
+                running = self.start_on_hosts("-n", 2, program.PROGRAM, "tokenize", "--model", MODEL)
+                ranks = self.wait_for_ranks(running, 2)
+                os.kill(ranks[rank], signal.SIGKILL)
+                running.wait(timeout=program.SECONDS)
+                done = self.finish(running)
+                self.assertNotEqual(done.returncode, 0)
+                self.assertRegex(done.stderr.decode(), rf"rank {rank} .*exited on signal 9")
+                self.assert_gone(ranks.values())
+
+
+if __name__ == "__main__":
+    program.main()

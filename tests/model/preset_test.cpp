@@ -1,0 +1,142 @@
+#include "model/preset.hpp"
+
+#include "model/checkpoint.hpp"
+#include "model/config.hpp"
+#include "model/matrix_rows.hpp"
+#include "model/random_numbers.hpp"
+#include "tests/support/input_error.hpp"
+#include "tests/support/random.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <set>
+
+namespace longreach::model {
+namespace {
+
+std::size_t n_parameters(const Checkpoint& checkpoint) {
+  std::size_t sum = 0;
+  for (const auto& [name, tensor] : checkpoint.tensors()) sum += tensor.size();
+  return sum;
+}
+
+TEST(RandomNumbers, HaveTheMeanAndDeviationTheyAreToldAndStayWithinBounds) {
+  const RandomNumbers numbers{key_of("a"), 3, 0.5F};
+  constexpr std::size_t kCount = 100000;
+  double sum = 0, squares = 0;
+  for (std::size_t i = 0; i < kCount; ++i) {
+    const double difference = double{numbers.at(i)} - 3;
+    ASSERT_LE(std::abs(difference), 3.5 * 0.5);
+    sum += difference;
+    squares += difference * difference;
+  }
+  // Of the mean, 6 standard errors; of the variance, 6 of a normal law's, which this is below.
+  EXPECT_LE(std::abs(sum / kCount), 6 * 0.5 / std::sqrt(kCount));
+  EXPECT_LE(std::abs(squares / kCount / 0.25 - 1), 6 * std::sqrt(2.0 / kCount));
+}
+
+TEST(RandomNumbers, DifferByKeyAndIndex) {
+  std::set<float> seen;
+  for (const auto* const name : {"a", "b", "ab", "ba"}) {
+    for (std::size_t i = 0; i < 100; ++i) seen.insert(RandomNumbers{key_of(name)}.at(i));
+  }
+  EXPECT_GE(seen.size(), 395U);  // two of 400 may be one of some 2^17 values by chance
+}
+
+TEST(RandomNumbers, StayWhatTheyAre) {
+  // Hashes of logits are compared across versions and machines. Expected values: the same formula
+  // in whole numbers of Python and float32 of NumPy.
+  EXPECT_EQ(RandomNumbers{key_of("rwkv-x-tiny emb.weight")}.at(0), -0x1.618e0cp-4F);
+  EXPECT_EQ(RandomNumbers{key_of("rwkv-x-tiny emb.weight")}.at(std::size_t{1} << 40),
+            0x1.486648p-1F);
+}
+
+TEST(Preset, HasAsManyParametersAsThePublishedModel) {
+  // Figures of model-spec section 6.
+  EXPECT_EQ(n_parameters(Checkpoint::open("preset:rwkv7-0.2b")), 191'034'624U);
+  EXPECT_EQ(n_parameters(Checkpoint::open("preset:rwkv-x-0.2b")), 219'361'536U);
+  EXPECT_EQ(n_parameters(Checkpoint::open("preset:rwkv-x-3.6b")), 3'576'983'040U);
+  EXPECT_EQ(n_parameters(Checkpoint::open("preset:rwkv-x-tiny")), 1'379'456U);
+}
+
+TEST(Preset, HasTensorsOfTheSameNamesAndShapesAsTheDemoModel) {
+  const Checkpoint demo = Checkpoint::open(LONGREACH_SOURCE_DIR "/configs/demo/rwkv-x-tiny.pth");
+  const Checkpoint preset = Checkpoint::open("preset:rwkv-x-tiny");
+  ASSERT_EQ(preset.tensors().size(), demo.tensors().size());
+  for (const auto& [name, tensor] : demo.tensors()) {
+    const Tensor* const made = preset.find(name);
+    ASSERT_NE(made, nullptr) << name;
+    EXPECT_EQ(made->shape, tensor.shape) << name;
+    EXPECT_EQ(made->dtype, tensor.dtype) << name;
+    EXPECT_TRUE(made->is_contiguous()) << name;
+  }
+}
+
+TEST(Preset, IsConfiguredWithoutAFile) {
+  const ModelConfig large = read_config(Checkpoint::open("preset:rwkv7-1.5b"));
+  EXPECT_EQ(large.n_embd, 2048U);
+  EXPECT_EQ(large.n_rwkv, 24U);
+  EXPECT_EQ(large.n_sparse, 0U);
+  EXPECT_EQ(large.low_ranks[1].w, 96U);
+  EXPECT_EQ(large.low_ranks[1].a, 96U);
+  EXPECT_EQ(large.low_ranks[1].v, 64U);
+  EXPECT_EQ(large.low_ranks[1].g, 256U);
+  EXPECT_EQ(large.dtype, base::DType::kBf16);
+  const ModelConfig tiny = read_config(Checkpoint::open("preset:rwkv-x-tiny"));
+  EXPECT_EQ(tiny.attention.chunk_size, 64U);
+  EXPECT_EQ(tiny.attention.top_k, 3U);
+  EXPECT_EQ(tiny.tokenizer, "bytes");
+}
+
+TEST(Preset, RefusesNamesThatItDoesNotHave) {
+  EXPECT_EQ(find_preset("model.pth"), nullptr);
+  EXPECT_EQ(find_preset("./preset:rwkv-x-tiny"), nullptr);
+  for (const auto* const name : {"preset:", "preset:rwkv", "preset:rwkv-x-tiny2"}) {
+    test::expect_refused([&] { Checkpoint::open(name); }, name, "rwkv-x-3.6b, rwkv7-0.2b");
+  }
+}
+
+TEST(MatrixRows, OfAPresetAreTheSameWhateverElseIsMade) {
+  test::Random random;
+  const Checkpoint checkpoint = Checkpoint::open("preset:rwkv-x-tiny");
+  const Tensor& tensor = checkpoint.get("blocks.1.ffn.key.weight", {512, 128});
+  for (const std::size_t n_threads : {1, 3}) {
+    kernels::ThreadPool pool(n_threads);
+    for (int i = 0; i < 20; ++i) {
+      const std::size_t begin = random.whole(0, 511), end = random.whole(begin + 1, 512);
+      const MatrixRows rows(tensor, {begin, end}, pool);
+      const kernels::StridedMatrix layer = rows.rows_as_outputs();
+      const kernels::StridedMatrix factor = rows.rows_as_inputs();
+      ASSERT_EQ(layer.n_out, end - begin);
+      ASSERT_EQ(layer.n_in, 128U);
+      ASSERT_EQ(factor.n_out, 128U);
+      ASSERT_EQ(factor.n_in, end - begin);
+      std::vector<float> row(128);
+      read_row(tensor, end - 1, row);
+      for (std::size_t c = 0; c < 128; ++c) {
+        const float expected = tensor.at((end - 1) * 128 + c);
+        ASSERT_EQ(layer.at(end - 1 - begin, c), expected);
+        ASSERT_EQ(factor.at(c, end - 1 - begin), expected);
+        ASSERT_EQ(row[c], expected);
+      }
+    }
+  }
+}
+
+TEST(MatrixRows, OfAFileLieWhereTheFileHasThem) {
+  const std::vector<float> numbers = {0, 1, 2, 3, 4, 5};
+  const Tensor transposed{
+      base::DType::kF32, {1, 3, 2}, {9, 1, 3}, reinterpret_cast<const std::byte*>(numbers.data())};
+  kernels::ThreadPool pool(1);
+  const MatrixRows rows(transposed, {1, 3}, pool);
+  EXPECT_EQ(rows.rows_as_outputs().data, transposed.data + sizeof(float));
+  EXPECT_EQ(rows.rows_as_outputs().at(0, 1), 4.0F);
+  EXPECT_EQ(rows.rows_as_inputs().at(1, 0), 4.0F);
+  std::vector<float> row(2);
+  read_row(transposed, 2, row);
+  EXPECT_EQ(row, (std::vector<float>{2, 5}));
+}
+
+}  // namespace
+}  // namespace longreach::model
