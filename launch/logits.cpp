@@ -1,11 +1,11 @@
 #include "launch/logits.hpp"
 
 #include "kernels/base/error.hpp"
+#include "kernels/base/sha256.hpp"
 #include "launch/call_list.hpp"
 #include "launch/npy.hpp"
 #include "launch/open_model.hpp"
 #include "launch/progress.hpp"
-#include "launch/sha256.hpp"
 #include "launch/signals.hpp"
 #include "launch/standard_streams.hpp"
 #include "launch/token_file.hpp"
@@ -114,7 +114,7 @@ class Recorder {
   bool print_best_;
   bool reader_gone_ = false;
   std::optional<NpyMatrixWriter> file_;
-  std::optional<Sha256> hash_;
+  std::optional<base::Sha256> hash_;
 };
 
 /// What is fed, how, and where the logits go.
