@@ -15,11 +15,11 @@ using base::MatView;
 constexpr std::size_t kLogitRows = 16;
 
 model::Weights verify_and_load(const model::Checkpoint& checkpoint,
-                               const model::ModelConfig& config, base::DType dtype,
+                               const model::ModelConfig& config, base::WeightFormat format,
                                kernels::ThreadPool& pool) {
   kernels::active_isa();  // a wrong LONGREACH_ISA ends here, not in the middle of a run
   checkpoint.verify();
-  model::Weights weights = model::load_weights(checkpoint, config, dtype, pool);
+  model::Weights weights = model::load_weights(checkpoint, config, format, pool);
   checkpoint.release_pages();
   return weights;
 }

@@ -27,8 +27,8 @@ struct ModelOptions {
   model::AttentionConfig attention;       ///< Chunk size and top-k here are not used: see below.
   std::optional<std::size_t> chunk_size;  ///< Tokens; default: config.json's.
   std::optional<std::size_t> top_k;       ///< Chunks; default: config.json's.
-  std::optional<base::DType> weights;     ///< Default: bf16 for bf16 files, else f32.
-  std::optional<std::size_t> n_threads;   ///< Default: cores the process may use.
+  std::optional<base::WeightFormat> weights;  ///< Default: bf16 for bf16 files, else f32.
+  std::optional<std::size_t> n_threads;       ///< Default: cores the process may use.
   Verbosity verbosity = Verbosity::kWarnings;
 };
 

@@ -8,9 +8,9 @@ namespace {
 /// Reads tensors of one checkpoint by name and shape, and counts what it read.
 class Loader {
  public:
-  Loader(const Checkpoint& checkpoint, const ModelConfig& config, base::DType dtype,
+  Loader(const Checkpoint& checkpoint, const ModelConfig& config, base::WeightFormat format,
          kernels::ThreadPool& pool)
-      : checkpoint_(checkpoint), config_(config), dtype_(dtype), pool_(pool) {}
+      : checkpoint_(checkpoint), config_(config), format_(format), pool_(pool) {}
 
   std::size_t size_bytes() const { return size_bytes_; }
 
@@ -104,7 +104,7 @@ class Loader {
   }
 
   kernels::PackedMatrix pack(const kernels::StridedMatrix& source) {
-    kernels::PackedMatrix matrix(source, dtype_, pool_);
+    kernels::PackedMatrix matrix(source, format_, pool_);
     size_bytes_ += matrix.size_bytes();
     checkpoint_.release_pages();  // or the file would be in memory beside its packed copy
     return matrix;
@@ -112,16 +112,16 @@ class Loader {
 
   const Checkpoint& checkpoint_;
   const ModelConfig& config_;
-  base::DType dtype_;
+  base::WeightFormat format_;
   kernels::ThreadPool& pool_;
   std::size_t size_bytes_ = 0;
 };
 
 }  // namespace
 
-Weights load_weights(const Checkpoint& checkpoint, const ModelConfig& config, base::DType dtype,
-                     kernels::ThreadPool& pool) {
-  Loader loader(checkpoint, config, dtype, pool);
+Weights load_weights(const Checkpoint& checkpoint, const ModelConfig& config,
+                     base::WeightFormat format, kernels::ThreadPool& pool) {
+  Loader loader(checkpoint, config, format, pool);
   Weights weights;
   // The largest matrix goes first: while it is packed, it is in memory twice.
   weights.head = loader.linear("head.weight", config.vocab_size, config.n_embd);

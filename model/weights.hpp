@@ -60,10 +60,10 @@ struct Weights {
       0;  ///< Of everything that decoding one token reads, the embedding's row aside.
 };
 
-/// Packs the weights of the executed blocks, matrices as `dtype` (kF32 or kBf16). The checkpoint
+/// Packs the weights of the executed blocks, matrices in `format`. The checkpoint
 /// must outlive the result. Errors: InputError naming file, tensor, expected and found shape;
 /// std::bad_alloc.
-Weights load_weights(const Checkpoint& checkpoint, const ModelConfig& config, base::DType dtype,
-                     kernels::ThreadPool& pool);
+Weights load_weights(const Checkpoint& checkpoint, const ModelConfig& config,
+                     base::WeightFormat format, kernels::ThreadPool& pool);
 
 }  // namespace longreach::model
