@@ -6,7 +6,6 @@
 #include <hwy/highway.h>
 
 #include <cstring>
-#include <type_traits>
 
 #include "kernels/simd-inl.hpp"
 #include "kernels/tiles-inl.hpp"
@@ -66,6 +65,10 @@ HWY_INLINE Pairs codes(const Int4Block& block, std::size_t group, std::size_t co
 HWY_INLINE void add_products(const Pairs& x, const Pairs& w, hn::Vec<Ints>& sum,
                              hn::Vec<Ints>& other) {
   sum = hn::ReorderWidenMulAccumulate(Ints(), x, w, sum, other);
+#if HWY_ARCH_X86
+  // gcc would compute the products of several pairs before it adds them, and run out of registers.
+  asm("" : "+v"(sum.raw));
+#endif
 }
 
 HWY_INLINE hn::Vec<Ints> whole_sum(hn::Vec<Ints> sum, hn::Vec<Ints> other) {
@@ -77,10 +80,9 @@ HWY_INLINE hn::Vec<Ints> whole_sum(hn::Vec<Ints> sum, hn::Vec<Ints> other) {
 template <class Block>
 class BlockKernel {
  public:
-  // Sums of the block and of all blocks are in registers, as many as a path holds.
+  // As many sums as the registers of a path hold; divides kFixedRows.
   static constexpr std::size_t kTileRows = kLanes == 16 ? 6 : kLanes == 8 ? 3 : 1;
   static constexpr std::size_t kTilePanels = 1;
-  static constexpr std::size_t kRowPanels = kLanes == 16 ? 2 : 1;
 
   BlockKernel(const FixedRows& x, const Block* data, std::size_t panel_stride, Start start)
       : x_(x), data_(data), panel_stride_(panel_stride), start_(start) {}
@@ -97,66 +99,66 @@ class BlockKernel {
   }
 
  private:
+  /// A tile of kVecs vectors of columns, from column `col` of a panel on.
   template <std::size_t kRows, std::size_t kVecs>
   HWY_INLINE void columns(std::size_t row, const Block* HWY_RESTRICT panel, std::size_t col,
                           float* HWY_RESTRICT y, std::size_t y_stride) const {
     const Wide d;
-    hn::Vec<Wide> total[kRows][kVecs];
-    for (std::size_t r = 0; r < kRows; ++r) {
-      for (std::size_t v = 0; v < kVecs; ++v) {
-        total[r][v] =
-            start_ == Start::kZero ? hn::Zero(d) : hn::LoadU(d, y + r * y_stride + v * kLanes);
-      }
-    }
-    const auto block_of = [&](std::size_t v, std::size_t b) -> const Block& {
-      return panel[(col + v * kLanes) / kPanelCols * panel_stride_ + b];
-    };
-    const auto col_of = [&](std::size_t v) { return (col + v * kLanes) % kPanelCols; };
-    const std::size_t n_blocks = x_.scales.cols();
-    const std::int16_t* HWY_RESTRICT x = x_.codes.data() + row * x_.codes.stride();
-    for (std::size_t b = 0; b < n_blocks; ++b) {
+    const FixedBlock* HWY_RESTRICT x = x_.row(row / kFixedRows).data();
+    const std::size_t first = row % kFixedRows, n_blocks = x_.cols();
+    for (std::size_t b = 0; b < n_blocks; ++b, ++panel, ++x) {
+      if constexpr (kRows == 1) prefetch(panel, sizeof(Block));
       hn::Vec<Ints> sum[kRows][kVecs], other[kRows][kVecs];
       for (std::size_t r = 0; r < kRows; ++r) {
         for (std::size_t v = 0; v < kVecs; ++v) sum[r][v] = other[r][v] = hn::Zero(Ints());
       }
+      const std::int16_t* HWY_RESTRICT x_codes = x->codes[first].data();
+#pragma GCC unroll 4
       for (std::size_t group = 0; group < kScaleBlock / 8; ++group) {
-        const auto add_pair = [&]<std::size_t kPair>(std::integral_constant<std::size_t, kPair>) {
-          Pairs w[kVecs];
-          for (std::size_t v = 0; v < kVecs; ++v) {
-            w[v] = codes<kPair>(block_of(v, b), group, col_of(v));
-          }
-          for (std::size_t r = 0; r < kRows; ++r) {
-            const Pairs x_pair =
-                broadcast(x + r * x_.codes.stride() + b * kScaleBlock + 8 * group + 2 * kPair);
-            for (std::size_t v = 0; v < kVecs; ++v) {
-              add_products(x_pair, w[v], sum[r][v], other[r][v]);
-            }
-          }
-        };
-        add_pair(std::integral_constant<std::size_t, 0>());
-        add_pair(std::integral_constant<std::size_t, 1>());
-        add_pair(std::integral_constant<std::size_t, 2>());
-        add_pair(std::integral_constant<std::size_t, 3>());
+        add_pair<0>(x_codes + 8 * group, panel, group, col, sum, other);
+        add_pair<1>(x_codes + 8 * group, panel, group, col, sum, other);
+        add_pair<2>(x_codes + 8 * group, panel, group, col, sum, other);
+        add_pair<3>(x_codes + 8 * group, panel, group, col, sum, other);
       }
       hn::Vec<Wide> scale[kVecs];
       for (std::size_t v = 0; v < kVecs; ++v) {
-        scale[v] = load(d, block_of(v, b).scales.data() + col_of(v));
+        scale[v] = load(d, block_of(panel, v).scales.data() + col + col_of(v));
       }
+      const bool from_zero = b == 0 && start_ == Start::kZero;
       for (std::size_t r = 0; r < kRows; ++r) {
-        const auto x_scale = hn::Set(d, x_.scales.row(row + r)[b]);
+        const auto x_scale = hn::Set(d, x->scales[first + r]);
         for (std::size_t v = 0; v < kVecs; ++v) {
-          const auto exact = whole_sum(sum[r][v], other[r][v]);
-          total[r][v] =
-              hn::MulAdd(hn::ConvertTo(d, exact), hn::Mul(x_scale, scale[v]), total[r][v]);
+          float* HWY_RESTRICT to = y + r * y_stride + v * kLanes;
+          const auto exact = hn::ConvertTo(d, whole_sum(sum[r][v], other[r][v]));
+          const auto before = from_zero ? hn::Zero(d) : hn::LoadU(d, to);
+          hn::StoreU(hn::MulAdd(exact, hn::Mul(x_scale, scale[v]), before), d, to);
         }
       }
     }
+  }
+
+  /// Inputs 8 group + 2 kPair, + 1 of a block.
+  template <std::size_t kPair, std::size_t kRows, std::size_t kVecs>
+  HWY_INLINE void add_pair(const std::int16_t* HWY_RESTRICT x, const Block* HWY_RESTRICT panel,
+                           std::size_t group, std::size_t col, hn::Vec<Ints> (&sum)[kRows][kVecs],
+                           hn::Vec<Ints> (&other)[kRows][kVecs]) const {
+    Pairs w[kVecs];
+    for (std::size_t v = 0; v < kVecs; ++v) {
+      w[v] = codes<kPair>(block_of(panel, v), group, col + col_of(v));
+    }
     for (std::size_t r = 0; r < kRows; ++r) {
+      const Pairs x_pair = broadcast(x + r * kScaleBlock + 2 * kPair);
       for (std::size_t v = 0; v < kVecs; ++v) {
-        hn::StoreU(total[r][v], d, y + r * y_stride + v * kLanes);
+        add_products(x_pair, w[v], sum[r][v], other[r][v]);
       }
     }
   }
+
+  // Where vector v of a tile lies: a tile is part of a panel, or several whole ones.
+  HWY_INLINE const Block& block_of(const Block* panel, std::size_t v) const {
+    return panel[v * kLanes / kPanelCols * panel_stride_];
+  }
+  static HWY_INLINE std::size_t col_of(std::size_t v) { return v * kLanes % kPanelCols; }
 
   FixedRows x_;
   const Block* data_;
@@ -196,16 +198,15 @@ HWY_INLINE float block_to_fixed(const float* x, std::int16_t* codes) {
   return scale;
 }
 
-void row_to_fixed(std::span<const float> x, std::span<std::int16_t> codes,
-                  std::span<float> scales) {
+void row_to_fixed(std::span<const float> x, std::size_t row, std::span<FixedBlock> blocks) {
   const std::size_t n_whole = x.size() / kScaleBlock;
   for (std::size_t b = 0; b < n_whole; ++b) {
-    scales[b] = block_to_fixed(x.data() + b * kScaleBlock, codes.data() + b * kScaleBlock);
+    blocks[b].scales[row] = block_to_fixed(x.data() + b * kScaleBlock, blocks[b].codes[row].data());
   }
   if (const std::size_t rest = x.size() % kScaleBlock; rest != 0) {
     HWY_ALIGN float padded[kScaleBlock] = {};
     std::memcpy(padded, x.data() + n_whole * kScaleBlock, rest * sizeof(float));
-    scales[n_whole] = block_to_fixed(padded, codes.data() + n_whole * kScaleBlock);
+    blocks[n_whole].scales[row] = block_to_fixed(padded, blocks[n_whole].codes[row].data());
   }
 }
 
@@ -222,10 +223,9 @@ HWY_EXPORT(row_to_fixed);
 
 }  // namespace
 
-void to_fixed(std::span<const float> x, std::span<std::int16_t> codes,
-              std::span<float> scales) noexcept {
-  LR_DCHECK(codes.size() >= x.size() && codes.size() == scales.size() * kScaleBlock);
-  HWY_DYNAMIC_DISPATCH(row_to_fixed)(x, codes, scales);
+void to_fixed(std::span<const float> x, std::size_t row, std::span<FixedBlock> blocks) noexcept {
+  LR_DCHECK(row < kFixedRows && blocks.size() == (x.size() + kScaleBlock - 1) / kScaleBlock);
+  HWY_DYNAMIC_DISPATCH(row_to_fixed)(x, row, blocks);
 }
 
 void block_product(const FixedRows& x, const Int8Block* data, std::size_t panel_stride,

@@ -7,34 +7,36 @@
 #include "kernels/matrix.hpp"
 #include "kernels/weight_blocks.hpp"
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 
 namespace longreach::kernels {
 
-/// Rows of activations: scale * code, one scale for kScaleBlock inputs, codes -32767 .. 32767.
-struct FixedRows {
-  base::MatView<const std::int16_t> codes;  ///< [rows, n_blocks * kScaleBlock]
-  base::MatView<const float> scales;        ///< [rows, n_blocks]
+/// Rows whose activations lie together.
+inline constexpr std::size_t kFixedRows = 6;
 
-  /// `count` blocks of inputs from `first` on.
-  FixedRows blocks(std::size_t first, std::size_t count) const {
-    return {codes.cols(first * kScaleBlock, count * kScaleBlock), scales.cols(first, count)};
-  }
+/// kScaleBlock activations of a few rows: scale * code, codes -32767 .. 32767.
+struct alignas(64) FixedBlock {
+  std::array<float, kFixedRows> scales;
+  alignas(64) std::array<std::array<std::int16_t, kScaleBlock>, kFixedRows> codes;
 };
 
-/// Each number as the nearest scale * code, scale = the block's largest magnitude / 32767; inputs
-/// beyond the row are 0. |error| <= scale / 2 + rounding. A block that holds a number that is not
-/// finite becomes NaN.
-/// Shapes:   codes whole blocks, at least x.size(); scales one a block.
+/// Activations of many rows, [ceil(rows / kFixedRows), blocks of inputs].
+using FixedRows = base::MatView<const FixedBlock>;
+
+/// Writes x as row `row` of a group. Each number becomes the nearest scale * code, scale = the
+/// block's largest magnitude / 32767; inputs beyond x are 0. |error| <= scale / 2 + rounding. A
+/// block that holds a number that is not finite becomes NaN.
+/// Shapes:   blocks ceil(x.size() / kScaleBlock).
 /// Threads:  single-threaded, re-entrant.          Allocates: no
-void to_fixed(std::span<const float> x, std::span<std::int16_t> codes,
-              std::span<float> scales) noexcept;
+void to_fixed(std::span<const float> x, std::size_t row, std::span<FixedBlock> blocks) noexcept;
 
 /// y[r][c] = sum over blocks b ascending of float(sum over k in b of x code * w code) * (x scale *
 /// w scale), one fused multiply-add a block (plain multiply and add on paths without them).
-/// Shapes:   as panel_product; panels[p] begins at data + p * panel_stride.
+/// Shapes:   y [rows, n]: all n columns are written, from ceil(n / 32) panels of x.cols() blocks;
+///           panel p begins at data + p * panel_stride.
 /// Numerics: the inner sum is exact.       Threads: single-threaded, re-entrant.      Allocates: no
 void block_product(const FixedRows& x, const Int8Block* data, std::size_t panel_stride,
                    base::MatView<float> y, Start start) noexcept;

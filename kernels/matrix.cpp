@@ -23,7 +23,6 @@ class PanelKernel {
   // As many sums as the registers of a path hold.
   static constexpr std::size_t kTileRows = kLanes == 16 ? 6 : kLanes == 8 ? 3 : 1;
   static constexpr std::size_t kTilePanels = kLanes == 16 ? 2 : 1;
-  static constexpr std::size_t kRowPanels = kTilePanels;
 
   PanelKernel(base::MatView<const float> x, const Panels<T>& panels, Start start)
       : x_(x), panels_(panels), start_(start) {}
@@ -45,6 +44,7 @@ class PanelKernel {
     }
     const std::size_t n_k = x_.cols(), k_stride = panels_.k_stride;
     for (std::size_t k = 0; k < n_k; ++k) {
+      if constexpr (kRows == 1) prefetch(data + k * k_stride, kPanelCols * sizeof(T));
       hn::Vec<Wide> w[kVecs];
       for (std::size_t v = 0; v < kVecs; ++v) {
         w[v] = load(d, data + (v / kVecsPerPanel) * panel_stride + k * k_stride +
@@ -126,20 +126,22 @@ template <class Block>
 void multiply_blocks(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
                      base::MatView<float> y) {
   const std::size_t n_blocks = (w.n_in() + kScaleBlock - 1) / kScaleBlock;
-  base::Buffer<std::int16_t> codes(x.rows() * n_blocks * kScaleBlock);
-  base::Buffer<float> scales(x.rows() * n_blocks);
-  const base::MatView<std::int16_t> code_rows(codes.data(), x.rows(), n_blocks * kScaleBlock);
-  const base::MatView<float> scale_rows(scales.data(), x.rows(), n_blocks);
-  pool.for_each(x.rows(), [&](std::size_t r, std::size_t) {
-    to_fixed(x.row(r), code_rows.row(r), scale_rows.row(r));
+  const std::size_t n_groups = (x.rows() + kFixedRows - 1) / kFixedRows;
+  const base::MatView<FixedBlock> fixed(
+      reinterpret_cast<FixedBlock*>(pool.scratch(n_groups * n_blocks * sizeof(FixedBlock))),
+      n_groups, n_blocks);
+  pool.for_each(n_groups, [&](std::size_t group, std::size_t) {
+    const std::size_t first = group * kFixedRows;
+    for (std::size_t r = first; r < std::min(first + kFixedRows, x.rows()); ++r) {
+      to_fixed(x.row(r), r - first, fixed.row(group));
+    }
   });
-  const FixedRows fixed{code_rows, scale_rows};
   for_parts(pool, w, y,
             [&](std::size_t panel, std::size_t k, std::size_t n_k, base::MatView<float> y_cols,
                 Start start) {
               const std::size_t first = k / kScaleBlock;
               const std::size_t count = (n_k + kScaleBlock - 1) / kScaleBlock;
-              block_product(fixed.blocks(first, count), w.panel<Block>(panel) + first, n_blocks,
+              block_product(fixed.cols(first, count), w.panel<Block>(panel) + first, n_blocks,
                             y_cols, start);
             });
 }

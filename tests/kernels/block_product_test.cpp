@@ -17,15 +17,21 @@ using test::Random;
 
 constexpr double kEps = static_cast<double>(std::numeric_limits<float>::epsilon());
 
+/// One row in 16-bit integers, whole blocks.
 struct Fixed {
-  std::vector<std::int16_t> codes;
+  std::vector<int> codes;
   std::vector<float> scales;
 };
 
-Fixed fixed(std::span<const float> x) {
+Fixed fixed(std::span<const float> x, std::size_t row = 0) {
   const std::size_t n_blocks = (x.size() + kScaleBlock - 1) / kScaleBlock;
-  Fixed result{std::vector<std::int16_t>(n_blocks * kScaleBlock, -1), std::vector<float>(n_blocks)};
-  to_fixed(x, result.codes, result.scales);
+  std::vector<FixedBlock> blocks(n_blocks);
+  to_fixed(x, row, blocks);
+  Fixed result;
+  for (const FixedBlock& block : blocks) {
+    result.codes.insert(result.codes.end(), block.codes[row].begin(), block.codes[row].end());
+    result.scales.push_back(block.scales[row]);
+  }
   return result;
 }
 
@@ -37,7 +43,7 @@ TEST_P(BlockProduct, ActivationsKeepSixteenBits) {
   for (const std::size_t n : {1, 31, 32, 33, 100, 768}) {
     for (const float size : {1.0F, 1e-30F, 1e30F}) {
       const auto x = random.normal(n, 0, size);
-      const Fixed got = fixed(x);
+      const Fixed got = fixed(x, n % kFixedRows);
       for (std::size_t i = 0; i < got.codes.size(); ++i) {
         const auto scale = static_cast<double>(got.scales[i / kScaleBlock]);
         const double value = scale * got.codes[i];
