@@ -12,10 +12,10 @@ using base::MatView;
 
 model::Weights verify_and_load(const model::Checkpoint& checkpoint,
                                const model::ModelConfig& config, const model::Part& part,
-                               base::DType dtype, kernels::ThreadPool& pool) {
+                               base::WeightFormat format, kernels::ThreadPool& pool) {
   kernels::active_isa();  // a wrong LONGREACH_ISA ends here, not in the middle of a run
   checkpoint.verify();
-  model::Weights weights = model::load_weights(checkpoint, config, part, dtype, pool);
+  model::Weights weights = model::load_weights(checkpoint, config, part, format, pool);
   checkpoint.release_pages();
   return weights;
 }

@@ -20,8 +20,8 @@ namespace longreach::dist {
 /// What the user may choose about a run.
 struct EngineOptions {
   model::AttentionConfig attention;  ///< Mode, chunk size, top-k, eviction, exchange.
-  base::DType weights =
-      base::DType::kF32;      ///< kF32, or kBf16: exact for bf16 files, and half the bytes.
+  /// kBf16 is exact for bf16 files, kInt8 and kInt4 cost some accuracy.
+  base::WeightFormat weights = base::WeightFormat::kF32;
   std::size_t n_threads = 1;  ///< Of this rank.
   ChunkMemory chunks = ChunkMemory::kShared;
   kernels::ThreadStart thread_started = {};  ///< As kernels::ThreadPool takes it.

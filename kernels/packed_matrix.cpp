@@ -1,5 +1,6 @@
 #include "kernels/packed_matrix.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 namespace longreach::kernels {
@@ -25,31 +26,52 @@ float read_bf16(const std::byte* from) {
 }
 float read_f16(const std::byte* from) { return base::half_to_float(read<std::uint16_t>(from)); }
 
-void write(float value, float* to) { *to = value; }
-void write(float value, base::Bf16* to) { *to = base::to_bf16(value); }
-
-template <float (*kRead)(const std::byte*), typename T>
-void pack_panel(const StridedMatrix& source, std::size_t panel, T* to) {
-  const std::size_t first = panel * kPanelCols;
-  const std::size_t n_cols = std::min(kPanelCols, source.n_out - first);
+/// Inputs first_k .. of the columns of a panel; what lies outside the matrix stays as it is.
+template <float (*kRead)(const std::byte*)>
+void read_block(const StridedMatrix& source, std::size_t first_col, std::size_t first_k,
+                BlockWeights& weights) {
+  const std::size_t n_cols = std::min(kPanelCols, source.n_out - first_col);
+  const std::size_t n_k = std::min(kScaleBlock, source.n_in - first_k);
   const std::size_t width = size_of(source.dtype);
   for (std::size_t col = 0; col < n_cols; ++col) {
-    const std::byte* from = source.data + (first + col) * source.out_stride * width;
-    for (std::size_t k = 0; k < source.n_in; ++k) {
-      write(kRead(from + k * source.in_stride * width), to + k * kPanelCols + col);
+    const std::byte* from =
+        source.data + ((first_col + col) * source.out_stride + first_k * source.in_stride) * width;
+    for (std::size_t k = 0; k < n_k; ++k) {
+      weights[k][col] = kRead(from + k * source.in_stride * width);
     }
   }
 }
 
-template <typename T>
-void pack_panel(const StridedMatrix& source, std::size_t panel, T* to) {
+void read_block(const StridedMatrix& source, std::size_t first_col, std::size_t first_k,
+                BlockWeights& weights) {
   switch (source.dtype) {
     case base::DType::kF32:
-      return pack_panel<read_f32>(source, panel, to);
+      return read_block<read_f32>(source, first_col, first_k, weights);
     case base::DType::kBf16:
-      return pack_panel<read_bf16>(source, panel, to);
+      return read_block<read_bf16>(source, first_col, first_k, weights);
     case base::DType::kF16:
-      return pack_panel<read_f16>(source, panel, to);
+      return read_block<read_f16>(source, first_col, first_k, weights);
+  }
+}
+
+/// Writes n_k steps of a panel.
+void write_block(const BlockWeights& weights, std::size_t n_k, base::WeightFormat format,
+                 std::byte* to) {
+  switch (format) {
+    case base::WeightFormat::kF32:
+      std::memcpy(to, weights.data(), n_k * sizeof(weights[0]));
+      return;
+    case base::WeightFormat::kBf16:
+      for (std::size_t k = 0; k < n_k; ++k) {
+        for (std::size_t col = 0; col < kPanelCols; ++col) {
+          reinterpret_cast<base::Bf16*>(to)[k * kPanelCols + col] = base::to_bf16(weights[k][col]);
+        }
+      }
+      return;
+    case base::WeightFormat::kInt8:
+      return quantize(weights, *reinterpret_cast<Int8Block*>(to));
+    case base::WeightFormat::kInt4:
+      return quantize(weights, *reinterpret_cast<Int4Block*>(to));
   }
 }
 
@@ -68,17 +90,20 @@ float StridedMatrix::at(std::size_t o, std::size_t i) const {
   return 0;
 }
 
-PackedMatrix::PackedMatrix(const StridedMatrix& source, base::DType dtype, ThreadPool& pool)
-    : n_out_(source.n_out), n_in_(source.n_in), dtype_(dtype) {
-  LR_CHECK(dtype == base::DType::kF32 || dtype == base::DType::kBf16);
-  const std::size_t panel_size = n_in_ * kPanelCols;
-  const std::size_t bytes = panel_count(n_out_) * panel_size * size_of(dtype);
+PackedMatrix::PackedMatrix(const StridedMatrix& source, base::WeightFormat format, ThreadPool& pool)
+    : n_out_(source.n_out), n_in_(source.n_in), format_(format) {
+  const std::size_t bytes = panel_count(n_out_) * panel_bytes();
   data_ = base::Buffer<std::byte>(bytes, pages_for(bytes));
   pool.for_each(panel_count(n_out_), [&](std::size_t panel, std::size_t) {
-    if (dtype == base::DType::kF32) {
-      pack_panel(source, panel, reinterpret_cast<float*>(data_.data()) + panel * panel_size);
-    } else {
-      pack_panel(source, panel, reinterpret_cast<base::Bf16*>(data_.data()) + panel * panel_size);
+    std::byte* to = data_.data() + panel * panel_bytes();
+    BlockWeights weights{};  // columns beyond the last one stay zero
+    const std::size_t block_bytes = base::column_bytes(format, kScaleBlock) * kPanelCols;
+    for (std::size_t k = 0; k < n_in_; k += kScaleBlock) {
+      const std::size_t n_k = std::min(kScaleBlock, n_in_ - k);
+      std::fill(weights.begin() + static_cast<std::ptrdiff_t>(n_k), weights.end(),
+                decltype(weights)::value_type{});
+      read_block(source, panel * kPanelCols, k, weights);
+      write_block(weights, n_k, format, to + k / kScaleBlock * block_bytes);
     }
   });
 }

@@ -1,20 +1,20 @@
 /// Weights as the matrix kernels read them.
 ///
 /// A panel is 32 output columns: for k = 0, 1, .. the 32 weights that multiply x[k], behind one
-/// another. So a product streams through memory once, every output owns one lane, and each sum runs
-/// along k in order, whatever else is computed beside it. The last panel is filled up with zeros.
+/// another, or for each 32 steps of k a block of them with fewer bits (weight_blocks.hpp). So a
+/// product streams through memory once, every output owns one lane, and each sum runs along k in
+/// order, whatever else is computed beside it. The last panel and the last block are filled up with
+/// zeros.
 #pragma once
 
 #include "kernels/base/types.hpp"
 #include "kernels/base/view.hpp"
 #include "kernels/parallel.hpp"
+#include "kernels/weight_blocks.hpp"
 
 #include <cstddef>
 
 namespace longreach::kernels {
-
-/// Output columns of a panel.
-inline constexpr std::size_t kPanelCols = 32;
 
 /// ceil(n / kPanelCols).
 constexpr std::size_t panel_count(std::size_t n) { return (n + kPanelCols - 1) / kPanelCols; }
@@ -31,27 +31,29 @@ struct StridedMatrix {
   float at(std::size_t o, std::size_t i) const;
 };
 
-/// A matrix packed into panels [panel][k = n_in][32], in f32 or bf16. Move-only.
+/// A matrix packed into panels. Move-only.
 class PackedMatrix {
  public:
   PackedMatrix() = default;
-  /// Copies, converting to `dtype` (kF32 or kBf16; to bf16 with rounding to nearest even, exact for
-  /// bf16 sources). Errors: std::bad_alloc.
-  PackedMatrix(const StridedMatrix& source, base::DType dtype, ThreadPool& pool);
+  /// Copies, converting to `format`: to bf16 with rounding to nearest even, exact for bf16 sources;
+  /// to int8 and int4 as quantize() says. Errors: std::bad_alloc.
+  PackedMatrix(const StridedMatrix& source, base::WeightFormat format, ThreadPool& pool);
 
   std::size_t n_out() const { return n_out_; }
   std::size_t n_in() const { return n_in_; }
-  base::DType dtype() const { return dtype_; }
+  base::WeightFormat format() const { return format_; }
   std::size_t size_bytes() const { return data_.size(); }
-  /// First number of a panel; T must be the type that dtype() names.
+  /// A panel: n_in steps of 32 float or Bf16, or ceil(n_in / 32) Int8Block or Int4Block; T must be
+  /// what format() says.
   template <typename T>
   const T* panel(std::size_t index) const {
-    return reinterpret_cast<const T*>(data_.data()) + index * n_in_ * kPanelCols;
+    return reinterpret_cast<const T*>(data_.data() + index * panel_bytes());
   }
+  std::size_t panel_bytes() const { return base::column_bytes(format_, n_in_) * kPanelCols; }
 
  private:
   std::size_t n_out_ = 0, n_in_ = 0;
-  base::DType dtype_ = base::DType::kF32;
+  base::WeightFormat format_ = base::WeightFormat::kF32;
   base::Buffer<std::byte> data_;
 };
 

@@ -2,6 +2,8 @@
 /// alone decides what is computed, so threads never decide an order of additions.
 #pragma once
 
+#include "kernels/base/view.hpp"
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -45,6 +47,13 @@ class ThreadPool {
         const_cast<void*>(static_cast<const void*>(&body)), count);
   }
 
+  /// Memory for the steps of one job, aligned to 64 bytes, which stays until the next call.
+  /// Its content is not defined. Errors: std::bad_alloc.
+  std::byte* scratch(std::size_t bytes) {
+    if (bytes > scratch_.size()) scratch_ = base::Buffer<std::byte>(bytes);
+    return scratch_.data();
+  }
+
  private:
   using Job = void (*)(void* context, std::size_t index, std::size_t worker);
 
@@ -61,6 +70,7 @@ class ThreadPool {
 
   std::vector<Share> shares_;  ///< One per worker.
   std::vector<std::thread> threads_;
+  base::Buffer<std::byte> scratch_;
   Job job_ = nullptr;
   void* context_ = nullptr;
   std::atomic<std::size_t> n_done_{0};  ///< Indices of the current job.

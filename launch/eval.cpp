@@ -11,6 +11,7 @@
 #include "launch/progress.hpp"
 #include "launch/signals.hpp"
 #include "launch/standard_streams.hpp"
+#include "launch/usage.hpp"
 
 #include <fmt/format.h>
 
@@ -136,7 +137,7 @@ void summarise(const EvalOptions& options, const OpenedModel& opened, const Prep
 
 int run(const EvalOptions& options, dist::World& world) {
   const StopSignals signals;
-  const OpenedModel opened = world.agree([&] { return open_model(options.model); });
+  OpenedModel opened = world.agree([&] { return open_model(options.model); });
   const Preparation prepared =
       world.agree([&] { return world.leads() ? prepare(options, opened) : Preparation(); });
   std::size_t n_left = world.leads() ? prepared.n_left() : 0;
@@ -149,7 +150,9 @@ int run(const EvalOptions& options, dist::World& world) {
       engine->serve();
       return 0;
     }
-    if (!ask(options, opened, prepared, *engine, signals)) return signals.exit_code();
+    const bool finished = ask(options, opened, prepared, *engine, signals);
+    tell_usage(*engine, options.model);
+    if (!finished) return signals.exit_code();
   }
   if (world.leads()) summarise(options, opened, prepared);
   return 0;

@@ -175,8 +175,13 @@ void add_planned_options(CLI::App& app, ModelOptions& options) {
   app.add_flag("--decode-full", attention.decode_full,
                "reference mode: calls of one token see the whole cache")
       ->group("Attention");
-  add_choice<std::optional<base::DType>, base::DType>(
-      app, "--weights", options.weights, {{"f32", base::DType::kF32}, {"bf16", base::DType::kBf16}},
+  using base::WeightFormat;
+  add_choice<std::optional<WeightFormat>, WeightFormat>(
+      app, "--weights", options.weights,
+      {{"f32", WeightFormat::kF32},
+       {"bf16", WeightFormat::kBf16},
+       {"int8", WeightFormat::kInt8},
+       {"int4", WeightFormat::kInt4}},
       "how weights are kept; default: bf16 for bf16 files, else f32")
       ->group("Running");
   add_text(app, "--kv", "f32", "how the cache is kept",

@@ -29,8 +29,8 @@ struct ModelOptions {
   model::AttentionConfig attention;       ///< Chunk size and top-k here are not used: see below.
   std::optional<std::size_t> chunk_size;  ///< Tokens; default: config.json's.
   std::optional<std::size_t> top_k;       ///< Chunks; default: config.json's.
-  std::optional<base::DType> weights;     ///< Default: bf16 for bf16 files, else f32.
-  std::optional<std::size_t> n_threads;   ///< Of a rank; default: the cores it may use.
+  std::optional<base::WeightFormat> weights;      ///< Default: bf16 for bf16 files, else f32.
+  std::optional<std::size_t> n_threads;           ///< Of a rank; default: the cores it may use.
   std::optional<std::size_t> n_stages, n_shards;  ///< Default: planned.
   std::optional<std::filesystem::path> trace;     ///< Where all ranks' work is recorded.
   Verbosity verbosity = Verbosity::kWarnings;

@@ -33,7 +33,7 @@ Workspace::Workspace(const ModelConfig& config, std::size_t n_workers)
       workers(n_workers) {}
 
 partition::RunSizes run_sizes(const ModelConfig& config, const AttentionConfig& attention,
-                              base::DType weights, std::size_t context_tokens,
+                              base::WeightFormat weights, std::size_t context_tokens,
                               std::size_t call_tokens, std::size_t n_threads) {
   partition::RunSizes sizes;
   for (const BlockRef& block : config.execution_order()) {
@@ -49,7 +49,7 @@ partition::RunSizes run_sizes(const ModelConfig& config, const AttentionConfig& 
   sizes.ffn_size = config.ffn_size;
   sizes.chunk_size = attention.chunk_size;
   sizes.attended = attended_rows(attention, context_tokens);
-  sizes.bytes_per_weight = size_of(weights);
+  sizes.weights = weights;
   sizes.context_tokens = context_tokens;
   sizes.slice_tokens = kSliceTokens;
   // Only the reference mode needs a call's hidden rows all at once: its eviction asks them all.

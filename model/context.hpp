@@ -89,7 +89,7 @@ struct Workspace {
 /// What the memory of a run depends on: a sequence of `context_tokens`, whose longest call has
 /// `call_tokens`.
 partition::RunSizes run_sizes(const ModelConfig& config, const AttentionConfig& attention,
-                              base::DType weights, std::size_t context_tokens,
+                              base::WeightFormat weights, std::size_t context_tokens,
                               std::size_t call_tokens, std::size_t n_threads);
 
 /// Handed down by reference; the parts outlive it.

@@ -10,11 +10,11 @@ namespace {
 class Loader {
  public:
   Loader(const Checkpoint& checkpoint, const ModelConfig& config, partition::Shard shard,
-         base::DType dtype, kernels::ThreadPool& pool)
+         base::WeightFormat format, kernels::ThreadPool& pool)
       : checkpoint_(checkpoint),
         config_(config),
         slices_(slices_of(config, shard)),
-        dtype_(dtype),
+        format_(format),
         pool_(pool) {}
 
   std::size_t size_bytes() const { return size_bytes_; }
@@ -115,7 +115,7 @@ class Loader {
   }
 
   kernels::PackedMatrix pack(const kernels::StridedMatrix& source) {
-    kernels::PackedMatrix matrix(source, dtype_, pool_);
+    kernels::PackedMatrix matrix(source, format_, pool_);
     size_bytes_ += matrix.size_bytes();
     checkpoint_.release_pages();  // or the file would be in memory beside its packed copy
     return matrix;
@@ -124,7 +124,7 @@ class Loader {
   const Checkpoint& checkpoint_;
   const ModelConfig& config_;
   Slices slices_;
-  base::DType dtype_;
+  base::WeightFormat format_;
   kernels::ThreadPool& pool_;
   std::size_t size_bytes_ = 0;
 };
@@ -143,8 +143,8 @@ Slices slices_of(const ModelConfig& config, partition::Shard shard) {
 }
 
 Weights load_weights(const Checkpoint& checkpoint, const ModelConfig& config, const Part& part,
-                     base::DType dtype, kernels::ThreadPool& pool) {
-  Loader loader(checkpoint, config, part.shard, dtype, pool);
+                     base::WeightFormat format, kernels::ThreadPool& pool) {
+  Loader loader(checkpoint, config, part.shard, format, pool);
   const std::vector<BlockRef> order = config.execution_order();
   Weights weights;
   weights.part = part;

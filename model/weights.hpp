@@ -84,10 +84,10 @@ struct Weights {
       0;  ///< Of everything that decoding one token reads, the embedding's row aside.
 };
 
-/// Packs the weights of a part, matrices as `dtype` (kF32 or kBf16). The checkpoint must outlive
+/// Packs the weights of a part, matrices in `format`. The checkpoint must outlive
 /// the result. Errors: InputError naming file, tensor, expected and found shape;
 /// std::bad_alloc.
 Weights load_weights(const Checkpoint& checkpoint, const ModelConfig& config, const Part& part,
-                     base::DType dtype, kernels::ThreadPool& pool);
+                     base::WeightFormat format, kernels::ThreadPool& pool);
 
 }  // namespace longreach::model

@@ -14,19 +14,27 @@ std::size_t head_channels(const RunSizes& s, Shard shard) {
   return heads_of(s.n_head, shard).size() * (s.n_embd / s.n_head);
 }
 
+/// A matrix whose columns are filled up to whole panels.
+std::size_t matrix_bytes(const RunSizes& s, std::size_t n_in, std::size_t n_columns) {
+  return base::column_bytes(s.weights, n_in) * padded(n_columns);
+}
+
 std::size_t weight_bytes(const RunSizes& s, const BlockSizes& block, Shard shard) {
   const std::size_t c = s.n_embd;
-  const std::size_t of_heads = padded(head_channels(s, shard));
-  const std::size_t of_channels = padded(columns_of(c, shard).size());
-  const std::size_t hidden = padded(columns_of(s.ffn_size, shard).size());
-  const std::size_t projections = c * (3 * of_heads + of_channels);
-  const std::size_t channel_mix = c * hidden + s.ffn_size * of_channels;
-  std::size_t elements = projections + channel_mix;
-  for (const std::size_t rank : block.low_ranks) elements += c * padded(rank) + rank * of_heads;
+  const std::size_t of_heads = head_channels(s, shard);
+  const std::size_t of_channels = columns_of(c, shard).size();
+  const std::size_t hidden = columns_of(s.ffn_size, shard).size();
+  const std::size_t projections =
+      3 * matrix_bytes(s, c, of_heads) + matrix_bytes(s, c, of_channels);
+  std::size_t matrices =
+      projections + matrix_bytes(s, c, hidden) + matrix_bytes(s, s.ffn_size, of_channels);
+  for (const std::size_t rank : block.low_ranks) {
+    matrices += matrix_bytes(s, c, rank) + matrix_bytes(s, rank, of_heads);
+  }
   // Vectors of C: per RWKV block 7 shifts, a bias for each low-rank pair but the gate's, 3 scales
   // and 3 norms; per sparse block 1 and 2 norms.
   const std::size_t vectors = block.kind == BlockKind::kRwkv ? 15 + block.low_ranks.size() : 5;
-  return elements * s.bytes_per_weight + vectors * c * kFloat;
+  return matrices + vectors * c * kFloat;
 }
 
 std::size_t state_bytes(const RunSizes& s, BlockKind kind, Shard shard) {
@@ -92,8 +100,8 @@ MemoryNeed stage_memory(const RunSizes& sizes, Range blocks, Shard shard) {
   need.buffers = workspace_bytes(sizes, shard);
   if (blocks.begin == 0) need.weights += norm;
   if (has_head) {
-    const std::size_t n_columns = padded(columns_of(sizes.vocab_size, shard).size());
-    need.weights += norm + sizes.n_embd * n_columns * sizes.bytes_per_weight;
+    const std::size_t n_columns = columns_of(sizes.vocab_size, shard).size();
+    need.weights += norm + matrix_bytes(sizes, sizes.n_embd, n_columns);
     need.buffers += kLogitRows * (sizes.vocab_size + sizes.n_embd) * kFloat;
   }
   return need;

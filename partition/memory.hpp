@@ -2,6 +2,7 @@
 /// arithmetic: knows neither files nor this machine.
 #pragma once
 
+#include "kernels/base/types.hpp"
 #include "partition/ownership.hpp"
 
 #include <cstddef>
@@ -34,11 +35,11 @@ struct RunSizes {
   std::vector<BlockSizes> blocks;  ///< In execution order.
   std::size_t chunk_size = 0;      ///< Tokens.
   AttendedRows attended;
-  std::size_t bytes_per_weight = 0;  ///< Of a matrix element.
-  std::size_t context_tokens = 0;    ///< Prompt and continuation.
-  std::size_t slice_tokens = 0;      ///< Tokens that pass through a block together.
-  std::size_t held_tokens = 0;       ///< Of the longest call whose hidden rows are held as a whole.
-  std::size_t n_threads = 0;         ///< Of a rank.
+  base::WeightFormat weights = base::WeightFormat::kF32;  ///< Of matrices.
+  std::size_t context_tokens = 0;                         ///< Prompt and continuation.
+  std::size_t slice_tokens = 0;  ///< Tokens that pass through a block together.
+  std::size_t held_tokens = 0;   ///< Of the longest call whose hidden rows are held as a whole.
+  std::size_t n_threads = 0;     ///< Of a rank.
 };
 
 /// Bytes by purpose.

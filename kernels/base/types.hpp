@@ -30,6 +30,44 @@ constexpr std::string_view name_of(DType dtype) {
   return "?";
 }
 
+/// How the elements of a weight matrix are kept (kernels/weight-formats.md).
+enum class WeightFormat { kF32, kBf16, kInt8, kInt4 };
+
+/// "f32", "bf16", "int8" or "int4".
+constexpr std::string_view name_of(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::kF32:
+      return "f32";
+    case WeightFormat::kBf16:
+      return "bf16";
+    case WeightFormat::kInt8:
+      return "int8";
+    case WeightFormat::kInt4:
+      return "int4";
+  }
+  return "?";
+}
+
+/// Inputs of a column that share a scale in the formats of few bits.
+inline constexpr std::size_t kScaleBlock = 32;
+
+/// Bytes of the n_in weights of one output column.
+constexpr std::size_t column_bytes(WeightFormat format, std::size_t n_in) {
+  const std::size_t n_blocks = (n_in + kScaleBlock - 1) / kScaleBlock;
+  constexpr std::size_t kScale = 2;
+  switch (format) {
+    case WeightFormat::kF32:
+      return n_in * 4;
+    case WeightFormat::kBf16:
+      return n_in * 2;
+    case WeightFormat::kInt8:
+      return n_blocks * (kScale + kScaleBlock);
+    case WeightFormat::kInt4:
+      return n_blocks * (kScale + kScaleBlock / 2);
+  }
+  return 0;
+}
+
 /// A bfloat16: the upper half of a float.
 struct Bf16 {
   std::uint16_t bits;

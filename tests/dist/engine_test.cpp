@@ -28,7 +28,7 @@ TEST_P(EngineBits, SplitsThreadsAndStorageChangeNothing) {
     const auto want = golden.logits(*golden.engine(mode), golden.tokens.size());
     ASSERT_EQ(want.size(), golden.tokens.size() * golden.config.vocab_size);
     for (const std::size_t n_threads : {1, 2}) {
-      const auto engine = golden.engine(mode, n_threads, base::DType::kBf16);
+      const auto engine = golden.engine(mode, n_threads, base::WeightFormat::kBf16);
       for (const std::size_t call : {1, 7, 256}) {
         EXPECT_TRUE(test::same_bits(golden.logits(*engine, call), want))
             << n_threads << " threads, calls of " << call;
@@ -200,8 +200,9 @@ TEST(Engine, NeedsTheMemoryThatWasEstimated) {
   }
   model::AttentionConfig attention;
   attention.chunk_size = 16;
-  const partition::RunSizes sizes = model::run_sizes(golden.config, attention, base::DType::kF32,
-                                                     golden.tokens.size(), golden.tokens.size(), 1);
+  const partition::RunSizes sizes =
+      model::run_sizes(golden.config, attention, base::WeightFormat::kF32, golden.tokens.size(),
+                       golden.tokens.size(), 1);
   const partition::MemoryNeed need = partition::memory_need(sizes);
   const auto near = [](std::size_t got, std::size_t want) {
     return std::abs(static_cast<double>(got) / static_cast<double>(want) - 1) < 0.05;

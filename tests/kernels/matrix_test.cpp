@@ -15,6 +15,7 @@ namespace {
 
 using base::DType;
 using base::MatView;
+using base::WeightFormat;
 using test::Random;
 
 /// A weight matrix (n_out, n_in) with its numbers in row-major order.
@@ -51,6 +52,9 @@ std::vector<float> product(ThreadPool& pool, std::span<const float> x, std::size
   return y;
 }
 
+constexpr WeightFormat kFormats[] = {WeightFormat::kF32, WeightFormat::kBf16, WeightFormat::kInt8,
+                                     WeightFormat::kInt4};
+
 class MatrixProduct : public test::EveryIsa {};
 LR_ON_EVERY_ISA(MatrixProduct);
 
@@ -78,7 +82,7 @@ TEST_P(MatrixProduct, AgreesWithADoubleSum) {
         const auto bound = [&](std::size_t i) {
           return static_cast<double>(n_in + 1) * eps * size[i];
         };
-        const auto got = product(pool, x, n_rows, PackedMatrix(w.view(), DType::kF32, pool));
+        const auto got = product(pool, x, n_rows, PackedMatrix(w.view(), WeightFormat::kF32, pool));
         ASSERT_TRUE(test::near(got, want, bound)) << n_rows << " x " << n_in << " x " << n_out;
       }
     }
@@ -90,15 +94,17 @@ TEST_P(MatrixProduct, RowHasTheSameBitsWhateverIsBesideIt) {
   ThreadPool pool(2);
   const std::size_t n_in = 700, n_out = 150, n_rows = 40;
   const Weight w{n_out, n_in, random.normal(n_out * n_in)};
-  const PackedMatrix packed(w.view(), DType::kF32, pool);
   const auto x = random.normal(n_rows * n_in);
-  const auto together = product(pool, x, n_rows, packed);
-  for (const std::size_t group : {1, 2, 3, 5, 6, 7, 11, 12, 39}) {
-    for (std::size_t first = 0; first < n_rows; first += group) {
-      const std::size_t n = std::min(group, n_rows - first);
-      const auto part = product(pool, std::span(x).subspan(first * n_in), n, packed);
-      ASSERT_TRUE(test::same_bits(part, std::span(together).subspan(first * n_out, n * n_out)))
-          << group;
+  for (const WeightFormat format : kFormats) {
+    const PackedMatrix packed(w.view(), format, pool);
+    const auto together = product(pool, x, n_rows, packed);
+    for (const std::size_t group : {1, 2, 3, 5, 6, 7, 11, 12, 39}) {
+      for (std::size_t first = 0; first < n_rows; first += group) {
+        const std::size_t n = std::min(group, n_rows - first);
+        const auto part = product(pool, std::span(x).subspan(first * n_in), n, packed);
+        ASSERT_TRUE(test::same_bits(part, std::span(together).subspan(first * n_out, n * n_out)))
+            << name_of(format) << ", rows by " << group;
+      }
     }
   }
 }
@@ -109,12 +115,15 @@ TEST_P(MatrixProduct, ColumnHasTheSameBitsWhicheverRankComputesIt) {
   const std::size_t n_in = 300, n_out = 170;
   const Weight w{n_out, n_in, random.normal(n_out * n_in)};
   const auto x = random.normal(n_in);
-  const auto whole = product(pool, x, 1, PackedMatrix(w.view(), DType::kF32, pool));
-  for (const std::size_t width : {1, 7, 32, 57, 64, 100}) {
-    for (std::size_t first = 0; first < n_out; first += width) {
-      const std::size_t n = std::min(width, n_out - first);
-      const auto part = product(pool, x, 1, PackedMatrix(w.slice(first, n), DType::kF32, pool));
-      ASSERT_TRUE(test::same_bits(part, std::span(whole).subspan(first, n))) << width;
+  for (const WeightFormat format : kFormats) {
+    const auto whole = product(pool, x, 1, PackedMatrix(w.view(), format, pool));
+    for (const std::size_t width : {1, 7, 32, 57, 64, 100}) {
+      for (std::size_t first = 0; first < n_out; first += width) {
+        const std::size_t n = std::min(width, n_out - first);
+        const auto part = product(pool, x, 1, PackedMatrix(w.slice(first, n), format, pool));
+        ASSERT_TRUE(test::same_bits(part, std::span(whole).subspan(first, n)))
+            << name_of(format) << ", columns by " << width;
+      }
     }
   }
 }
@@ -124,12 +133,14 @@ TEST_P(MatrixProduct, ThreadsChangeNoBit) {
   ThreadPool one(1);
   const std::size_t n_in = 130, n_out = 333, n_rows = 9;
   const Weight w{n_out, n_in, random.normal(n_out * n_in)};
-  const PackedMatrix packed(w.view(), DType::kF32, one);
   const auto x = random.normal(n_rows * n_in);
-  const auto want = product(one, x, n_rows, packed);
-  for (const std::size_t n_threads : {2, 3, 5}) {
-    ThreadPool pool(n_threads);
-    EXPECT_TRUE(test::same_bits(product(pool, x, n_rows, packed), want));
+  for (const WeightFormat format : kFormats) {
+    const PackedMatrix packed(w.view(), format, one);
+    const auto want = product(one, x, n_rows, packed);
+    for (const std::size_t n_threads : {2, 3, 5}) {
+      ThreadPool pool(n_threads);
+      EXPECT_TRUE(test::same_bits(product(pool, x, n_rows, packed), want)) << name_of(format);
+    }
   }
 }
 
@@ -139,8 +150,9 @@ TEST_P(MatrixProduct, Bf16StorageOfBf16NumbersIsExact) {
   const std::size_t n_in = 333, n_out = 77, n_rows = 8;
   const Weight w{n_out, n_in, bf16_numbers(random, n_out * n_in)};
   const auto x = random.normal(n_rows * n_in);
-  EXPECT_TRUE(test::same_bits(product(pool, x, n_rows, PackedMatrix(w.view(), DType::kBf16, pool)),
-                              product(pool, x, n_rows, PackedMatrix(w.view(), DType::kF32, pool))));
+  EXPECT_TRUE(
+      test::same_bits(product(pool, x, n_rows, PackedMatrix(w.view(), WeightFormat::kBf16, pool)),
+                      product(pool, x, n_rows, PackedMatrix(w.view(), WeightFormat::kF32, pool))));
 }
 
 TEST_P(MatrixProduct, WritesNothingBesideItsColumns) {
@@ -149,11 +161,13 @@ TEST_P(MatrixProduct, WritesNothingBesideItsColumns) {
   const std::size_t n_in = 40, n_out = 45, n_rows = 7, stride = 60;
   const Weight w{n_out, n_in, random.normal(n_out * n_in)};
   const auto x = random.normal(n_rows * n_in);
-  std::vector<float> y(n_rows * stride, 12345.0F);
-  multiply(pool, {x.data(), n_rows, n_in}, PackedMatrix(w.view(), DType::kF32, pool),
-           MatView<float>(y.data(), n_rows, n_out, stride));
-  for (std::size_t r = 0; r < n_rows; ++r) {
-    for (std::size_t c = n_out; c < stride; ++c) EXPECT_EQ(y[r * stride + c], 12345.0F);
+  for (const WeightFormat format : kFormats) {
+    std::vector<float> y(n_rows * stride, 12345.0F);
+    multiply(pool, {x.data(), n_rows, n_in}, PackedMatrix(w.view(), format, pool),
+             MatView<float>(y.data(), n_rows, n_out, stride));
+    for (std::size_t r = 0; r < n_rows; ++r) {
+      for (std::size_t c = n_out; c < stride; ++c) EXPECT_EQ(y[r * stride + c], 12345.0F);
+    }
   }
 }
 
@@ -162,17 +176,20 @@ TEST(MatrixProduct, PathsWithFusedMultiplyAddAgreeInEveryBit) {
   ThreadPool pool(2);
   const std::size_t n_in = 500, n_out = 190, n_rows = 7;
   const Weight w{n_out, n_in, random.normal(n_out * n_in)};
-  const PackedMatrix packed(w.view(), DType::kF32, pool);
   const auto x = random.normal(n_rows * n_in);
-  std::map<std::string, std::vector<float>> results;
-  for (const auto& isa : available_isas()) {
-    select_isa(isa);
-    if (isa != "portable") results[isa] = product(pool, x, n_rows, packed);
-  }
-  select_isa(available_isas().front());
-  if (results.size() < 2) GTEST_SKIP() << "this CPU has fewer than two such paths";
-  for (const auto& [isa, result] : results) {
-    EXPECT_TRUE(test::same_bits(result, results.begin()->second)) << isa;
+  for (const WeightFormat format : kFormats) {
+    const PackedMatrix packed(w.view(), format, pool);
+    std::map<std::string, std::vector<float>> results;
+    for (const auto& isa : available_isas()) {
+      select_isa(isa);
+      if (isa != "portable") results[isa] = product(pool, x, n_rows, packed);
+    }
+    select_isa(available_isas().front());
+    if (results.size() < 2) GTEST_SKIP() << "this CPU has fewer than two such paths";
+    for (const auto& [isa, result] : results) {
+      EXPECT_TRUE(test::same_bits(result, results.begin()->second))
+          << name_of(format) << " by " << isa;
+    }
   }
 }
 
@@ -182,10 +199,11 @@ TEST(PackedMatrix, ReadsEveryTypeAndBothOrders) {
   const StridedMatrix rows{reinterpret_cast<const std::byte*>(halves), DType::kF16, 2, 3, 3, 1};
   const StridedMatrix columns{reinterpret_cast<const std::byte*>(halves), DType::kF16, 3, 2, 1, 3};
   const std::vector<float> x{1, 10, 100};
-  EXPECT_EQ(product(pool, x, 1, PackedMatrix(rows, DType::kF32, pool)),
+  EXPECT_EQ(product(pool, x, 1, PackedMatrix(rows, WeightFormat::kF32, pool)),
             (std::vector<float>{321, 654}));
-  EXPECT_EQ(product(pool, std::span(x).first(2), 1, PackedMatrix(columns, DType::kBf16, pool)),
-            (std::vector<float>{41, 52, 63}));
+  EXPECT_EQ(
+      product(pool, std::span(x).first(2), 1, PackedMatrix(columns, WeightFormat::kBf16, pool)),
+      (std::vector<float>{41, 52, 63}));
 }
 
 }  // namespace

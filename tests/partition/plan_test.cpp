@@ -87,7 +87,7 @@ std::size_t replicated_weights(const RunSizes& sizes, const BlockSizes& block) {
   if (block.kind == BlockKind::kSparse) return 5 * 768 * 4;
   std::size_t ranks = 0;
   for (const std::size_t rank : block.low_ranks) ranks += rank;  // multiples of 32 in this model
-  return (15 + block.low_ranks.size()) * 768 * 4 + 768 * ranks * sizes.bytes_per_weight;
+  return (15 + block.low_ranks.size()) * 768 * 4 + ranks * base::column_bytes(sizes.weights, 768);
 }
 
 TEST(Plan, BytesAddUpToTheWholeAndWhatEveryShardHolds) {

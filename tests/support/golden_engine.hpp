@@ -48,8 +48,9 @@ class Golden {
   }
 
   /// An engine of one rank.
-  std::unique_ptr<dist::Engine> engine(model::AttentionMode mode, std::size_t n_threads = 1,
-                                       base::DType weights = base::DType::kF32) const {
+  std::unique_ptr<dist::Engine> engine(
+      model::AttentionMode mode, std::size_t n_threads = 1,
+      base::WeightFormat weights = base::WeightFormat::kF32) const {
     static dist::LoneCommunicator alone;
     dist::EngineOptions chosen = options(mode);
     chosen.n_threads = n_threads;

@@ -22,7 +22,7 @@ inline partition::RunSizes small_model() {
     if (i % 3 == 2) sizes.blocks.push_back({BlockKind::kSparse});
   }
   sizes.chunk_size = 2048;
-  sizes.bytes_per_weight = 2;
+  sizes.weights = base::WeightFormat::kBf16;
   sizes.context_tokens = 64000;
   sizes.attended = {.recent_tokens = 64000 % 2048, .n_chosen = 2, .n_scored = 31};
   sizes.slice_tokens = 256;

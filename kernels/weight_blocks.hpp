@@ -1,0 +1,52 @@
+/// Weights of few bits: blocks of 32 inputs by the 32 columns of a panel, each column of a block
+/// with one scale. weight-formats.md describes the bytes.
+#pragma once
+
+#include "kernels/base/types.hpp"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace longreach::kernels {
+
+/// Output columns of a panel.
+inline constexpr std::size_t kPanelCols = 32;
+
+using base::kScaleBlock;
+
+/// Weights of a block before they lose bits: [input][column].
+using BlockWeights = std::array<std::array<float, kPanelCols>, kScaleBlock>;
+
+/// 8 bits: -127 .. 127. codes[p][c] are those of inputs 2 p and 2 p + 1 of column c.
+struct alignas(64) Int8Block {
+  std::array<base::Bf16, kPanelCols> scales;
+  std::array<std::array<std::array<std::int8_t, 2>, kPanelCols>, kScaleBlock / 2> codes;
+};
+
+/// 4 bits: -8 .. 7. codes[g][c][h] holds those of inputs 8 g + h + 0, 2, 4, 6 of column c, the
+/// first one in the lowest four bits.
+struct alignas(64) Int4Block {
+  std::array<base::Bf16, kPanelCols> scales;
+  std::array<std::array<std::array<std::uint16_t, 2>, kPanelCols>, kScaleBlock / 8> codes;
+};
+
+static_assert(sizeof(Int8Block) == base::column_bytes(base::WeightFormat::kInt8, 32) * kPanelCols);
+static_assert(sizeof(Int4Block) == base::column_bytes(base::WeightFormat::kInt4, 32) * kPanelCols);
+
+/// Each weight as the nearest scale * code of its column. |error| <= scale / 2 + 2^-126, for int4
+/// |scale| for what lies beyond 7.5 steps on the side away from the largest weight. A column that
+/// holds a number that is not finite becomes NaN.
+void quantize(const BlockWeights& weights, Int8Block& block);
+void quantize(const BlockWeights& weights, Int4Block& block);
+
+/// The code of one weight.
+inline int code_of(const Int8Block& block, std::size_t input, std::size_t col) {
+  return block.codes[input / 2][col][input % 2];
+}
+inline int code_of(const Int4Block& block, std::size_t input, std::size_t col) {
+  const int nibble = block.codes[input / 8][col][input % 2] >> (input % 8 / 2 * 4) & 0xf;
+  return nibble < 8 ? nibble : nibble - 16;
+}
+
+}  // namespace longreach::kernels

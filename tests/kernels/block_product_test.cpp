@@ -1,0 +1,166 @@
+#include "kernels/block_product.hpp"
+
+#include "tests/support/compare.hpp"
+#include "tests/support/isa_fixture.hpp"
+#include "tests/support/random.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+namespace longreach::kernels {
+namespace {
+
+using base::WeightFormat;
+using test::Random;
+
+constexpr double kEps = static_cast<double>(std::numeric_limits<float>::epsilon());
+
+/// One row in 16-bit integers, whole blocks.
+struct Fixed {
+  std::vector<int> codes;
+  std::vector<float> scales;
+};
+
+Fixed fixed(std::span<const float> x, std::size_t row = 0) {
+  const std::size_t n_blocks = (x.size() + kScaleBlock - 1) / kScaleBlock;
+  std::vector<FixedBlock> blocks(n_blocks);
+  to_fixed(x, row, blocks);
+  Fixed result;
+  for (const FixedBlock& block : blocks) {
+    result.codes.insert(result.codes.end(), block.codes[row].begin(), block.codes[row].end());
+    result.scales.push_back(block.scales[row]);
+  }
+  return result;
+}
+
+class BlockProduct : public test::EveryIsa {};
+LR_ON_EVERY_ISA(BlockProduct);
+
+TEST_P(BlockProduct, ActivationsKeepSixteenBits) {
+  Random random;
+  for (const std::size_t n : {1, 31, 32, 33, 100, 768}) {
+    for (const float size : {1.0F, 1e-30F, 1e30F}) {
+      const auto x = random.normal(n, 0, size);
+      const Fixed got = fixed(x, n % kFixedRows);
+      for (std::size_t i = 0; i < got.codes.size(); ++i) {
+        const auto scale = static_cast<double>(got.scales[i / kScaleBlock]);
+        const double value = scale * got.codes[i];
+        const double want = i < n ? static_cast<double>(x[i]) : 0;
+        // Half a step, and the rounding of a quotient of up to 32767.
+        ASSERT_LE(std::abs(value - want), scale * (0.5 + 32768 * kEps)) << n << ", " << i;
+      }
+    }
+  }
+}
+
+TEST_P(BlockProduct, ActivationsOfExtremeSizes) {
+  const float inf = std::numeric_limits<float>::infinity();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float tiny = std::numeric_limits<float>::denorm_min();
+  const float huge = std::numeric_limits<float>::max();
+  std::vector<float> x(7 * kScaleBlock, 0.0F);
+  x[1 * kScaleBlock + 3] = inf;
+  x[2 * kScaleBlock + 31] = nan;
+  x[3 * kScaleBlock + 9] = -inf;
+  x[4 * kScaleBlock] = tiny;
+  x[5 * kScaleBlock + 1] = -huge;
+  x[6 * kScaleBlock + 1] = 1;
+  const Fixed got = fixed(x);
+  EXPECT_EQ(got.scales[0], 0);
+  for (const std::size_t poisoned : {1, 2, 3}) EXPECT_TRUE(std::isnan(got.scales[poisoned]));
+  EXPECT_LE(got.scales[4] * static_cast<float>(got.codes[4 * kScaleBlock]), tiny);
+  EXPECT_FLOAT_EQ(got.scales[5] * static_cast<float>(got.codes[5 * kScaleBlock + 1]), -huge);
+  EXPECT_FLOAT_EQ(got.scales[6] * static_cast<float>(got.codes[6 * kScaleBlock + 1]), 1);
+  for (std::size_t i = 0; i < kScaleBlock; ++i) EXPECT_EQ(got.codes[i], 0);
+}
+
+/// A product of `rows` rows with weights kept in `format`, against the same in double.
+template <class Block>
+void expect_close(Random& random, ThreadPool& pool, WeightFormat format, std::size_t rows,
+                  std::size_t n_in, std::size_t n_out) {
+  const auto weights = random.normal(n_out * n_in);
+  const StridedMatrix source{
+      reinterpret_cast<const std::byte*>(weights.data()), base::DType::kF32, n_out, n_in, n_in, 1};
+  const PackedMatrix packed(source, format, pool);
+  const auto x = random.normal(rows * n_in);
+  std::vector<double> want(rows * n_out), bound(rows * n_out);
+  const std::size_t n_blocks = (n_in + kScaleBlock - 1) / kScaleBlock;
+  for (std::size_t r = 0; r < rows; ++r) {
+    const Fixed x_fixed = fixed(std::span(x).subspan(r * n_in, n_in));
+    for (std::size_t o = 0; o < n_out; ++o) {
+      double sum = 0, size = 0, cut = 0;
+      for (std::size_t k = 0; k < n_in; ++k) {
+        const Block& block = packed.panel<Block>(o / kPanelCols)[k / kScaleBlock];
+        const double w = static_cast<double>(base::to_float(block.scales[o % kPanelCols])) *
+                         code_of(block, k % kScaleBlock, o % kPanelCols);
+        const double x_k = static_cast<double>(x[r * n_in + k]);
+        sum += x_k * w;
+        size += std::abs(x_k * w);
+        cut += static_cast<double>(x_fixed.scales[k / kScaleBlock]) * (0.5 + 32768 * kEps) *
+               std::abs(w);
+      }
+      want[r * n_out + o] = sum;
+      // What the activations lost, and four roundings a block: of the whole sum, of the product of
+      // scales, of their product and of the sum so far.
+      bound[r * n_out + o] = cut + static_cast<double>(n_blocks + 3) * kEps * (size + cut);
+    }
+  }
+  std::vector<float> y(rows * n_out, std::numeric_limits<float>::quiet_NaN());
+  multiply(pool, {x.data(), rows, n_in}, packed, {y.data(), rows, n_out});
+  ASSERT_TRUE(test::near(y, want, [&](std::size_t i) { return bound[i]; }))
+      << name_of(format) << ": " << rows << " x " << n_in << " x " << n_out;
+}
+
+TEST_P(BlockProduct, AgreesWithADoubleSum) {
+  Random random;
+  ThreadPool pool(2);
+  for (const std::size_t rows : {1, 2, 3, 5, 6, 7, 13}) {
+    for (const std::size_t n_in : {1, 31, 32, 33, 256, 257, 600}) {
+      for (const std::size_t n_out : {1, 31, 32, 33, 64, 65, 100, 200}) {
+        expect_close<Int8Block>(random, pool, WeightFormat::kInt8, rows, n_in, n_out);
+        expect_close<Int4Block>(random, pool, WeightFormat::kInt4, rows, n_in, n_out);
+      }
+    }
+  }
+}
+
+TEST_P(BlockProduct, LargestCodesDoNotOverflow) {
+  // All products of a block have one sign and the largest size.
+  ThreadPool pool(1);
+  const std::vector<float> weights(kScaleBlock, 127), x(kScaleBlock, -32767);
+  const StridedMatrix source{reinterpret_cast<const std::byte*>(weights.data()),
+                             base::DType::kF32,
+                             1,
+                             kScaleBlock,
+                             kScaleBlock,
+                             1};
+  float y = 0;
+  multiply(pool, {x.data(), 1, kScaleBlock}, PackedMatrix(source, WeightFormat::kInt8, pool),
+           {&y, 1, 1});
+  EXPECT_EQ(y, -127.0F * 32767.0F * 32.0F);
+}
+
+TEST_P(BlockProduct, WhatIsNotFiniteIsSeenInItsRowOrColumnOnly) {
+  Random random;
+  ThreadPool pool(1);
+  const std::size_t rows = 8, n_in = 70, n_out = 40;
+  auto weights = random.normal(n_out * n_in);
+  auto x = random.normal(rows * n_in);
+  weights[9 * n_in + 69] = std::numeric_limits<float>::infinity();
+  x[3 * n_in + 40] = std::numeric_limits<float>::quiet_NaN();
+  const StridedMatrix source{
+      reinterpret_cast<const std::byte*>(weights.data()), base::DType::kF32, n_out, n_in, n_in, 1};
+  for (const WeightFormat format : {WeightFormat::kInt8, WeightFormat::kInt4}) {
+    std::vector<float> y(rows * n_out);
+    multiply(pool, {x.data(), rows, n_in}, PackedMatrix(source, format, pool),
+             {y.data(), rows, n_out});
+    for (std::size_t i = 0; i < y.size(); ++i) {
+      EXPECT_EQ(std::isnan(y[i]), i / n_out == 3 || i % n_out == 9) << name_of(format) << ", " << i;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace longreach::kernels
