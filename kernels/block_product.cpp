@@ -107,7 +107,7 @@ class BlockKernel {
     const FixedBlock* HWY_RESTRICT x = x_.row(row / kFixedRows).data();
     const std::size_t first = row % kFixedRows, n_blocks = x_.cols();
     for (std::size_t b = 0; b < n_blocks; ++b, ++panel, ++x) {
-      if constexpr (kRows == 1) prefetch(panel, sizeof(Block));
+      if constexpr (kRows == 1) prefetch(panel + kBytesAhead / sizeof(Block), sizeof(Block));
       hn::Vec<Ints> sum[kRows][kVecs], other[kRows][kVecs];
       for (std::size_t r = 0; r < kRows; ++r) {
         for (std::size_t v = 0; v < kVecs; ++v) sum[r][v] = other[r][v] = hn::Zero(Ints());

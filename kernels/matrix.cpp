@@ -44,7 +44,15 @@ class PanelKernel {
     }
     const std::size_t n_k = x_.cols(), k_stride = panels_.k_stride;
     for (std::size_t k = 0; k < n_k; ++k) {
-      if constexpr (kRows == 1) prefetch(data + k * k_stride, kPanelCols * sizeof(T));
+      if constexpr (kRows == 1) {
+        // Of panels that lie behind one another, the next ones follow when these end.
+        constexpr std::size_t kAhead = kBytesAhead / kPanels / (kPanelCols * sizeof(T));
+        const std::size_t skipped = k + kAhead < n_k ? 0 : (kPanels - 1) * panel_stride;
+        for (std::size_t p = 0; p < kPanels; ++p) {
+          prefetch(data + p * panel_stride + (k + kAhead) * k_stride + skipped,
+                   kPanelCols * sizeof(T));
+        }
+      }
       hn::Vec<Wide> w[kVecs];
       for (std::size_t v = 0; v < kVecs; ++v) {
         w[v] = load(d, data + (v / kVecsPerPanel) * panel_stride + k * k_stride +

@@ -6,8 +6,8 @@
 namespace longreach::kernels {
 namespace {
 
-/// Large pages pay from here on (two of them fit for certain).
-constexpr std::size_t kLargeBytes = std::size_t{4} << 20;
+/// What is smaller stays in the inner caches, or next to it.
+constexpr std::size_t kLargeBytes = std::size_t{64} << 10;
 
 base::Pages pages_for(std::size_t bytes) {
   return bytes >= kLargeBytes ? base::Pages::kLarge : base::Pages::kSmall;

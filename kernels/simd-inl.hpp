@@ -45,12 +45,15 @@ HWY_INLINE hn::Vec<D> load(D d, const base::Bf16* from) {
   return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(word, bits)));
 }
 
-/// Asks for what comes 8 KiB behind from .. from + bytes. One row uses its weights once, at the
-/// speed of memory, and what the hardware fetches ahead by itself ends with every page.
+/// How far ahead one row asks for its weights, which it uses once, at the speed of memory: what the
+/// hardware fetches ahead by itself ends with every page.
+constexpr std::size_t kBytesAhead = 8192;
+
+/// Asks for the cache lines of from .. from + bytes, which need not exist.
 HWY_INLINE void prefetch(const void* from, std::size_t bytes) {
-  constexpr std::size_t kAhead = 8192, kLine = 64;
+  constexpr std::size_t kLine = 64;
   for (std::size_t i = 0; i < bytes; i += kLine) {
-    __builtin_prefetch(static_cast<const std::byte*>(from) + kAhead + i);
+    __builtin_prefetch(static_cast<const std::byte*>(from) + i);
   }
 }
 

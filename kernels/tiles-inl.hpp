@@ -1,7 +1,7 @@
 // How a product is cut into tiles of outputs that fit the registers, per instruction-set path; see
 // simd-inl.hpp. A kernel computes one tile; it offers
 //
-//   kTileRows, kTilePanels    the tile of many rows; one row goes panel by panel, as memory lies
+//   kTileRows, kTilePanels    the size of a whole tile
 //   tile<kRows, kPanels>(row, panel, y, y_stride)
 //
 // the last of which computes rows row .. row + kRows - 1 of columns 0 .. 32 kPanels - 1 of y, from
@@ -76,11 +76,9 @@ template <class Kernel>
 HWY_INLINE void for_tiles(const Kernel& kernel, base::MatView<float> y, Start start) {
   const std::size_t n_whole = y.cols() / kPanelCols;
   std::size_t panel = 0;
-  if (y.rows() > 1) {
-    for (; panel + Kernel::kTilePanels <= n_whole; panel += Kernel::kTilePanels) {
-      for_rows<Kernel::kTilePanels>(kernel, 0, y.rows(), panel, y.data() + panel * kPanelCols,
-                                    y.stride());
-    }
+  for (; panel + Kernel::kTilePanels <= n_whole; panel += Kernel::kTilePanels) {
+    for_rows<Kernel::kTilePanels>(kernel, 0, y.rows(), panel, y.data() + panel * kPanelCols,
+                                  y.stride());
   }
   for (; panel < n_whole; ++panel) {
     for_rows<1>(kernel, 0, y.rows(), panel, y.data() + panel * kPanelCols, y.stride());

@@ -44,19 +44,20 @@ class MatView {
   std::size_t rows_, cols_, stride_;
 };
 
-/// Gives back memory taken by allocate_zeroed.
-struct FreeMemory {
-  std::size_t bytes = 0;
-  void operator()(void* memory) const noexcept;
-};
-
 /// Whether large pages are asked for. They read faster but count as resident as soon as one byte is
-/// written, so they are for memory that is filled completely.
+/// written, so they are for memory that is filled completely. Small pieces share them.
 enum class Pages { kSmall, kLarge };
 
-/// Zeroed memory, aligned to 64 bytes; from 1 MiB on it is resident only where it has been written.
-/// Errors: std::bad_alloc.
+/// Zeroed memory, aligned to 64 bytes; small pages are resident from 1 MiB on only where they have
+/// been written. Thread-safe. Errors: std::bad_alloc.
 void* allocate_zeroed(std::size_t bytes, Pages pages);
+
+/// Gives back memory taken by allocate_zeroed with the same arguments.
+struct FreeMemory {
+  std::size_t bytes = 0;
+  Pages pages = Pages::kSmall;
+  void operator()(void* memory) const noexcept;
+};
 
 /// Owns `size` zeroed numbers. Move-only.
 template <typename T>
@@ -64,7 +65,7 @@ class Buffer {
  public:
   Buffer() = default;
   explicit Buffer(std::size_t size, Pages pages = Pages::kSmall)
-      : data_(static_cast<T*>(allocate_zeroed(size * sizeof(T), pages)), {size * sizeof(T)}),
+      : data_(static_cast<T*>(allocate_zeroed(size * sizeof(T), pages)), {size * sizeof(T), pages}),
         size_(size) {}
 
   T* data() { return data_.get(); }
