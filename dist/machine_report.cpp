@@ -13,7 +13,7 @@ namespace longreach::dist {
 
 template <typename Archive>
 void serialize(Archive& archive, Core& core) {
-  archive(core.id, core.domain);
+  archive(core.domain, core.id);
 }
 
 template <typename Archive>

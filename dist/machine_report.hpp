@@ -13,8 +13,8 @@ namespace longreach::dist {
 
 /// A core of a node. All ranks of the node number it alike.
 struct Core {
-  std::uint32_t id = 0;      ///< Of its first hardware thread, as the system numbers these.
   std::uint32_t domain = 0;  ///< The NUMA node it belongs to.
+  std::uint32_t id = 0;      ///< Of its first hardware thread, as the system numbers these.
 
   auto operator<=>(const Core&) const = default;
 };

@@ -8,6 +8,7 @@
 #include "launch/standard_streams.hpp"
 #include "launch/statistics.hpp"
 #include "launch/token_file.hpp"
+#include "launch/usage.hpp"
 #include "model/sampler.hpp"
 #include "model/text_stream.hpp"
 
@@ -173,7 +174,7 @@ int run(const GenerateOptions& options, dist::World& world) {
       world.agree([&] { return world.leads() ? read_prompt(options) : std::string(); });
   const StopSignals signals;  // from here on there is something to end cleanly
 
-  const OpenedModel opened = world.agree([&] { return open_model(options.model); });
+  OpenedModel opened = world.agree([&] { return open_model(options.model); });
   const auto prompt =
       world.agree([&] { return world.leads() ? tokenize(options, opened, text) : Prompt(); });
   const auto engine = load_engine(
@@ -191,6 +192,7 @@ int run(const GenerateOptions& options, dist::World& world) {
   // A line of its own, but nothing that would show in a log of the errors alone.
   const bool after_text = statistics.n_generated > 0 && error_follows_output();
   fmt::print(stderr, "{}{}\n", after_text ? "\n" : "", statistics_text(statistics));
+  tell_usage(*engine, options.model);
   return signals.exit_code();
 }
 

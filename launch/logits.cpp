@@ -9,6 +9,7 @@
 #include "launch/signals.hpp"
 #include "launch/standard_streams.hpp"
 #include "launch/token_file.hpp"
+#include "launch/usage.hpp"
 
 #include <fmt/format.h>
 
@@ -142,7 +143,8 @@ Recording recording_of(const LogitsOptions& options, const OpenedModel& opened) 
 
 int run(const LogitsOptions& options, dist::World& world) {
   const StopSignals signals;
-  const OpenedModel opened = world.agree([&] { return open_model(options.model); });
+  OpenedModel opened = world.agree([&] { return open_model(options.model); });
+  opened.engine_options.fingerprints = options.fingerprints;
   Recording recording =
       world.agree([&] { return world.leads() ? recording_of(options, opened) : Recording(); });
   const std::size_t n_fed = recording.tokens.size();
@@ -175,6 +177,7 @@ int run(const LogitsOptions& options, dist::World& world) {
   }
   engine->wait_for(session);
   recorder.finish();
+  tell_usage(*engine, options.model);
   return 0;
 }
 

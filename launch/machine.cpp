@@ -1,5 +1,7 @@
 #include "launch/machine.hpp"
 
+#include "dist/world.hpp"
+#include "kernels/isa.hpp"
 #include "launch/hwloc_handle.hpp"
 #include "launch/parse_number.hpp"
 
@@ -8,12 +10,13 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <limits>
-#include <memory>
 #include <optional>
 #include <sstream>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace longreach::launch {
@@ -21,6 +24,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr auto kYieldVariable = "OMPI_MCA_mpi_yield_when_idle";
 constexpr std::size_t kUnlimited = std::numeric_limits<std::size_t>::max();
 
 std::optional<std::string> first_line(const fs::path& file) {
@@ -109,8 +113,21 @@ std::size_t left_in_address_space(const fs::path& root) {
   return limit.rlim_cur - std::min<std::size_t>(used, limit.rlim_cur);
 }
 
-/// CPUs' worth of time the control groups grant, rounded up.
-std::size_t granted_cpus(const fs::path& root) {
+/// The NUMA node of an object; 0 where the machine tells of none.
+std::uint32_t domain_of(hwloc_obj_t object) {
+  const int first = object->nodeset == nullptr ? -1 : hwloc_bitmap_first(object->nodeset);
+  return first < 0 ? 0 : static_cast<std::uint32_t>(first);
+}
+
+/// Whether Open MPI has been told to let others run while it waits.
+bool yields_when_idle() {
+  const char* const value = std::getenv(kYieldVariable);
+  return value != nullptr && std::string_view(value) != "0" && std::string_view(value) != "false";
+}
+
+}  // namespace
+
+std::size_t granted_cores(const fs::path& root) {
   std::size_t granted = kUnlimited;
   const auto consider = [&granted](std::optional<std::size_t> quota,
                                    std::optional<std::size_t> period) {
@@ -128,35 +145,62 @@ std::size_t granted_cpus(const fs::path& root) {
        group_folders(root / "sys/fs/cgroup/cpu", group_path(root, "cpu"))) {
     consider(read_count(folder / "cpu.cfs_quota_us"), read_count(folder / "cpu.cfs_period_us"));
   }
-  return granted;
+  return std::max<std::size_t>(1, granted);
 }
 
-struct BitmapDeleter {
-  void operator()(hwloc_bitmap_s* bitmap) const { hwloc_bitmap_free(bitmap); }
-};
-
-/// Cores with at least one hardware thread the process is bound to, or these threads themselves
-/// where the machine does not tell of cores; 0 if it tells nothing.
-std::size_t bound_cores() {
-  const Topology topology = new_topology();
-  hwloc_topology* const loaded = topology.get();
-  if (!topology || hwloc_topology_load(loaded) != 0) return 0;
-  const std::unique_ptr<hwloc_bitmap_s, BitmapDeleter> bound(hwloc_bitmap_alloc());
-  if (!bound || hwloc_get_cpubind(loaded, bound.get(), HWLOC_CPUBIND_PROCESS) != 0) return 0;
-  std::size_t n_cores = 0;
-  for (hwloc_obj_t core = nullptr;
-       (core = hwloc_get_next_obj_by_type(loaded, HWLOC_OBJ_CORE, core)) != nullptr;) {
-    if (hwloc_bitmap_intersects(core->cpuset, bound.get()) != 0) ++n_cores;
+SeenCores seen_cores(hwloc_topology* topology, const hwloc_bitmap_s* bound) {
+  const bool has_cores = hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_CORE) > 0;
+  const hwloc_obj_type_t type = has_cores ? HWLOC_OBJ_CORE : HWLOC_OBJ_PU;
+  SeenCores seen;
+  for (hwloc_obj_t object = nullptr;
+       (object = hwloc_get_next_obj_by_type(topology, type, object)) != nullptr;) {
+    const int first = hwloc_bitmap_first(object->cpuset);
+    if (first < 0) continue;
+    const dist::Core core{domain_of(object), static_cast<std::uint32_t>(first)};
+    seen.cores.push_back(core);
+    if (hwloc_bitmap_intersects(object->cpuset, bound) != 0) seen.bound.push_back(core);
   }
-  if (n_cores == 0) return static_cast<std::size_t>(std::max(0, hwloc_bitmap_weight(bound.get())));
-  return n_cores;
+  std::ranges::sort(seen.cores);
+  std::ranges::sort(seen.bound);
+  return seen;
 }
 
-}  // namespace
-
-std::size_t usable_cores() {
-  return std::max<std::size_t>(1, std::min(bound_cores(), granted_cpus("/")));
+SeenCores own_cores() {
+  const Topology topology = new_topology();
+  if (topology && hwloc_topology_load(topology.get()) == 0) {
+    const Bitmap bound = new_bitmap();
+    if (hwloc_get_cpubind(topology.get(), bound.get(), HWLOC_CPUBIND_PROCESS) != 0) {
+      hwloc_bitmap_fill(bound.get());
+    }
+    SeenCores seen = seen_cores(topology.get(), bound.get());
+    if (!seen.bound.empty()) return seen;
+  }
+  return {{{}}, {{}}};  // the machine tells nothing: one core
 }
+
+dist::MachineReport describe_machine() {
+  SeenCores seen = own_cores();
+  return {.host = dist::host_name(),
+          .isas = kernels::available_isas(),
+          .isa = kernels::active_isa(),
+          .cores = std::move(seen.cores),
+          .bound = std::move(seen.bound),
+          .granted_cores = granted_cores(),
+          .memory_bytes = available_memory_bytes(),
+          .yields = yields_when_idle(),
+          .run = {}};
+}
+
+void prepare_message_passing() {
+  const char* const value = std::getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
+  const auto n_ranks = value == nullptr ? std::nullopt : parse_number<std::size_t>(value);
+  if (!n_ranks || *n_ranks == 1) return;
+  if (*n_ranks > std::min(own_cores().cores.size(), granted_cores())) {
+    ::setenv(kYieldVariable, "1", 0);
+  }
+}
+
+std::size_t usable_cores() { return std::min(own_cores().bound.size(), granted_cores()); }
 
 std::size_t available_memory_bytes(const fs::path& root) {
   const auto available_kib = read_entry(root / "proc/meminfo", "MemAvailable:");

@@ -8,6 +8,7 @@
 #include "launch/generate.hpp"
 #include "launch/inspect.hpp"
 #include "launch/logits.hpp"
+#include "launch/machine.hpp"
 #include "launch/options.hpp"
 #include "launch/plan.hpp"
 #include "launch/standard_streams.hpp"
@@ -103,6 +104,7 @@ int main(int argc, char** argv) {
   launch::ignore_broken_pipes();
   return launch::guarded(
       [&] {
+        launch::prepare_message_passing();
         dist::World world;
         return launch::run_job(world, argc, argv);
       },

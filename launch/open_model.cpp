@@ -1,14 +1,20 @@
 #include "launch/open_model.hpp"
 
+#include "dist/gather_texts.hpp"
+#include "dist/machine_report.hpp"
 #include "kernels/base/error.hpp"
-#include "kernels/isa.hpp"
+#include "launch/binding.hpp"
+#include "launch/core_share.hpp"
+#include "launch/launch_check.hpp"
 #include "launch/machine.hpp"
-#include "launch/topology.hpp"
-#include "partition/memory.hpp"
-#include "partition/plan.hpp"
+#include "launch/run_plan.hpp"
 
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <span>
+#include <vector>
 
 namespace longreach::launch {
 namespace {
@@ -28,23 +34,75 @@ dist::EngineOptions engine_options(const ModelOptions& options, const model::Mod
   engine.attention.top_k = options.top_k.value_or(config.attention.top_k);
   const bool small_file = config.dtype == base::DType::kBf16;
   engine.weights = options.weights.value_or(small_file ? base::DType::kBf16 : base::DType::kF32);
-  engine.n_threads = options.n_threads ? *options.n_threads : usable_cores();
-  engine.trace = options.trace;
+  if (options.trace) {
+    engine.recording = dist::Recording::kSpans;
+  } else if (options.verbosity == Verbosity::kInfo) {
+    engine.recording = dist::Recording::kTotals;
+  }
   return engine;
 }
 
-void require_memory(const OpenedModel& opened, const partition::MemoryNeed& need,
-                    const RunLength& length) {
-  const std::size_t available = available_memory_bytes();
-  if (need.total() <= available) return;
-  if (need.weights + need.states > available) {
-    base::input_error("--model: {} needs {} for its weights, {} are available",
-                      opened.checkpoint.path().string(), bytes_text(need.weights + need.states),
-                      bytes_text(available));
+/// What must be the same on all ranks, for a message when it is not.
+std::string run_text(const OpenedModel& opened) {
+  const model::ModelConfig& config = opened.config;
+  const model::AttentionConfig& attention = opened.engine_options.attention;
+  const auto given = [](std::optional<std::size_t> number) { return number.value_or(0); };
+  return fmt::format(
+      "version {}, {} + {} blocks of {} channels, {} heads and {} tokens, weights {}, attention "
+      "{}/{}/{}/{}/{}/{}/{}, exchange {}, grid {} x {}, {} threads",
+      LONGREACH_VERSION, config.n_rwkv, config.n_sparse, config.n_embd, config.n_head,
+      config.vocab_size, base::name_of(opened.engine_options.weights),
+      static_cast<int>(attention.mode), attention.chunk_size, attention.top_k, attention.kv_max,
+      attention.kv_min, attention.kv_window, attention.decode_full,
+      static_cast<int>(attention.exchange), given(opened.grid.n_stages),
+      given(opened.grid.n_shards), given(opened.n_threads));
+}
+
+/// What the leader gives goes to everybody.
+void share_length(RunLength& length, dist::Communicator& world) {
+  for (std::size_t* const tokens : {&length.context_tokens, &length.longest_call_tokens}) {
+    world.broadcast(std::as_writable_bytes(std::span(tokens, 1)), 0);
   }
-  base::input_error("{}: {} tokens need {}, of which {} for the cache; {} are available",
-                    length.option, length.context_tokens, bytes_text(need.total()),
-                    bytes_text(need.cache), bytes_text(available));
+}
+
+RunRequest run_request(const OpenedModel& opened, const RunLength& length) {
+  return {.sizes =
+              [&](std::size_t context_tokens) {
+                const std::size_t longest = std::min(length.longest_call_tokens, context_tokens);
+                return run_sizes(opened, {context_tokens, longest, length.option});
+              },
+          .context_tokens = length.context_tokens,
+          .model = opened.checkpoint.path().string(),
+          .option = length.option,
+          .grid = opened.grid,
+          .n_threads = opened.n_threads.value_or(0)};
+}
+
+/// Ranks of unlike builds may plan differently from the same data.
+void require_one_layout(const partition::Layout& layout, dist::Communicator& world) {
+  const std::vector<std::string> layouts = dist::gather_texts(world, layout_text(layout));
+  for (std::size_t rank = 1; rank < layouts.size(); ++rank) {
+    if (layouts[rank] == layouts[0]) continue;
+    base::input_error("rank {} plans {}, rank 0 {}: do all nodes run one build?", rank,
+                      layouts[rank], layouts[0]);
+  }
+}
+
+/// Tells how the job runs: a line for each rank, in order of ranks.
+void tell(const partition::Plan& plan, const OpenedModel& opened,
+          std::span<const dist::MachineReport> reports, std::span<const CoreShare> shares,
+          std::span<const std::string> bound) {
+  for (const Finding& finding : check_launch(reports, shares)) {
+    const bool warns = finding.weight == Finding::Weight::kWarning;
+    spdlog::log(warns ? spdlog::level::warn : spdlog::level::info, "{}", finding.text);
+  }
+  spdlog::info("instruction set {}, weights {}, ranks {} = stages {} x shards {}, nodes {}",
+               reports.front().isa, base::name_of(opened.engine_options.weights), reports.size(),
+               plan.grid.n_stages, plan.grid.n_shards, plan.n_nodes);
+  for (std::size_t rank = 0; rank < reports.size(); ++rank) {
+    spdlog::info("rank {} on {}: {}; {}", rank, reports[rank].host, bound[rank],
+                 rank_text(plan, rank));
+  }
 }
 
 }  // namespace
@@ -54,37 +112,43 @@ OpenedModel open_model(const ModelOptions& options) {
   model::Checkpoint checkpoint = model::Checkpoint::open(options.model);
   model::ModelConfig config = model::read_config(checkpoint);
   const dist::EngineOptions engine = engine_options(options, config);
-  return {
-      std::move(checkpoint), std::move(config), engine, {{}, options.n_stages, options.n_shards}};
+  return {std::move(checkpoint),
+          std::move(config),
+          engine,
+          {{}, options.n_stages, options.n_shards},
+          options.n_threads};
 }
 
 partition::RunSizes run_sizes(const OpenedModel& opened, const RunLength& length) {
   const dist::EngineOptions& options = opened.engine_options;
   return model::run_sizes(opened.config, options.attention, options.weights, length.context_tokens,
-                          length.longest_call_tokens, options.n_threads);
+                          length.longest_call_tokens, 0);
 }
 
-std::unique_ptr<dist::Engine> load_engine(const OpenedModel& opened, RunLength length,
+std::unique_ptr<dist::Engine> load_engine(OpenedModel& opened, RunLength length,
                                           dist::World& world) {
-  world.communicator().broadcast(std::as_writable_bytes(std::span(&length.context_tokens, 1)), 0);
-  world.communicator().broadcast(std::as_writable_bytes(std::span(&length.longest_call_tokens, 1)),
-                                 0);
-  const partition::MemoryNeed need = partition::memory_need(run_sizes(opened, length));
-  spdlog::info("instruction set {}, {} threads, weights {}, memory {} ({} weights, {} cache)",
-               kernels::active_isa(), opened.engine_options.n_threads,
-               base::name_of(opened.engine_options.weights), bytes_text(need.total()),
-               bytes_text(need.weights), bytes_text(need.cache));
-  const partition::Layout layout = world.agree([&] {
-    if (world.size() == 1) {
-      require_memory(opened, need, length);
-    }
-    return partition::layout_of(
-        partition::make_plan(run_sizes(opened, length), this_node(),
-                             {world.size(), opened.grid.n_stages, opened.grid.n_shards}));
+  dist::Communicator& all = world.communicator();
+  share_length(length, all);
+  dist::MachineReport own = world.agree([] { return describe_machine(); });
+  own.run = run_text(opened);
+  const std::vector<dist::MachineReport> reports = dist::gather(all, own);
+  const std::vector<CoreShare> shares = share_cores(reports);
+  const partition::Plan plan = world.agree([&] {
+    require_alike(reports);
+    return plan_run(run_request(opened, length), reports, shares);
   });
+  const partition::Layout layout = partition::layout_of(plan);
+  require_one_layout(layout, all);
+
+  const CoreShare& share = shares[world.rank()];
+  dist::EngineOptions& options = opened.engine_options;
+  options.n_threads = opened.n_threads.value_or(share.n_threads);
+  Bound bound = bind_process(share, options.n_threads);
+  options.thread_started = std::move(bound.thread_started);
+  const std::vector<std::string> bound_texts = dist::gather_texts(all, bound.text);
+  if (world.leads()) tell(plan, opened, reports, shares, bound_texts);
   return world.agree([&] {
-    return std::make_unique<dist::Engine>(world.communicator(), opened.checkpoint, opened.config,
-                                          layout, opened.engine_options);
+    return std::make_unique<dist::Engine>(all, opened.checkpoint, opened.config, layout, options);
   });
 }
 

@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace longreach::launch {
@@ -22,7 +23,8 @@ struct OpenedModel {
   model::Checkpoint checkpoint;
   model::ModelConfig config;
   dist::EngineOptions engine_options;
-  partition::PlanRequest grid;  ///< Stages and shards the user asks for.
+  partition::PlanRequest grid;           ///< Stages and shards the user asks for.
+  std::optional<std::size_t> n_threads;  ///< The same; else load_engine chooses.
 };
 
 /// Opens the checkpoint and completes the options from it and from the machine; takes milliseconds.
@@ -36,14 +38,15 @@ struct RunLength {
   std::string option;               ///< Which option decides this, for messages.
 };
 
-/// What memory and plans of such a run depend on.
+/// What memory and plans of such a run depend on, but for the number of threads.
 partition::RunSizes run_sizes(const OpenedModel& opened, const RunLength& length);
 
-/// Loads the weights, if memory suffices for the whole run; says how it runs when asked to be
-/// verbose. Collective: all ranks, of which the leader's length counts. Errors: AgreedError, or
-/// InputError naming --model when a run of no tokens would not fit, else the option that decides
-/// the length; and those of the engine.
-std::unique_ptr<dist::Engine> load_engine(const OpenedModel& opened, RunLength length,
+/// From a model to an engine on all ranks: they describe themselves to one another, make the same
+/// plan, bind themselves to their cores and load their parts. Completes `opened.engine_options`.
+/// The leader says how the model is run when asked to be verbose, and warns of launches that cost
+/// speed. Collective; of the lengths the leader's counts. Errors: AgreedError, or InputError on a
+/// single rank: see plan_run and require_alike; and those of the engine.
+std::unique_ptr<dist::Engine> load_engine(OpenedModel& opened, RunLength length,
                                           dist::World& world);
 
 /// The tokenizer the user names or, if `name` is empty, the one that belongs to the model.

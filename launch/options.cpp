@@ -312,6 +312,9 @@ CLI::App& add_logits(CLI::App& app, LogitsOptions& options) {
       "--hash", options.hash,
       "end with the SHA-256 of the recorded logits: float32, little endian, each position "
       "once, ascending");
+  add_path(command, "--fingerprints", "FILE", options.fingerprints,
+           "write hashes of all that is computed to FILE.0, FILE.1, .. one for\neach rank; "
+           "scripts/first-difference says where two runs part");
   command.footer(
       "Without --out and --hash, prints the five best tokens of each recorded position.\n\n"
       "Example:\n  longreach logits --model model.pth --tokens ids.txt --calls 1000,1*20 --hash");

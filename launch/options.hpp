@@ -59,6 +59,7 @@ struct LogitsOptions {
   std::optional<std::string> positions;  ///< As parse_positions takes them; default: all.
   std::optional<std::filesystem::path> out;  ///< A .npy file.
   bool hash = false;
+  std::optional<std::filesystem::path> fingerprints;  ///< Hashes of all that is computed.
 };
 
 /// Which way `longreach tokenize` goes.

@@ -2,6 +2,7 @@
 
 #include "launch/machine.hpp"
 #include "launch/open_model.hpp"
+#include "launch/run_plan.hpp"
 #include "launch/standard_streams.hpp"
 #include "launch/topology.hpp"
 #include "partition/plan.hpp"
@@ -35,13 +36,6 @@ partition::Machine machine_of(const PlanOptions& options) {
     machine.network.bytes_per_second = *options.network_gb_per_second * 1e9;
   }
   return machine;
-}
-
-/// "0-11", or "7" alone, or "-" for nothing.
-std::string range_text(Range range) {
-  if (range.size() == 0) return "-";
-  if (range.size() == 1) return fmt::format("{}", range.begin);
-  return fmt::format("{}-{}", range.begin, range.end - 1);
 }
 
 /// Whether two ranks take the same line: all sizes are equal, whichever heads and columns they are

@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+"""The plan and the binding inside runs of several ranks, as --verbose tells of them."""
+import os
+import re
+import time
+
+import job
+import program
+from program import MODEL
+
+# Nodes are described to hwloc: what is bound on them is told, and nothing happens to this machine.
+FOUR_DOMAINS = "numa:4(memory=64GiB) core:2 pu:2"
+SMALL = ("generate", "--model", MODEL, "--prompt", "The grass is", "-n", 2, "--temperature", 0)
+
+
+class Ranks(job.JobTest):
+    def run_on(self, node, n_ranks, *options):
+        """A run of SMALL on ranks that see this node, with its lines about the ranks."""
+        done = self.run_job("-n", n_ranks, "-x", f"HWLOC_SYNTHETIC={node}", program.PROGRAM, *SMALL, "--verbose",
+                            *options)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        told = done.stderr.decode()
+        return done.stdout, told, re.findall(r"rank (\d+) on \S+: (.*)", told)
+
+    def test_each_rank_gets_a_domain_and_is_told_in_order(self):
+        _, told, lines = self.run_on(FOUR_DOMAINS, 4)
+        self.assertIn("ranks 4 = ", told)
+        self.assertEqual([int(rank) for rank, _ in lines], [0, 1, 2, 3])
+        for rank, line in lines:
+            rank = int(rank)
+            self.assertIn(f"cores {4 * rank},{4 * rank + 2} of NUMA node {rank}, memory there, threads 2", line)
+
+    def test_ranks_of_a_domain_divide_it(self):
+        for n_ranks, first in ((3, "cores 0,2,4 of NUMA node 0-1"), (8, "cores 0 of NUMA node 0, memory there")):
+            _, _, lines = self.run_on(FOUR_DOMAINS, n_ranks)
+            self.assertEqual(len(lines), n_ranks)
+            self.assertIn(first, lines[0][1])
+            cores = [re.search(r"cores (\S+)", line)[1].split(",") for _, line in lines]
+            self.assertEqual(sorted(int(core) for own in cores for core in own), list(range(0, 16, 2)))
+
+    def test_more_ranks_than_cores(self):
+        _, told, lines = self.run_on("numa:1(memory=64GiB) core:2 pu:1", 3)
+        self.assertIn("3 ranks share 2 cores", told)
+        for _, line in lines:
+            self.assertIn("threads 1 on any of 2 cores", line)
+
+    def test_nothing_is_told_unasked(self):
+        done = self.run_job("-n", 2, program.PROGRAM, *SMALL)
+        self.assertEqual((done.returncode, done.stderr.count(b"\n")), (0, 1), done.stderr)
+
+    def test_the_grid_is_the_users_or_the_planners(self):
+        alone = self.output(*SMALL)
+        for options, grid in (((), "stages"), (("--stages", 2), "stages 2 x shards 1"),
+                              (("--shards", 2), "stages 1 x shards 2")):
+            with self.subTest(options=options):
+                text, told, lines = self.run_on(FOUR_DOMAINS, 2, *options)
+                self.assertEqual(text, alone)
+                self.assertIn(grid, told)
+                self.assertEqual(len(lines), 2)
+
+    def test_really_binds(self):
+        if len(os.sched_getaffinity(0)) < 2:
+            self.skipTest("one core")
+        # hwloc walks over all cores while it looks at them, so that a single look may see it anywhere.
+        running = self.start_job("-n", 2, program.PROGRAM, "generate", "--model", MODEL, "--prompt", "x" * 20000,
+                                 "-n", 100000, "--temperature", 1, "--ban-token", 0)
+        ranks = self.wait_for_ranks(running, 2)
+        n_apart = 0
+        for _ in range(10 * program.SECONDS):
+            cores = [os.sched_getaffinity(ranks[rank]) for rank in (0, 1)]
+            n_apart = 0 if cores[0] & cores[1] else n_apart + 1
+            if n_apart == 5:
+                return
+            time.sleep(0.1)
+        self.fail(f"the ranks are still on {cores}")
+
+
+class Refusals(job.JobTest):
+    def test_grids_that_contradict(self):
+        self.assert_told_once(self.run_ranks(3, *SMALL, "--stages", 2), "--stages: 3 ranks .*")
+        self.assert_told_once(self.run_ranks(3, *SMALL, "--stages", 2, "--shards", 2), "--stages, --shards: .*")
+        self.assert_refused([*SMALL, "--stages", 2], "--stages")
+
+    def test_what_fits_on_no_rank(self):
+        self.assert_told_once(self.run_ranks(2, *SMALL[:-4], "-n", 4 * 10**9),
+                              r"-n: .* tokens need .* each of 2 ranks has .* ranks with as much each would do")
+
+    def test_ranks_whose_bits_would_differ(self):
+        env = ["env", "LONGREACH_ISA=portable"]
+        command = self.one_differs(1, [*env, program.PROGRAM, *SMALL], [program.PROGRAM, *SMALL])
+        self.assert_told_once(self.run_job("-n", 3, command),
+                              "rank 0 on .* and rank 1 on .* with portable.*LONGREACH_ISA=.*")
+
+    def test_ranks_that_run_something_else(self):
+        command = self.one_differs(2, [program.PROGRAM, *SMALL, "--top-k", 2], [program.PROGRAM, *SMALL])
+        self.assert_told_once(self.run_job("-n", 3, command), "rank 0 on .* and rank 2 on .* model and options.*")
+
+
+if __name__ == "__main__":
+    program.main()
