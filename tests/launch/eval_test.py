@@ -79,6 +79,11 @@ class Results(EvalTest):
             shared.unlink()
             alone.unlink()
 
+    def test_without_attention_the_keys_are_lost(self):
+        results = self.evaluate("--lengths", 1024, "--depths", 3, "--samples", 1, "--attention", "none")
+        self.assertEqual([r["score"] for r in results], [0, 0, 0])
+        self.assertEqual(results[0]["settings"]["attention"], "none")
+
     def test_reference_mode_reads_prompts_as_one_call(self):
         args = [*PASSKEY, "--attention", "reference", "--kv-max", 200, "--kv-min", 150, "--kv-window", 50]
         self.evaluate(*args)
