@@ -13,18 +13,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string_view name_of_mode(model::AttentionMode mode) {
-  switch (mode) {
-    case model::AttentionMode::kMoba:
-      return "moba";
-    case model::AttentionMode::kReference:
-      return "reference";
-    case model::AttentionMode::kFull:
-      return "full";
-  }
-  return "?";
-}
-
 std::string model_name(const model::Checkpoint& checkpoint) {
   const model::Preset* const preset = checkpoint.preset();
   return preset != nullptr ? std::string(preset->name) : checkpoint.path().string();
@@ -53,7 +41,7 @@ std::string json_line(const OpenedModel& opened, const BenchResult& result) {
   if (!result.part.empty()) json["part"] = result.part;
   json.update({{"preset", model_name(opened.checkpoint)},
                {"context", result.context},
-               {"attention", name_of_mode(opened.engine_options.attention.mode)},
+               {"attention", model::name_of(opened.engine_options.attention.mode)},
                {"weights", name_of(opened.engine_options.weights)},
                {"kv", name_of(base::DType::kF32)},
                {"isa", kernels::active_isa()},

@@ -23,31 +23,22 @@
 namespace longreach::launch {
 namespace {
 
-std::string_view name_of(model::AttentionMode mode) {
-  switch (mode) {
-    case model::AttentionMode::kMoba:
-      return "moba";
-    case model::AttentionMode::kReference:
-      return "reference";
-    case model::AttentionMode::kFull:
-      return "full";
-  }
-  return {};
+/// Without its folder, so that the same model is the same wherever it lies.
+std::string model_name(const model::Checkpoint& checkpoint) {
+  const model::Preset* const preset = checkpoint.preset();
+  return preset != nullptr ? std::string(preset->name) : checkpoint.path().filename().string();
 }
 
 /// What decides the answers beside the task. The model's files are known by what they compute (see
 /// eval::probe) rather than by where they lie.
 eval::Settings settings_of(const OpenedModel& opened, const model::Tokenizer& tokenizer) {
   const model::AttentionConfig& attention = opened.engine_options.attention;
-  const auto file_name = [](std::string_view path) {
-    return std::filesystem::path(path).filename().string();
-  };
   eval::Settings settings{
-      {"model", opened.checkpoint.path().filename().string()},
+      {"model", model_name(opened.checkpoint)},
       {"weights", std::string(base::name_of(opened.engine_options.weights))},
       {"kv", "f32"},
-      {"tokenizer", file_name(tokenizer.name())},
-      {"attention", std::string(name_of(attention.mode))},
+      {"tokenizer", std::filesystem::path(tokenizer.name()).filename().string()},
+      {"attention", std::string(model::name_of(attention.mode))},
       {"chunk_size", attention.chunk_size},
       {"top_k", attention.top_k},
       {"isa", kernels::active_isa()},
@@ -124,9 +115,8 @@ void summarise(const EvalOptions& options, const OpenedModel& opened, const Prep
   write_output(eval::table(summary));
   if (options.csv) write_file(*options.csv, eval::csv(summary));
   if (options.svg || options.png) {
-    const std::string caption =
-        fmt::format("{}, attention {}", opened.checkpoint.path().filename().string(),
-                    name_of(opened.engine_options.attention.mode));
+    const std::string caption = fmt::format("{}, attention {}", model_name(opened.checkpoint),
+                                            model::name_of(opened.engine_options.attention.mode));
     const std::string picture = eval::heat_map(summary, caption);
     if (options.svg) write_file(*options.svg, picture);
     if (options.png) write_png(*options.png, picture);

@@ -150,8 +150,11 @@ void add_planned_options(CLI::App& app, ModelOptions& options) {
       app, "--attention", attention.mode,
       {{"moba", model::AttentionMode::kMoba},
        {"reference", model::AttentionMode::kReference},
-       {"full", model::AttentionMode::kFull}},
-      "which tokens sparse blocks see: as trained, as in the\nreleased package, or all")
+       {"full", model::AttentionMode::kFull},
+       {"none", model::AttentionMode::kNone}},
+      "which tokens sparse blocks see: as trained, as in the\nreleased package, all, or none "
+      "(their "
+      "channel mix stays)")
       ->default_str("moba")
       ->group("Attention");
   add_count(app, "--chunk-size", options.chunk_size, 1, kMaxChunk,

@@ -169,6 +169,20 @@ std::string guess_tokenizer(const std::filesystem::path& folder, std::size_t voc
 
 }  // namespace
 
+std::string_view name_of(AttentionMode mode) {
+  switch (mode) {
+    case AttentionMode::kMoba:
+      return "moba";
+    case AttentionMode::kReference:
+      return "reference";
+    case AttentionMode::kFull:
+      return "full";
+    case AttentionMode::kNone:
+      return "none";
+  }
+  return {};
+}
+
 std::string BlockRef::name() const {
   return fmt::format("{}.{}", kind == BlockKind::kRwkv ? "blocks" : "moba", index);
 }

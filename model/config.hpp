@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace longreach::model {
@@ -19,7 +20,11 @@ enum class AttentionMode {
   kMoba,       ///< As trained: own chunk and, per head, the top-k - 1 best earlier chunks.
   kReference,  ///< As the released package computes it, quirks and eviction included.
   kFull,       ///< Dense causal attention.
+  kNone,       ///< None: the attention of sparse blocks adds nothing, to see what it is good for.
 };
+
+/// As on the command line: "moba", "reference", "full" or "none".
+std::string_view name_of(AttentionMode mode);
 
 /// How chunks and queries that lie on different shards meet (model/meeting.hpp). Never changes a
 /// bit of the result.

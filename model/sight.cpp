@@ -25,6 +25,7 @@ Sight sight_of(const AttentionConfig& config, const CallRows& call, std::size_t 
     case AttentionMode::kMoba:
       return {row - row % config.chunk_size, Chooser::kEachHead, config.top_k - 1};
     case AttentionMode::kFull:
+    case AttentionMode::kNone:  // whose cache stays empty
       return {0};
     case AttentionMode::kReference:
       return reference_sight(config, call, row);
@@ -33,6 +34,7 @@ Sight sight_of(const AttentionConfig& config, const CallRows& call, std::size_t 
 }
 
 partition::AttendedRows attended_rows(const AttentionConfig& config, std::size_t n_rows) {
+  if (config.mode == AttentionMode::kNone) return {};
   const Sight sight = sight_of(config, {n_rows, 1}, n_rows);
   const std::size_t n_closed = sight.first_row / config.chunk_size;
   return {.recent_tokens = n_rows - sight.first_row,

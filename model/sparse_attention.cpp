@@ -5,6 +5,8 @@
 #include "model/meeting.hpp"
 #include "model/selection.hpp"
 
+#include <algorithm>
+
 namespace longreach::model {
 namespace {
 
@@ -70,6 +72,10 @@ void share_projections(Context& context, const KvCache& cache, const Projections
 
 void sparse_attention(Context& context, const SparseBlockWeights& weights, const CallRows& call,
                       MatView<const float> x, SparseState& state, MatView<float> out) {
+  if (context.attention.mode == AttentionMode::kNone) {
+    for (std::size_t t = 0; t < out.rows(); ++t) std::ranges::fill(out.row(t), 0.0F);
+    return;
+  }
   kernels::ThreadPool& pool = context.pool;
   Workspace& space = context.workspace;
   const std::size_t n = x.rows();

@@ -24,7 +24,8 @@ LR_ON_EVERY_ISA(EngineBits);
 
 TEST_P(EngineBits, SplitsThreadsAndStorageChangeNothing) {
   const Golden golden;
-  for (const AttentionMode mode : {AttentionMode::kMoba, AttentionMode::kFull}) {
+  for (const AttentionMode mode :
+       {AttentionMode::kMoba, AttentionMode::kFull, AttentionMode::kNone}) {
     const auto want = golden.logits(*golden.engine(mode), golden.tokens.size());
     ASSERT_EQ(want.size(), golden.tokens.size() * golden.config.vocab_size);
     for (const std::size_t n_threads : {1, 2}) {

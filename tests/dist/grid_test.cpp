@@ -65,7 +65,8 @@ TEST_P(GridBits, AnyGridSplitAndWayGivesTheBitsOfOneRank) {
                                   {ExchangeWay::kGather, ChunkMemory::kOwn, {7, 256}},
                                   {ExchangeWay::kGather, ChunkMemory::kShared, {1, 30, 256}},
                                   {ExchangeWay::kAuto, ChunkMemory::kOwn, {100}}};
-  for (const AttentionMode mode : {AttentionMode::kMoba, AttentionMode::kFull}) {
+  for (const AttentionMode mode :
+       {AttentionMode::kMoba, AttentionMode::kFull, AttentionMode::kNone}) {
     const auto want = golden.logits(*golden.engine(mode), golden.tokens.size());
     for (const Trial& trial : trials) {
       EngineOptions options = Golden::options(mode);

@@ -7,13 +7,14 @@ import signal
 import time
 import xml.etree.ElementTree
 
+import job
 import program
 from program import MODEL
 
 PASSKEY = ("--lengths", "300,700", "--depths", "3", "--samples", "2", "--seed", "4")
 
 
-class EvalTest(program.ProgramTest):
+class EvalTest(job.JobTest):
     def setUp(self):
         super().setUp()
         self.out = self.folder / "r.jsonl"
@@ -77,6 +78,11 @@ class Results(EvalTest):
             self.assertEqual(self.without_times(shared), self.without_times(alone))
             shared.unlink()
             alone.unlink()
+
+    def test_without_attention_the_keys_are_lost(self):
+        results = self.evaluate("--lengths", 1024, "--depths", 3, "--samples", 1, "--attention", "none")
+        self.assertEqual([r["score"] for r in results], [0, 0, 0])
+        self.assertEqual(results[0]["settings"]["attention"], "none")
 
     def test_reference_mode_reads_prompts_as_one_call(self):
         args = [*PASSKEY, "--attention", "reference", "--kv-max", 200, "--kv-min", 150, "--kv-window", 50]
@@ -220,6 +226,32 @@ class StoppedRuns(EvalTest):
         lines = self.out.read_bytes().splitlines(True)
         self.out.write_bytes(lines[0].replace(b'"probe":"', b'"probe":"0'))
         self.assert_refused(self.command(*PASSKEY), "r.jsonl", "probe")
+
+
+class Grids(EvalTest):
+    def without_grid(self, path):
+        return [{name: value for name, value in result.items() if name != "grid"} for result in self.without_times(path)]
+
+    def test_results_are_the_same_on_any_and_a_run_may_go_on_on_another(self):
+        self.evaluate(*PASSKEY, "--threads", 1)
+        other = self.folder / "other.jsonl"
+        for n_lines, grid in ((4, (1, 3)), (9, (2, 1)), (12, (2, 2))):
+            n_stages, n_shards = grid
+            command = self.command(*PASSKEY, "--threads", 1, "--stages", n_stages, "--shards", n_shards, out=other)
+            done = self.run_ranks(n_stages * n_shards, *command)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(self.without_grid(other), self.without_grid(self.out))
+            self.assertEqual(self.results(other)[-1]["grid"],
+                             {"stages": n_stages, "shards": n_shards, "ranks": n_stages * n_shards})
+            lines = other.read_bytes().splitlines(True)
+            other.write_bytes(b"".join(lines[:n_lines]))
+
+    def test_what_is_refused_is_told_once(self):
+        file = self.question_file("{}")
+        self.assert_told_once(self.run_ranks(3, *self.command("--input", file, task="jsonl")),
+                              ".*questions.jsonl line 1: .*")
+        self.evaluate("--lengths", 300, "--depths", 1)
+        self.assert_told_once(self.run_ranks(2, *self.command("--lengths", 300, "--depths", 2)), ".*depths.*")
 
 
 class Refusals(EvalTest):
