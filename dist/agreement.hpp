@@ -17,11 +17,11 @@ class AgreedError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// Runs a phase on all ranks and returns when it has succeeded on all of them. A phase communicates,
-/// if at all, before anything in it can fail: a rank that fails would be waited for. Collective. Errors: AgreedError with the
-/// sentence of the lowest failing rank, as in `rank 3 on node7: /x/y.pth: cannot be opened (and 2
-/// more ranks)`, or without a rank when all failed for the same reason; with one rank, whatever the
-/// phase throws.
+/// Runs a phase on all ranks and returns when it has succeeded on all of them. A phase
+/// communicates, if at all, before anything in it can fail: a rank that fails would be waited for.
+/// Collective. Errors: AgreedError with the sentence of the lowest failing rank, as in `rank 3 on
+/// node7: /x/y.pth: cannot be opened (and 2 more ranks)`, or without a rank when all failed for the
+/// same reason; with one rank, whatever the phase throws.
 void agree(Communicator& communicator, const std::string& host, const std::function<void()>& phase);
 
 }  // namespace longreach::dist

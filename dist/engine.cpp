@@ -4,6 +4,7 @@
 #include "model/sight.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <exception>
 #include <utility>
 
@@ -33,9 +34,10 @@ Engine::Engine(Communicator& world, const model::Checkpoint& checkpoint,
       layout_(layout),
       options_(options),
       seat_(world, layout_.grid),
-      stage_(seat_, checkpoint, config_, layout_, options),
-      logits_(world, seat_, config.vocab_size),
-      pipeline_(seat_, stage_, logits_),
+      recorder_(options.recording),
+      stage_(seat_, checkpoint, config_, layout_, options, recorder_),
+      logits_(world, seat_, config.vocab_size, recorder_),
+      pipeline_(seat_, stage_, logits_, recorder_),
       n_exceptions_(std::uncaught_exceptions()) {}
 
 Engine::~Engine() {
@@ -47,7 +49,19 @@ Engine::~Engine() {
 void Engine::serve() {
   LR_CHECK(!leads());
   pipeline_.follow([this](const Order& order) {
-    if (order.command == Command::kReadMemory) read_together(world_, stage_.pool(), order.amount);
+    switch (order.command) {
+      case Command::kReadMemory:
+        read_together(world_, stage_.pool(), order.amount);
+        break;
+      case Command::kReport:
+        gather_usage();
+        break;
+      case Command::kTrace:
+        gather_trace({});
+        break;
+      default:
+        break;
+    }
   });
 }
 
@@ -95,6 +109,7 @@ bool Engine::submit(Session& session, std::span<const base::TokenId> tokens,
     order.session = session.id_;
     order.n_rows = static_cast<std::uint32_t>(n);
     order.call_first = whole_calls ? done : 0;
+    order.position = session.n_tokens_ - order.call_first;
     order.call_rows = whole_calls ? tokens.size() : n;
     std::ranges::copy(tokens.subspan(done, n), told.tokens.begin());
     LogitsBatch batch{session.id_, {}, shared_sink};
@@ -154,6 +169,55 @@ double Engine::read_bandwidth(std::size_t n_bytes) {
   told.order.amount = n_bytes;
   pipeline_.give(told, {});
   return read_together(world_, stage_.pool(), n_bytes);
+}
+
+std::vector<RankUsage> Engine::usage() {
+  give(Command::kReport, 0);
+  return gather_usage();
+}
+
+std::vector<RankUsage> Engine::gather_usage() {
+  const std::vector<TrafficBytes>& sent = stage_.exchange().sent_bytes();
+  const std::size_t n_numbers = sizeof(ActivitySeconds) / sizeof(std::uint64_t);
+  const std::size_t n_own = n_numbers + 2 + sent.size() * model::kTrafficKinds;
+  std::vector<std::uint64_t> all(n_own * world_.size());
+  auto next = all.begin() + static_cast<std::ptrdiff_t>(n_own * world_.rank());
+  for (const double seconds : recorder_.seconds()) *next++ = std::bit_cast<std::uint64_t>(seconds);
+  *next++ = pipeline_.sent_bytes();
+  *next++ = logits_.sent_bytes();
+  for (const TrafficBytes& bytes : sent) next = std::ranges::copy(bytes, next).out;
+  std::vector<Range> parts;
+  for (std::size_t r = 0; r < world_.size(); ++r) {
+    parts.push_back({r * n_own * sizeof(all[0]), (r + 1) * n_own * sizeof(all[0])});
+  }
+  world_.all_gather(std::as_writable_bytes(std::span(all)), parts);
+  std::vector<RankUsage> usage(world_.size());
+  auto from = all.begin();
+  for (RankUsage& rank : usage) {
+    for (double& seconds : rank.seconds) seconds = std::bit_cast<double>(*from++);
+    rank.pipeline_bytes = *from++;
+    rank.logits_bytes = *from++;
+    rank.block_bytes.resize(sent.size());
+    for (TrafficBytes& bytes : rank.block_bytes) {
+      for (std::uint64_t& number : bytes) number = *from++;
+    }
+  }
+  return usage;
+}
+
+void Engine::write_trace(const std::filesystem::path& file) {
+  give(Command::kTrace, 0);
+  gather_trace(file);
+}
+
+void Engine::gather_trace(const std::filesystem::path& file) {
+  recorder_.compare_clocks(world_);
+  std::vector<std::string> names;
+  for (std::size_t r = 0; r < world_.size(); ++r) {
+    names.push_back(fmt::format("rank {}: stage {}, shard {}", r, r / layout_.grid.n_shards,
+                                r % layout_.grid.n_shards));
+  }
+  recorder_.write_trace(world_, names, file);
 }
 
 std::size_t Engine::weight_bytes() const {

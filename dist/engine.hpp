@@ -15,8 +15,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <span>
+#include <vector>
 
 namespace longreach::dist {
 
@@ -44,6 +46,14 @@ class Session {
   Engine* engine_;
   std::uint32_t id_;
   std::size_t n_tokens_;
+};
+
+/// What a rank did for a run, so far.
+struct RankUsage {
+  ActivitySeconds seconds = {};           ///< By activity, if they are recorded.
+  std::uint64_t pipeline_bytes = 0;       ///< Sent to the next stage, and orders to other shards.
+  std::uint64_t logits_bytes = 0;         ///< Sent to the leader.
+  std::vector<TrafficBytes> block_bytes;  ///< Sent to other shards, by block of the model.
 };
 
 /// A loaded model. Neither copied nor moved; one call at a time.
@@ -99,6 +109,13 @@ class Engine {
   /// a few passes, each as slow as its slowest rank. Errors: std::bad_alloc.
   double read_bandwidth(std::size_t n_bytes);
 
+  /// What all ranks did so far, in order of ranks. Waits for what was submitted.
+  std::vector<RankUsage> usage();
+
+  /// Writes what all ranks did when, if spans are recorded: a trace for Chrome's or Perfetto's
+  /// viewer. Errors: InputError naming the file.
+  void write_trace(const std::filesystem::path& file);
+
   const partition::Grid& grid() const { return layout_.grid; }
 
   /// Bytes of weights that every slice of a call reads once, on all ranks together.
@@ -111,6 +128,8 @@ class Engine {
   friend class Session;
 
   void check_tokens(std::span<const base::TokenId> tokens) const;
+  std::vector<RankUsage> gather_usage();
+  void gather_trace(const std::filesystem::path& file);
   void give(Command command, std::uint32_t session, std::uint32_t source = 0);
 
   Communicator& world_;
@@ -118,6 +137,7 @@ class Engine {
   partition::Layout layout_;
   EngineOptions options_;
   Seat seat_;
+  Recorder recorder_;
   Stage stage_;
   LogitsReturn logits_;
   Pipeline pipeline_;

@@ -8,8 +8,9 @@ namespace longreach::dist {
 
 using partition::Range;
 
-LogitsReturn::LogitsReturn(Communicator& world, const Seat& seat, std::size_t vocab_size)
-    : world_(world), seat_(seat), vocab_size_(vocab_size) {
+LogitsReturn::LogitsReturn(Communicator& world, const Seat& seat, std::size_t vocab_size,
+                           Recorder& recorder)
+    : world_(world), seat_(seat), vocab_size_(vocab_size), recorder_(recorder) {
   if (seat.leads()) {
     row_.resize(vocab_size);
     if (world.size() > 1) parts_ = base::Buffer<float>(kLogitRows * vocab_size);
@@ -72,7 +73,10 @@ void LogitsReturn::poll() {
 
 void LogitsReturn::wait_for_next() {
   if (!receiving_) start_receiving();
-  for (const auto& message : coming_) message->wait();
+  {
+    const auto span = recorder_.span(Activity::kWaitForLogits);
+    for (const auto& message : coming_) message->wait();
+  }
   hand_out();
 }
 
@@ -83,6 +87,7 @@ void LogitsReturn::give(base::MatView<const float> own_columns) {
     const auto leaving = leaving_.span().first(n * own_columns.cols());
     std::copy_n(own_columns.data(), leaving.size(), leaving.data());
     sent_ = world_.send(std::as_bytes(leaving), 0);
+    sent_bytes_ += leaving.size_bytes();
     return;
   }
   if (seat_.grid.n_shards == 1) {  // whole rows, nothing to put together

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "dist/grid.hpp"
+#include "dist/recorder.hpp"
 #include "kernels/base/view.hpp"
 
 #include <cstddef>
@@ -28,8 +29,8 @@ struct LogitsBatch {
 /// One end of the way back. Batches come in the order the slices went.
 class LogitsReturn {
  public:
-  /// world and seat must outlive it. vocab_size: numbers of a row.
-  LogitsReturn(Communicator& world, const Seat& seat, std::size_t vocab_size);
+  /// The references must outlive it. vocab_size: numbers of a row.
+  LogitsReturn(Communicator& world, const Seat& seat, std::size_t vocab_size, Recorder& recorder);
 
   // On the leader.
   /// Says what is going to come.
@@ -49,6 +50,8 @@ class LogitsReturn {
   void give(base::MatView<const float> own_columns);
   /// Waits until everything has left.
   void finish();
+  /// Sent so far.
+  std::uint64_t sent_bytes() const { return sent_bytes_; }
 
  private:
   partition::Range columns_of(std::size_t shard) const;
@@ -60,6 +63,7 @@ class LogitsReturn {
   Communicator& world_;
   const Seat& seat_;
   std::size_t vocab_size_;
+  Recorder& recorder_;
   std::deque<LogitsBatch> expected_;
   base::Buffer<float> parts_;  ///< Of the first batch, each shard's [n, columns] behind another.
   std::vector<std::unique_ptr<Message>> coming_;
@@ -67,6 +71,7 @@ class LogitsReturn {
   std::vector<float> row_;
   base::Buffer<float> leaving_;
   std::unique_ptr<Message> sent_;
+  std::uint64_t sent_bytes_ = 0;
 };
 
 }  // namespace longreach::dist

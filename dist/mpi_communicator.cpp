@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <climits>
 #include <cstdlib>
 #include <exception>
@@ -18,6 +19,9 @@ namespace {
 
 /// All messages between two ranks of a communicator have the same tag: they come in order.
 constexpr int kTag = 0;
+
+/// Much longer than thousands of ranks need once all have passed MPI_Init.
+constexpr std::chrono::seconds kFirstContactLimit{30};
 
 void check(const char* call, int code) {
   if (code == MPI_SUCCESS) return;
@@ -226,6 +230,22 @@ class MpiCommunicator final : public Communicator {
   int n_exceptions_ = std::uncaught_exceptions();
 };
 
+/// The first contact of all ranks. A rank for which MPI could not get all it needs, memory shared
+/// with its neighbours for example, may look started and yet never be heard of by the others.
+void meet_all() {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point latest = Clock::now() + kFirstContactLimit;
+  MPI_Request request = MPI_REQUEST_NULL;
+  check("MPI_Ibarrier", MPI_Ibarrier(MPI_COMM_WORLD, &request));
+  for (int is_done = 0; is_done == 0;) {
+    check("MPI_Test", MPI_Test(&request, &is_done, MPI_STATUS_IGNORE));
+    if (is_done == 0 && Clock::now() > latest) {
+      throw CommunicationError("MPI_Ibarrier",
+                               "the ranks were started but do not reach each other");
+    }
+  }
+}
+
 }  // namespace
 
 void start_mpi() {
@@ -236,6 +256,7 @@ void start_mpi() {
   if (provided < MPI_THREAD_FUNNELED) {
     throw CommunicationError("MPI_Init_thread", "this MPI does not allow for other threads");
   }
+  meet_all();
 }
 
 void finish_mpi() noexcept { MPI_Finalize(); }

@@ -26,8 +26,8 @@ std::size_t Pipeline::Parcel::size(std::size_t n_embd, std::size_t n_columns) {
   return sizeof(Order) + order().n_rows * (n_embd + n_columns) * sizeof(float);
 }
 
-Pipeline::Pipeline(Seat& seat, Stage& stage, LogitsReturn& logits)
-    : seat_(seat), stage_(stage), logits_(logits) {
+Pipeline::Pipeline(Seat& seat, Stage& stage, LogitsReturn& logits, Recorder& recorder)
+    : seat_(seat), stage_(stage), logits_(logits), recorder_(recorder) {
   const std::size_t n_columns = stage.v_first_columns().size();
   const std::size_t bytes =
       sizeof(Order) + model::kSliceTokens * (stage.config().n_embd + n_columns) * sizeof(float);
@@ -47,6 +47,7 @@ bool Pipeline::give(const FirstOrder& order, const model::Progress& progress) {
   FirstOrder told = order;
   if (seat_.grid.n_shards > 1) {
     seat_.shards->broadcast(std::as_writable_bytes(std::span(&told, 1)), 0);
+    sent_bytes_ += sizeof(told) * (seat_.grid.n_shards - 1);
   }
   if (told.order.command == Command::kRead) {
     const Order& slice = told.order;
@@ -62,7 +63,10 @@ void Pipeline::follow(const std::function<void(const Order&)>& act) {
     Order order;
     if (seat_.is_first_stage()) {
       FirstOrder told;
-      seat_.shards->broadcast(std::as_writable_bytes(std::span(&told, 1)), 0);
+      {
+        const auto span = recorder_.span(Activity::kWaitForSlice);
+        seat_.shards->broadcast(std::as_writable_bytes(std::span(&told, 1)), 0);
+      }
       order = told.order;
       if (order.command == Command::kRead) {
         stage_.embed(std::span(told.tokens).first(order.n_rows),
@@ -71,7 +75,10 @@ void Pipeline::follow(const std::function<void(const Order&)>& act) {
     } else {
       Parcel& parcel = coming_[next_coming_];
       next_coming_ = 1 - next_coming_;
-      parcel.message->wait();
+      {
+        const auto span = recorder_.span(Activity::kWaitForSlice);
+        parcel.message->wait();
+      }
       order = parcel.order();
       if (order.command != Command::kStop) receive_into(coming_[next_coming_]);
       if (order.command == Command::kRead) {
@@ -84,7 +91,7 @@ void Pipeline::follow(const std::function<void(const Order&)>& act) {
       }
     }
     carry_out(order, {});
-    if (order.command == Command::kReport || order.command == Command::kReadMemory) act(order);
+    if (!is_about_session(order.command)) act(order);
     if (order.command == Command::kStop) break;
   }
   finish();
@@ -108,6 +115,7 @@ bool Pipeline::carry_out(const Order& order, const model::Progress& progress) {
       return stage_.fill(order.session, order.amount, order.seed, progress);
     case Command::kReadMemory:
     case Command::kReport:
+    case Command::kTrace:
     case Command::kStop:
       break;
   }
@@ -120,7 +128,7 @@ bool Pipeline::read(const Order& order, const model::Progress& progress) {
   if (order.call_first + order.n_rows < order.call_rows) return true;
   const std::vector<Order> call = std::move(call_);
   call_.clear();
-  if (!stage_.run(order.session, order.call_rows, progress)) return false;
+  if (!stage_.run(order.session, order.position, order.call_rows, progress)) return false;
   for (const Order& slice : call) {
     if (seat_.is_last_stage()) {
       give_logits(slice);
@@ -135,7 +143,10 @@ void Pipeline::pass_on(const Order& order) {
   if (seat_.is_last_stage()) return;
   Parcel& parcel = leaving_[next_leaving_];
   next_leaving_ = 1 - next_leaving_;
-  if (parcel.message) wait_for(*parcel.message);
+  if (parcel.message) {
+    const auto span = recorder_.span(Activity::kWaitToSend);
+    wait_for(*parcel.message);
+  }
   const std::size_t n_embd = stage_.config().n_embd;
   const partition::Range own = stage_.v_first_columns();
   parcel.order() = order;
@@ -144,8 +155,9 @@ void Pipeline::pass_on(const Order& order) {
     copy_rows(stage_.rows(order.call_first, order.n_rows, order.call_rows), parcel.rows(n_embd));
     copy_rows(values.cols(own.begin, own.size()), parcel.v_first(n_embd, own.size()));
   }
-  parcel.message =
-      seat_.stages->send(parcel.all().first(parcel.size(n_embd, own.size())), seat_.stage + 1);
+  const auto used = parcel.all().first(parcel.size(n_embd, own.size()));
+  parcel.message = seat_.stages->send(used, seat_.stage + 1);
+  sent_bytes_ += used.size();
 }
 
 void Pipeline::give_logits(const Order& order) {

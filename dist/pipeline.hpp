@@ -22,7 +22,7 @@ namespace longreach::dist {
 class Pipeline {
  public:
   /// All arguments must outlive it.
-  Pipeline(Seat& seat, Stage& stage, LogitsReturn& logits);
+  Pipeline(Seat& seat, Stage& stage, LogitsReturn& logits, Recorder& recorder);
 
   /// Carries an order out here and passes it on; on the leader. Returns false when `progress`
   /// stopped it, which only a grid of one rank may. Collective: the shards of the first stage.
@@ -34,6 +34,8 @@ class Pipeline {
 
   /// Waits until everything has left.
   void finish();
+  /// Sent so far: slices to the next stage, and orders from the leader to its shards.
+  std::uint64_t sent_bytes() const { return sent_bytes_; }
 
  private:
   /// A message between stages: an order, then rows [n, C], then first values [n, own columns].
@@ -72,9 +74,11 @@ class Pipeline {
   Seat& seat_;
   Stage& stage_;
   LogitsReturn& logits_;
+  Recorder& recorder_;
   std::vector<Order> call_;  ///< The slices of the call that is being put together.
   std::array<Parcel, 2> coming_, leaving_;
   std::size_t next_coming_ = 0, next_leaving_ = 0;
+  std::uint64_t sent_bytes_ = 0;
 };
 
 }  // namespace longreach::dist

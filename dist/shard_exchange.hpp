@@ -2,6 +2,7 @@
 #pragma once
 
 #include "dist/communicator.hpp"
+#include "dist/recorder.hpp"
 #include "dist/shared_chunks.hpp"
 #include "model/exchange.hpp"
 
@@ -18,14 +19,14 @@ using TrafficBytes = std::array<std::uint64_t, model::kTrafficKinds>;
 /// Whether shards of one node read each other's chunks where they lie.
 enum class ChunkMemory { kShared, kOwn };
 
-/// Counts what this shard sends, block by block. The communicator must outlive it.
+/// Counts what this shard sends, block by block. Communicator and recorder must outlive it.
 class ShardExchange final : public model::Exchange {
  public:
   /// Collective: all shards.
-  ShardExchange(Communicator& shards, std::size_t n_blocks, ChunkMemory memory);
+  ShardExchange(Communicator& shards, std::size_t n_blocks, ChunkMemory memory, Recorder& recorder);
 
   partition::Shard shard() const override;
-  void begin_block(std::size_t block) override { block_ = block; }
+  void begin_block(std::size_t block) override;
   void all_gather(model::Traffic traffic, std::span<std::byte> all,
                   std::span<const partition::Range> parts) override;
   void all_to_all(model::Traffic traffic, std::span<const std::byte> sent,
@@ -42,6 +43,7 @@ class ShardExchange final : public model::Exchange {
   void count(model::Traffic traffic, std::size_t n_bytes);
 
   Communicator& shards_;
+  Recorder& recorder_;
   std::shared_ptr<SharedChunks> shared_;
   std::size_t block_ = 0;
   std::vector<TrafficBytes> sent_;

@@ -20,8 +20,12 @@ enum class Command : std::uint32_t {
   kFill,        ///< Make up the state that so many tokens leave.
   kReadMemory,  ///< Read so many bytes, all ranks at once.
   kReport,      ///< Tell the leader what was used.
+  kTrace,       ///< Tell the leader what was done when.
   kStop,        ///< Leave.
 };
+
+/// Whether an order is about one session, and not about the engine.
+constexpr bool is_about_session(Command command) { return command <= Command::kFill; }
 
 /// An order, and what is to be known of a slice. Sent as it lies in memory.
 struct Order {
@@ -30,6 +34,7 @@ struct Order {
   std::uint32_t source = 0;                 ///< The session to copy.
   std::uint32_t n_rows = 0;                 ///< Tokens of the slice, at most model::kSliceTokens.
   std::uint64_t call_first = 0;             ///< The slice's first token, counted from its call's.
+  std::uint64_t position = 0;               ///< Of the call's first token.
   std::uint64_t call_rows = 0;              ///< Tokens of the call.
   std::uint64_t amount = 0;                 ///< Tokens to fill in, or bytes to read.
   std::uint64_t seed = 0;                   ///< Of what is filled in.

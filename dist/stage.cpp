@@ -24,12 +24,13 @@ model::Weights verify_and_load(const model::Checkpoint& checkpoint,
 
 Stage::Stage(const Seat& seat, const model::Checkpoint& checkpoint,
              const model::ModelConfig& config, const partition::Layout& layout,
-             const EngineOptions& options)
+             const EngineOptions& options, Recorder& recorder)
     : checkpoint_(checkpoint),
       config_(config),
       attention_(options.attention),
       blocks_(layout.stage_blocks[seat.stage]),
-      exchange_(*seat.shards, config.execution_order().size(), options.chunks),
+      recorder_(recorder),
+      exchange_(*seat.shards, config.execution_order().size(), options.chunks, recorder),
       pool_(options.n_threads, options.thread_started),
       weights_(verify_and_load(checkpoint, config, {blocks_, exchange_.shard()}, options.weights,
                                pool_)),
@@ -42,7 +43,11 @@ Stage::Stage(const Seat& seat, const model::Checkpoint& checkpoint,
                exchange_,
                model::slices_of(config, exchange_.shard())},
       hidden_(seat.is_last_stage() ? kLogitRows : 0, config.n_embd),
-      logits_(seat.is_last_stage() ? kLogitRows : 0, context_.slices.vocabulary.size()) {}
+      logits_(seat.is_last_stage() ? kLogitRows : 0, context_.slices.vocabulary.size()) {
+  if (!options.fingerprints) return;
+  const std::size_t rank = seat.stage * seat.grid.n_shards + seat.shard;
+  context_.probe = &fingerprints_.emplace(*options.fingerprints, rank, seat.shard);
+}
 
 void Stage::open(std::uint32_t session) {
   sessions_.emplace(session,
@@ -76,12 +81,19 @@ void Stage::embed(std::span<const base::TokenId> tokens, MatView<float> x) {
   checkpoint_.release_pages();  // a row of the embedding brings its neighbours into memory
 }
 
-bool Stage::run(std::uint32_t session, std::size_t n_call, const model::Progress& progress) {
-  return model::run_blocks(context_, workspace_.x.first(n_call), workspace_.v_first.first(n_call),
-                           sessions_.at(session), progress);
+bool Stage::run(std::uint32_t session, std::size_t position, std::size_t n_call,
+                const model::Progress& progress) {
+  if (fingerprints_) fingerprints_->begin_call(position);
+  const auto span = recorder_.span(Activity::kRead, n_call);
+  const bool finished =
+      model::run_blocks(context_, workspace_.x.first(n_call), workspace_.v_first.first(n_call),
+                        sessions_.at(session), progress);
+  recorder_.end_block();
+  return finished;
 }
 
 MatView<const float> Stage::logits(std::span<const std::size_t> call_rows) {
+  const auto span = recorder_.span(Activity::kLogits, call_rows.size());
   const auto hidden = hidden_.first(call_rows.size());
   for (std::size_t i = 0; i < call_rows.size(); ++i) {
     std::ranges::copy(workspace_.x.first(call_rows[i] + 1).row(call_rows[i]),

@@ -1,6 +1,7 @@
 /// The part of the model that a rank computes, and the states of the sequences it keeps.
 #pragma once
 
+#include "dist/fingerprints.hpp"
 #include "dist/grid.hpp"
 #include "dist/shard_exchange.hpp"
 #include "model/checkpoint.hpp"
@@ -23,8 +24,9 @@ struct EngineOptions {
       base::DType::kF32;      ///< kF32, or kBf16: exact for bf16 files, and half the bytes.
   std::size_t n_threads = 1;  ///< Of this rank.
   ChunkMemory chunks = ChunkMemory::kShared;
-  kernels::ThreadStart thread_started = {};         ///< As kernels::ThreadPool takes it.
-  std::optional<std::filesystem::path> trace = {};  ///< Where all ranks' work is recorded.
+  kernels::ThreadStart thread_started = {};  ///< As kernels::ThreadPool takes it.
+  Recording recording = Recording::kNothing;
+  std::optional<std::filesystem::path> fingerprints = {};  ///< Of all that is computed.
 };
 
 /// One rank's blocks at work. Neither copied nor moved.
@@ -33,7 +35,7 @@ class Stage {
   /// Checks the checkpoint's checksums and loads the weights; not collective. The arguments must
   /// outlive the stage. Errors: InputError naming file and tensor; std::bad_alloc.
   Stage(const Seat& seat, const model::Checkpoint& checkpoint, const model::ModelConfig& config,
-        const partition::Layout& layout, const EngineOptions& options);
+        const partition::Layout& layout, const EngineOptions& options, Recorder& recorder);
   Stage(const Stage&) = delete;
   Stage& operator=(const Stage&) = delete;
 
@@ -59,9 +61,11 @@ class Stage {
 
   /// Fills a slice of the call with embedded tokens; on the first stage.
   void embed(std::span<const base::TokenId> tokens, base::MatView<float> x);
-  /// Reads the call, whose rows are complete. Returns false when `progress` stopped it, which only
-  /// a grid of one rank may. Collective: the shards of the stage.
-  bool run(std::uint32_t session, std::size_t n_call, const model::Progress& progress);
+  /// Reads the call, whose rows are complete and whose first token has this position. Returns false
+  /// when `progress` stopped it, which only a grid of one rank may. Collective: the shards of the
+  /// stage.
+  bool run(std::uint32_t session, std::size_t position, std::size_t n_call,
+           const model::Progress& progress);
   /// Logits of up to kLogitRows rows of the call: [n, own columns of the vocabulary], valid until
   /// the next call; on the last stage.
   base::MatView<const float> logits(std::span<const std::size_t> call_rows);
@@ -74,10 +78,12 @@ class Stage {
   const model::ModelConfig& config_;
   model::AttentionConfig attention_;
   partition::Range blocks_;
+  Recorder& recorder_;
   ShardExchange exchange_;
   kernels::ThreadPool pool_;
   model::Weights weights_;
   model::Workspace workspace_;
+  std::optional<FingerprintFile> fingerprints_;
   model::Context context_;
   model::Rows hidden_, logits_;
   std::map<std::uint32_t, model::SequenceState> sessions_;

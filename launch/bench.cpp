@@ -1,14 +1,16 @@
 #include "launch/bench.hpp"
 
+#include "dist/exchange_timing.hpp"
+#include "dist/read_together.hpp"
 #include "kernels/base/error.hpp"
-#include "kernels/isa.hpp"
+#include "launch/bench_result.hpp"
 #include "launch/machine.hpp"
 #include "launch/open_model.hpp"
 #include "launch/progress.hpp"
 #include "launch/signals.hpp"
 #include "launch/standard_streams.hpp"
-
-#include <nlohmann/json.hpp>
+#include "launch/usage.hpp"
+#include "model/sight.hpp"
 
 #include <algorithm>
 #include <array>
@@ -16,8 +18,6 @@
 #include <optional>
 #include <random>
 #include <span>
-#include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -26,48 +26,54 @@ namespace {
 
 using base::TokenId;
 using Clock = std::chrono::steady_clock;
-using Json = nlohmann::ordered_json;
 
 /// Fixed, so that every run computes the same.
 constexpr std::uint64_t kSeed = 1;
 
-/// Prompts from this length on are also timed by parts.
+/// Prompts from this length on are also timed by eighths.
 constexpr std::size_t kLongPrompt = 16384;
-constexpr std::size_t kParts = 8;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-double median(std::vector<double> values) {
-  std::ranges::sort(values);
-  const std::size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
-}
-
-/// Memory to read for comparison: by itself too much for caches, but not more than can be had.
-std::size_t yardstick_bytes(const BenchOptions& options) {
+/// Memory that each rank reads for comparison: by itself too much for caches, but together with the
+/// others' not more than can be had.
+std::size_t read_memory_bytes(const BenchOptions& options, const partition::Grid& grid) {
   const std::size_t wanted = options.read_memory_mib
                                  ? *options.read_memory_mib << 20
                                  : std::max(std::size_t{1} << 30, 4 * cache_bytes());
-  return std::min(wanted, available_memory_bytes() / 2);
+  return std::min(wanted, available_memory_bytes() / (2 * grid.n_ranks()));
 }
 
-/// What was seen at one context.
-struct Measurement {
-  std::vector<double> seconds;  ///< Per token, of each repeat.
-  std::size_t bytes_per_token = 0;
-  std::size_t yardstick_bytes = 0;                ///< Memory that was read to know the next one.
-  double read_bandwidth = 0;                      ///< Bytes a second.
-  std::array<std::vector<double>, kParts> parts;  ///< Seconds per token, if the prompt is long.
-};
-
-/// What all measurements of a run share.
+/// What all measurements with an engine share.
 struct Run {
   const BenchOptions& options;
   const OpenedModel& opened;
   const StopSignals& signals;
   dist::Engine& engine;
+
+  std::size_t n_rounds() const { return options.n_warmups + options.n_repeats; }
+
+  BenchResult new_result(std::string_view question, std::size_t context,
+                         std::size_t n_tokens) const {
+    BenchResult result;
+    result.question = question;
+    result.grid = engine.grid();
+    result.context = context;
+    result.n_tokens = n_tokens;
+    result.n_warmups = options.n_warmups;
+    return result;
+  }
+
+  /// The faster of two measurements, before and after, counts.
+  void measure_read_bandwidth(BenchResult& result) const {
+    if (result.read_memory_bytes == 0) {
+      result.read_memory_bytes = read_memory_bytes(options, engine.grid());
+    }
+    result.read_bandwidth =
+        std::max(result.read_bandwidth, engine.read_bandwidth(result.read_memory_bytes));
+  }
 
   /// For the engine: shows its progress as the part of the work from `begin` on that is `share` of
   /// all, and asks for the end after a signal.
@@ -77,14 +83,6 @@ struct Run {
       return !signals.received();
     };
   }
-
-  void measure_read_bandwidth(Measurement& measurement) const {
-    if (measurement.yardstick_bytes == 0) measurement.yardstick_bytes = yardstick_bytes(options);
-    measurement.read_bandwidth =
-        std::max(measurement.read_bandwidth, engine.read_bandwidth(measurement.yardstick_bytes));
-  }
-
-  std::size_t n_rounds() const { return options.n_warmups + options.n_repeats; }
 };
 
 std::vector<TokenId> random_tokens(std::size_t n, std::size_t vocab_size) {
@@ -97,15 +95,15 @@ std::vector<TokenId> random_tokens(std::size_t n, std::size_t vocab_size) {
 void ignore_logits(std::size_t, std::span<const float>) {}
 
 /// Decodes random tokens behind a context that nobody has read. Nothing when a signal came.
-std::optional<Measurement> measure_decode(const Run& run, std::size_t context) {
+std::optional<BenchResult> measure_decode(const Run& run, std::size_t context) {
   dist::Session session = run.engine.new_session();
   {
     ProgressLine line(context, "filling");
     if (!run.engine.fill(session, context, kSeed, run.reporter(line, 0, 1))) return std::nullopt;
   }
-  Measurement result;
-  run.measure_read_bandwidth(result);
   const std::size_t n_tokens = run.options.n_tokens, n_all = run.n_rounds() * n_tokens;
+  BenchResult result = run.new_result("decode", context, n_tokens);
+  run.measure_read_bandwidth(result);
   const std::vector<TokenId> tokens = random_tokens(n_all, run.opened.config.vocab_size);
   ProgressLine line(n_all, "decoding");
   for (std::size_t round = 0; round < run.n_rounds(); ++round) {
@@ -129,12 +127,14 @@ std::optional<Measurement> measure_decode(const Run& run, std::size_t context) {
 }
 
 /// Reads a prompt of random tokens. Nothing when a signal came.
-std::optional<Measurement> measure_prefill(const Run& run, std::size_t context) {
-  Measurement result;
+std::optional<BenchResult> measure_prefill(const Run& run, std::size_t context) {
+  constexpr std::size_t kParts = 8;
+  BenchResult result = run.new_result("prefill", context, context);
   run.measure_read_bandwidth(result);
   // Each slice reads all weights once. Caches and states hardly count beside them and its products.
   result.bytes_per_token = run.engine.weight_bytes() / std::min(context, model::kSliceTokens);
   const std::vector<TokenId> tokens = random_tokens(context, run.opened.config.vocab_size);
+  std::array<std::vector<double>, kParts> parts;
   ProgressLine line(context * run.n_rounds(), "reading");
   for (std::size_t round = 0; round < run.n_rounds(); ++round) {
     dist::Session session = run.engine.new_session();
@@ -154,86 +154,22 @@ std::optional<Measurement> measure_prefill(const Run& run, std::size_t context) 
     if (!finished) return std::nullopt;
     if (round < run.options.n_warmups) continue;
     result.seconds.push_back(seconds / static_cast<double>(context));
-    if (context < kLongPrompt) continue;
     part_ends.resize(kParts, seconds);
     for (std::size_t part = 0; part < kParts; ++part) {
       const double begin = part == 0 ? 0 : part_ends[part - 1];
-      result.parts[part].push_back((part_ends[part] - begin) * kParts /
-                                   static_cast<double>(context));
+      parts[part].push_back((part_ends[part] - begin) * kParts / static_cast<double>(context));
     }
   }
   run.measure_read_bandwidth(result);
+  if (context >= kLongPrompt) {
+    for (const std::vector<double>& part : parts) result.eighths.push_back(median(part));
+  }
   return result;
 }
 
-std::string_view attention_name(model::AttentionMode mode) {
-  switch (mode) {
-    case model::AttentionMode::kMoba:
-      return "moba";
-    case model::AttentionMode::kReference:
-      return "reference";
-    case model::AttentionMode::kFull:
-      return "full";
-  }
-  return "?";
-}
-
-std::string_view question_name(BenchQuestion question) {
-  return question == BenchQuestion::kDecode ? "decode" : "prefill";
-}
-
-Json as_json(const Run& run, std::size_t context, const Measurement& measurement) {
-  const OpenedModel& opened = run.opened;
-  const model::Preset* const preset = opened.checkpoint.preset();
-  const partition::Grid& grid = run.engine.grid();
-  const double seconds = median(measurement.seconds);
-  const auto [least, most] = std::ranges::minmax(measurement.seconds);
-  Json json = {
-      {"question", question_name(run.options.question)},
-      {"preset", preset != nullptr ? std::string(preset->name) : opened.checkpoint.path().string()},
-      {"context", context},
-      {"attention", attention_name(opened.engine_options.attention.mode)},
-      {"weights", name_of(opened.engine_options.weights)},
-      {"kv", name_of(base::DType::kF32)},
-      {"isa", kernels::active_isa()},
-      {"ranks", grid.n_ranks()},
-      {"stages", grid.n_stages},
-      {"shards", grid.n_shards},
-      {"threads", opened.engine_options.n_threads},
-      {"tokens", run.options.question == BenchQuestion::kDecode ? run.options.n_tokens : context},
-      {"warmups", run.options.n_warmups},
-      {"repeats", run.options.n_repeats},
-      {"seconds_per_token", seconds},
-      {"tokens_per_second", 1 / seconds},
-      {"spread", (most - least) / seconds},
-      {"least_seconds_per_token", least},
-      {"most_seconds_per_token", most},
-      {"bytes_per_token", measurement.bytes_per_token},
-      {"read_bandwidth", measurement.read_bandwidth},
-      {"read_memory", measurement.yardstick_bytes},
-      {"share_of_bandwidth",
-       static_cast<double>(measurement.bytes_per_token) / seconds / measurement.read_bandwidth},
-      {"version", LONGREACH_VERSION},
-      {"machine", cpu_name()}};
-  if (!measurement.parts[0].empty()) {
-    Json parts = Json::array();
-    for (const std::vector<double>& part : measurement.parts) parts.push_back(1 / median(part));
-    json["tokens_per_second_by_eighths"] = std::move(parts);
-  }
-  return json;
-}
-
-}  // namespace
-
-int run(const BenchOptions& options, dist::World& world) {
+int bench_engine(const BenchOptions& options, OpenedModel& opened, dist::World& world) {
   const StopSignals signals;
-  if (options.question == BenchQuestion::kExchange) {
-    base::input_error(
-        "bench exchange: expected at least 2 shards, found 1: a single rank has nobody "
-        "to tell anything");
-  }
   const bool decodes = options.question == BenchQuestion::kDecode;
-  OpenedModel opened = world.agree([&] { return open_model(options.model); });
   const std::size_t longest = std::ranges::max(options.contexts);
   const std::size_t n_decoded =
       decodes ? (options.n_warmups + options.n_repeats) * options.n_tokens : 0;
@@ -245,11 +181,81 @@ int run(const BenchOptions& options, dist::World& world) {
   }
   const Run run{options, opened, signals, *engine};
   for (const std::size_t context : options.contexts) {
-    const auto measurement = decodes ? measure_decode(run, context) : measure_prefill(run, context);
-    if (!measurement) break;
-    write_output(as_json(run, context, *measurement).dump() + "\n");
+    const auto result = decodes ? measure_decode(run, context) : measure_prefill(run, context);
+    if (!result) break;
+    write_output(json_line(opened, *result));
   }
+  tell_usage(*engine, options.model);
   return signals.exit_code();
+}
+
+/// The grid whose shards are timed: all ranks are shards unless stages are asked for.
+partition::Grid exchange_grid(const OpenedModel& opened, std::size_t n_ranks) {
+  const std::size_t n_stages = opened.grid.n_stages.value_or(1);
+  const partition::Grid grid{n_stages, opened.grid.n_shards.value_or(n_ranks / n_stages)};
+  if (grid.n_ranks() != n_ranks || grid.n_shards < 2) {
+    base::input_error(
+        "--stages, --shards: bench exchange needs a grid of all ranks with at least 2 shards, "
+        "found "
+        "{} x {} for {} ranks",
+        grid.n_stages, grid.n_shards, n_ranks);
+  }
+  return grid;
+}
+
+/// What a query at the end of the context sees, if it chooses.
+dist::TokenSight token_sight(const OpenedModel& opened, std::size_t context) {
+  const model::AttentionConfig& attention = opened.engine_options.attention;
+  const partition::AttendedRows rows = model::attended_rows(attention, context);
+  if (opened.config.n_sparse == 0 || rows.n_scored == 0) {
+    base::input_error("--context: with {} tokens no chunk of {} is chosen, so nothing is exchanged",
+                      context, opened.checkpoint.path().string());
+  }
+  return {opened.config.n_head, rows.n_scored, rows.n_chosen,
+          rows.recent_tokens / attention.chunk_size + 1};
+}
+
+/// Needs no engine: what is sent depends on sizes alone.
+int bench_exchange(const BenchOptions& options, const OpenedModel& opened, dist::World& world) {
+  const partition::Grid grid = world.agree([&] { return exchange_grid(opened, world.size()); });
+  const dist::Seat seat(world.communicator(), grid);
+  kernels::ThreadPool pool(opened.engine_options.n_threads);
+  for (const std::size_t context : options.contexts) {
+    const dist::TokenSight sight = world.agree([&] { return token_sight(opened, context); });
+    BenchResult result;
+    result.question = "exchange";
+    result.grid = grid;
+    result.context = context;
+    result.n_tokens = 1;
+    result.n_warmups = options.n_warmups * options.n_tokens;
+    result.n_exchanges = opened.config.n_sparse;
+    result.read_memory_bytes = read_memory_bytes(options, grid);
+    result.read_bandwidth =
+        dist::read_together(world.communicator(), pool, result.read_memory_bytes);
+    const auto measure = [&](std::string_view part, auto&& time) {
+      const std::size_t n_rounds = options.n_repeats * options.n_tokens;
+      time(*seat.shards, sight, result.n_warmups);
+      const dist::ExchangeTimes times = time(*seat.shards, sight, n_rounds);
+      result.part = part;
+      result.seconds.clear();
+      for (const double seconds : times.seconds) {
+        result.seconds.push_back(seconds * static_cast<double>(result.n_exchanges));
+      }
+      result.bytes_per_token = times.n_bytes * result.n_exchanges;
+      if (world.leads()) write_output(json_line(opened, result));
+    };
+    measure("candidates", dist::time_candidates);
+    measure("partials", dist::time_partials);
+  }
+  return 0;
+}
+
+}  // namespace
+
+int run(const BenchOptions& options, dist::World& world) {
+  OpenedModel opened = world.agree([&] { return open_model(options.model); });
+  return options.question == BenchQuestion::kExchange ? bench_exchange(options, opened, world)
+                                                      : bench_engine(options, opened, world);
 }
 
 }  // namespace longreach::launch

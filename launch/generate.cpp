@@ -1,13 +1,14 @@
 #include "launch/generate.hpp"
 
 #include "kernels/base/error.hpp"
+#include "kernels/base/sha256.hpp"
 #include "launch/open_model.hpp"
 #include "launch/progress.hpp"
-#include "launch/sha256.hpp"
 #include "launch/signals.hpp"
 #include "launch/standard_streams.hpp"
 #include "launch/statistics.hpp"
 #include "launch/token_file.hpp"
+#include "launch/usage.hpp"
 #include "model/sampler.hpp"
 #include "model/text_stream.hpp"
 
@@ -63,17 +64,6 @@ std::uint64_t random_seed() {
   return std::uint64_t{device()} << 32 | device();
 }
 
-/// Ids of the model's vocabulary that stand for no text and end none: nobody could read on after
-/// one.
-std::vector<TokenId> ids_without_text(const model::Tokenizer& tokenizer,
-                                      const model::ModelConfig& config) {
-  std::vector<TokenId> ids;
-  for (TokenId id = 0; static_cast<std::size_t>(id) < config.vocab_size; ++id) {
-    if (id != config.end_token && !tokenizer.find(id)) ids.push_back(id);
-  }
-  return ids;
-}
-
 model::SamplerOptions sampler_options(const GenerateOptions& options, std::uint64_t seed,
                                       const std::vector<TokenId>& never) {
   model::SamplerOptions sampler = options.sampler;
@@ -99,8 +89,9 @@ class Generation {
         signals_(signals),
         statistics_(statistics),
         session_(engine.new_session()),
-        sampler_(tokenizer,
-                 sampler_options(options, statistics.seed, ids_without_text(tokenizer, config))),
+        sampler_(tokenizer, sampler_options(options, statistics.seed,
+                                            model::ids_without_text(tokenizer, config.vocab_size,
+                                                                    config.end_token))),
         text_(options.stop_strings) {}
 
   /// From the prompt to the last token. Returns why it ended there.
@@ -172,7 +163,7 @@ class Generation {
   dist::Session session_;
   model::Sampler sampler_;
   model::TextStream text_;
-  Sha256 hash_;
+  base::Sha256 hash_;
   TokenId next_ = 0;
 };
 
@@ -201,6 +192,7 @@ int run(const GenerateOptions& options, dist::World& world) {
   // A line of its own, but nothing that would show in a log of the errors alone.
   const bool after_text = statistics.n_generated > 0 && error_follows_output();
   fmt::print(stderr, "{}{}\n", after_text ? "\n" : "", statistics_text(statistics));
+  tell_usage(*engine, options.model);
   return signals.exit_code();
 }
 

@@ -1,14 +1,15 @@
 #include "launch/logits.hpp"
 
 #include "kernels/base/error.hpp"
+#include "kernels/base/sha256.hpp"
 #include "launch/call_list.hpp"
 #include "launch/npy.hpp"
 #include "launch/open_model.hpp"
 #include "launch/progress.hpp"
-#include "launch/sha256.hpp"
 #include "launch/signals.hpp"
 #include "launch/standard_streams.hpp"
 #include "launch/token_file.hpp"
+#include "launch/usage.hpp"
 
 #include <fmt/format.h>
 
@@ -113,7 +114,7 @@ class Recorder {
   bool print_best_;
   bool reader_gone_ = false;
   std::optional<NpyMatrixWriter> file_;
-  std::optional<Sha256> hash_;
+  std::optional<base::Sha256> hash_;
 };
 
 /// What is fed, how, and where the logits go.
@@ -143,6 +144,7 @@ Recording recording_of(const LogitsOptions& options, const OpenedModel& opened) 
 int run(const LogitsOptions& options, dist::World& world) {
   const StopSignals signals;
   OpenedModel opened = world.agree([&] { return open_model(options.model); });
+  opened.engine_options.fingerprints = options.fingerprints;
   Recording recording =
       world.agree([&] { return world.leads() ? recording_of(options, opened) : Recording(); });
   const std::size_t n_fed = recording.tokens.size();
@@ -175,6 +177,7 @@ int run(const LogitsOptions& options, dist::World& world) {
   }
   engine->wait_for(session);
   recorder.finish();
+  tell_usage(*engine, options.model);
   return 0;
 }
 

@@ -4,6 +4,7 @@
 #include "dist/world.hpp"
 #include "kernels/base/error.hpp"
 #include "launch/bench.hpp"
+#include "launch/eval.hpp"
 #include "launch/generate.hpp"
 #include "launch/inspect.hpp"
 #include "launch/logits.hpp"

@@ -34,7 +34,11 @@ dist::EngineOptions engine_options(const ModelOptions& options, const model::Mod
   engine.attention.top_k = options.top_k.value_or(config.attention.top_k);
   const bool small_file = config.dtype == base::DType::kBf16;
   engine.weights = options.weights.value_or(small_file ? base::DType::kBf16 : base::DType::kF32);
-  engine.trace = options.trace;
+  if (options.trace) {
+    engine.recording = dist::Recording::kSpans;
+  } else if (options.verbosity == Verbosity::kInfo) {
+    engine.recording = dist::Recording::kTotals;
+  }
   return engine;
 }
 

@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -20,6 +21,8 @@ constexpr std::size_t kMaxChunk = std::size_t{1} << 30;
 constexpr std::size_t kMaxThreads = 1024;
 constexpr std::size_t kMaxRepeats = 1000;
 constexpr std::size_t kMaxReadMib = std::size_t{1} << 20;
+constexpr std::size_t kMaxSamples = 1'000'000;
+constexpr std::size_t kMaxDepths = 1000;
 
 /// Takes the text of one value; throws CLI::ValidationError through the helpers below.
 using TakeText = std::function<void(const std::string&)>;
@@ -309,6 +312,9 @@ CLI::App& add_logits(CLI::App& app, LogitsOptions& options) {
       "--hash", options.hash,
       "end with the SHA-256 of the recorded logits: float32, little endian, each position "
       "once, ascending");
+  add_path(command, "--fingerprints", "FILE", options.fingerprints,
+           "write hashes of all that is computed to FILE.0, FILE.1, .. one for\neach rank; "
+           "scripts/first-difference says where two runs part");
   command.footer(
       "Without --out and --hash, prints the five best tokens of each recorded position.\n\n"
       "Example:\n  longreach logits --model model.pth --tokens ids.txt --calls 1000,1*20 --hash");
@@ -418,6 +424,120 @@ CLI::App& add_bench(CLI::App& app, BenchOptions& options) {
   return command;
 }
 
+void add_seed(CLI::App& app, std::uint64_t& seed) {
+  add_text(app, "--seed", "N", "of the generated texts; default: 0", [&seed](const auto& text) {
+    seed =
+        read_integer<std::uint64_t>("--seed", text, 0, std::numeric_limits<std::uint64_t>::max());
+  });
+}
+
+/// Rising, each once.
+void add_lengths(CLI::App& app, std::vector<std::size_t>& lengths, const std::string& description) {
+  add_repeatable(app, "--lengths", "N,..", description,
+                 [&lengths](const std::string& text) {
+                   lengths.push_back(read_integer<std::size_t>("--lengths", text, 1, kMaxTokens));
+                   std::ranges::sort(lengths);
+                   lengths.erase(std::ranges::unique(lengths).begin(), lengths.end());
+                 })
+      ->delimiter(',')
+      ->required();
+}
+
+void add_files(CLI::App& app, const std::string& name, std::vector<std::filesystem::path>& files,
+               const std::string& description) {
+  add_repeatable(app, name, "FILE", description, [&files, name](const std::string& text) {
+    if (text.empty()) refuse(name, "a path", text);
+    files.emplace_back(text);
+  })->required();
+}
+
+/// The options of one kind of task.
+void add_task_options(CLI::App& app, const eval::TaskKind& kind, eval::TaskOptions& task) {
+  using eval::TaskForm;
+  const TaskForm form = kind.form;
+  if (form == TaskForm::kTexts) {
+    add_files(app, "--texts", task.files,
+              "a text, or a .jsonl file with a field \"text\" in each line;\nmay be repeated");
+    add_lengths(app, task.lengths, "positions between which losses are averaged");
+    add_count(app, "--skip", task.n_skipped, 0, kMaxTokens,
+              "tokens left out at the beginning of a text; default: 0");
+    add_count(app, "--samples", task.n_samples, 1, kMaxSamples, "texts at most; default: 100");
+    return;
+  }
+  if (form == TaskForm::kQuestions) {
+    add_files(app, "--input", task.files,
+              "a JSON object a line: \"input\", perhaps \"answer_prefix\",\nand \"outputs\" or "
+              "\"answer\"; may be repeated");
+    add_choice<eval::Match, eval::Match>(
+        app, "--match", task.match,
+        {{"all", eval::Match::kAll}, {"any", eval::Match::kAny}, {"exact", eval::Match::kExact}},
+        "score: share of the outputs in the answer, any of them,\nor equal to one")
+        ->default_str("all");
+  } else {
+    add_lengths(app, task.lengths, "tokens of prompt and answer, e.g. 1024,65536");
+    if (form != TaskForm::kGenerated) {
+      add_count(app, "--depths", task.n_depths, 1, kMaxDepths,
+                form == TaskForm::kPasskey
+                    ? "places of the key, from the beginning on; default: 10"
+                    : "places of the needle; default: anywhere, as in RULER");
+    }
+    add_count(app, "--samples", task.n_samples, 1, kMaxSamples,
+              "questions of each length and depth; default: 5");
+    add_seed(app, task.seed);
+  }
+  if (form == TaskForm::kPasskey) return;
+  add_count(app, "--new-tokens", task.n_new, 1, kMaxTokens,
+            "tokens of an answer at most; default: the task's");
+  app.add_flag_callback(
+      "--stop-at-line-end", [&task] { task.stop_text = "\n"; }, "an answer ends with its line");
+}
+
+CLI::App& add_eval(CLI::App& app, EvalOptions& options) {
+  CLI::App& command = *app.add_subcommand("eval", "Ask a model questions about long contexts");
+  command.require_subcommand(0, 1);
+  for (const eval::TaskKind& kind : eval::task_kinds()) {
+    CLI::App& task = *command.add_subcommand(std::string(kind.name), std::string(kind.summary));
+    add_model_options(task, options.model);
+    add_path(task, "--tokenizer", "T", options.tokenizer, kTokenizerHelp);
+    add_task_options(task, kind, options.task);
+    add_path(task, "--out", "FILE", options.out,
+             "results, one JSON object a question; a run that was\nstopped goes on where its file "
+             "ends")
+        ->required();
+    add_path(task, "--csv", "FILE", options.csv, "write the summary there, too");
+    if (kind.form != eval::TaskForm::kTexts) {
+      add_path(task, "--svg", "FILE", options.svg, "draw scores by depth and length");
+      add_path(task, "--png", "FILE", options.png,
+               "the same as PNG, by the tool rsvg-convert if it is there");
+    }
+    task.add_flag_callback(
+            "--no-sharing", [&options] { options.sharing = eval::Sharing::kNone; },
+            "read every prompt from its beginning; changes no result")
+        ->group("Running");
+    task.callback([&options, &kind] { options.kind = &kind; });
+    task.footer("A summary goes to standard output. Answers are greedy.");
+  }
+  command.footer(
+      "longreach eval TASK --help tells the options of a task.\n\n"
+      "Example:\n  longreach eval passkey --model model.pth --lengths 1024,65536 --depths 10 "
+      "--samples 5 --seed 1 --out passkey.jsonl --svg passkey.svg");
+  return command;
+}
+
+void check(EvalOptions& options) {
+  if (options.kind == nullptr) {
+    std::string names;
+    for (const eval::TaskKind& kind : eval::task_kinds()) {
+      names += fmt::format("{}{}", names.empty() ? "" : ", ", kind.name);
+    }
+    base::input_error("eval: expected a task: {}", names);
+  }
+  check(options.model);
+  if (options.kind->form == eval::TaskForm::kPasskey && options.task.n_depths == 0) {
+    options.task.n_depths = 10;
+  }
+}
+
 }  // namespace
 
 Command parse_options(int argc, const char* const* argv) {
@@ -432,12 +552,14 @@ Command parse_options(int argc, const char* const* argv) {
   InspectOptions inspect;
   PlanOptions plan;
   BenchOptions bench;
+  EvalOptions eval;
   const CLI::App& generate_command = add_generate(app, generate);
   const CLI::App& logits_command = add_logits(app, logits);
   const CLI::App& tokenize_command = add_tokenize(app, tokenize);
   add_inspect(app, inspect);
   const CLI::App& plan_command = add_plan(app, plan);
   const CLI::App& bench_command = add_bench(app, bench);
+  const CLI::App& eval_command = add_eval(app, eval);
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
@@ -451,8 +573,8 @@ Command parse_options(int argc, const char* const* argv) {
   }
   if (app.get_subcommands().empty()) {
     base::input_error(
-        "expected a command: generate, logits, tokenize, inspect, plan or bench (longreach --help "
-        "tells more)");
+        "expected a command: generate, logits, tokenize, inspect, plan, bench or eval (longreach "
+        "--help tells more)");
   }
   if (generate_command.parsed()) {
     check(generate.model);
@@ -479,6 +601,10 @@ Command parse_options(int argc, const char* const* argv) {
   if (bench_command.parsed()) {
     check(bench.model);
     return bench;
+  }
+  if (eval_command.parsed()) {
+    check(eval);
+    return eval;
   }
   return inspect;
 }

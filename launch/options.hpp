@@ -3,6 +3,8 @@
 #pragma once
 
 #include "dist/engine.hpp"
+#include "eval/examiner.hpp"
+#include "eval/tasks.hpp"
 #include "kernels/base/types.hpp"
 #include "model/config.hpp"
 #include "model/sampler.hpp"
@@ -57,6 +59,7 @@ struct LogitsOptions {
   std::optional<std::string> positions;  ///< As parse_positions takes them; default: all.
   std::optional<std::filesystem::path> out;  ///< A .npy file.
   bool hash = false;
+  std::optional<std::filesystem::path> fingerprints;  ///< Hashes of all that is computed.
 };
 
 /// Which way `longreach tokenize` goes.
@@ -93,6 +96,17 @@ struct PlanOptions {
   ListingFormat format = ListingFormat::kText;
 };
 
+/// `longreach eval`.
+struct EvalOptions {
+  ModelOptions model;
+  const eval::TaskKind* kind = nullptr;  ///< Never null when a command line asked for it.
+  eval::TaskOptions task;
+  std::string tokenizer;      ///< "bytes" or a vocabulary file; empty: the model's.
+  std::filesystem::path out;  ///< Results, one JSON object a line.
+  std::optional<std::filesystem::path> csv, svg, png;
+  eval::Sharing sharing = eval::Sharing::kPrefixes;
+};
+
 /// What `longreach bench` measures.
 enum class BenchQuestion {
   kDecode,    ///< Tokens one by one, at the end of a context.
@@ -118,7 +132,7 @@ struct HelpText {
 };
 
 using Command = std::variant<HelpText, GenerateOptions, LogitsOptions, TokenizeOptions,
-                             InspectOptions, PlanOptions, BenchOptions>;
+                             InspectOptions, PlanOptions, BenchOptions, EvalOptions>;
 
 /// Reads the command line. Errors: InputError naming the option.
 Command parse_options(int argc, const char* const* argv);

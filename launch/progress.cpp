@@ -11,7 +11,7 @@
 namespace longreach::launch {
 namespace {
 
-constexpr std::chrono::milliseconds kPause{250};
+constexpr std::chrono::milliseconds kPause{250}, kPlainPause{60'000};
 
 /// "0:31" or "2:05:09".
 std::string clock_text(double seconds) {
@@ -35,20 +35,48 @@ std::string progress_text(std::string_view what, double share_done, std::size_t 
   return text;
 }
 
-ProgressLine::ProgressLine(std::size_t n_tokens, std::string_view what)
-    : n_tokens_(n_tokens), what_(what), to_terminal_(::isatty(STDERR_FILENO) == 1) {}
+std::string progress_text(const eval::RunProgress& progress) {
+  std::string text = fmt::format("{} of {} questions", progress.n_done, progress.n_questions);
+  if (progress.n_done > 0) {
+    text += progress.unit == eval::ScoreUnit::kNats
+                ? fmt::format(", loss {:.4f}", progress.mean_score)
+                : fmt::format(", score {:.1f}%", 100 * progress.mean_score);
+  }
+  if (progress.share_done > 0 && progress.seconds > 0) {
+    text +=
+        fmt::format(", {:.0f} tokens/s, {} left",
+                    static_cast<double>(progress.n_tokens_read) / progress.seconds,
+                    clock_text(progress.seconds * (1 - progress.share_done) / progress.share_done));
+  }
+  return text;
+}
 
-ProgressLine::~ProgressLine() {
-  if (shown_) fmt::print(stderr, "\r\x1b[K");
+StatusLine::StatusLine(PlainLines plain_lines)
+    : to_terminal_(::isatty(STDERR_FILENO) == 1), plain_lines_(plain_lines), next_(Clock::now()) {
+  if (!to_terminal_) next_ += kPlainPause;
+}
+
+StatusLine::~StatusLine() {
+  if (shown_ && to_terminal_) fmt::print(stderr, "\r\x1b[K");
+}
+
+void StatusLine::update(const std::function<std::string()>& text) {
+  const Clock::time_point now = Clock::now();
+  if (now < next_ || (!to_terminal_ && plain_lines_ == PlainLines::kNone)) return;
+  next_ = now + (to_terminal_ ? kPause : kPlainPause);
+  shown_ = true;
+  if (to_terminal_) {
+    fmt::print(stderr, "\r{}\x1b[K", text());
+  } else {
+    fmt::print(stderr, "{}\n", text());
+  }
 }
 
 void ProgressLine::update(double share_done) {
-  const Clock::time_point now = Clock::now();
-  if (!to_terminal_ || now < next_) return;
-  next_ = now + kPause;
-  shown_ = true;
-  const double seconds = std::chrono::duration<double>(now - start_).count();
-  fmt::print(stderr, "\r{}\x1b[K", progress_text(what_, share_done, n_tokens_, seconds));
+  line_.update([&] {
+    const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
+    return progress_text(what_, share_done, n_tokens_, seconds);
+  });
 }
 
 }  // namespace longreach::launch

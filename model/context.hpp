@@ -7,6 +7,7 @@
 #include "kernels/parallel.hpp"
 #include "model/config.hpp"
 #include "model/exchange.hpp"
+#include "model/probe.hpp"
 #include "model/selection.hpp"
 #include "model/weights.hpp"
 #include "partition/memory.hpp"
@@ -99,7 +100,8 @@ struct Context {
   Workspace& workspace;
   kernels::ThreadPool& pool;
   Exchange& exchange;
-  Slices slices;  ///< Of this shard.
+  Slices slices;           ///< Of this shard.
+  Probe* probe = nullptr;  ///< Null unless someone looks on.
 };
 
 }  // namespace longreach::model

@@ -4,6 +4,24 @@
 
 namespace longreach::model {
 
+std::string_view name_of(Traffic traffic) {
+  switch (traffic) {
+    case Traffic::kColumns:
+      return "columns";
+    case Traffic::kQueries:
+      return "queries";
+    case Traffic::kCandidates:
+      return "candidates";
+    case Traffic::kPartials:
+      return "partials";
+    case Traffic::kChunks:
+      return "chunks";
+    case Traffic::kEviction:
+      return "eviction";
+  }
+  return "?";
+}
+
 std::shared_ptr<float> Exchange::new_chunk(std::size_t owner, std::size_t n_numbers) {
   if (owner != shard().index) return nullptr;
   const auto memory = std::make_shared<base::Buffer<float>>(n_numbers);

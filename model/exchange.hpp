@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <string_view>
 
 namespace longreach::model {
 
@@ -23,6 +24,9 @@ enum class Traffic {
   kChunks,      ///< Keys and values of chosen chunks, to the head's shard.
   kEviction,    ///< Scores, choices and kept rows when a cache is thinned out.
 };
+
+/// "columns", "queries" and so on.
+std::string_view name_of(Traffic traffic);
 
 /// How many kinds there are.
 inline constexpr std::size_t kTrafficKinds = 6;

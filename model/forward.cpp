@@ -26,10 +26,12 @@ void residual_block(Context& context, const BlockWeights& weights, MatView<float
   const auto out = context.workspace.out.first(x.rows());
   norm_rows(context.pool, x, weights.ln1, normed);
   mix(normed, out);
+  if (context.probe != nullptr) context.probe->see_rows("mix", out);
   add_rows(context.pool, out, x);
   norm_rows(context.pool, x, weights.ln2, normed);
   channel_mix(context, weights.channel_mix, normed, ffn_shift, out);
   add_rows(context.pool, out, x);
+  if (context.probe != nullptr) context.probe->see_rows("output", x);
 }
 
 /// Calls slice(first, n) for the slices of n_rows; false as soon as one of them gives false.
@@ -84,12 +86,17 @@ bool run_blocks(Context& context, MatView<float> x, MatView<float> v_first, Sequ
           static_cast<double>(b) + static_cast<double>(n_done) / static_cast<double>(x.rows());
       return !progress || progress(blocks_done / static_cast<double>(n_blocks));
     };
+    const auto begin_slice = [&](std::size_t first) {
+      if (context.probe == nullptr) return;
+      context.probe->begin_slice(context.weights.part.blocks.begin + b, first);
+    };
     bool go_on = true;
     if (const auto* rwkv = std::get_if<RwkvBlockWeights>(&context.weights.blocks[b])) {
       auto& block_state = std::get<RwkvState>(state.blocks[b]);
       const bool is_first = context.weights.part.blocks.begin + b == 0;
       const auto residual = is_first ? ValueResidual::kDefines : ValueResidual::kUses;
       go_on = for_slices(x.rows(), [&](std::size_t first, std::size_t n) {
+        begin_slice(first);
         residual_block(
             context, *rwkv, x.rows(first, n), block_state.ffn_shift, [&](auto in, auto out) {
               time_mix(context, *rwkv, in, residual, v_first.rows(first, n), block_state, out);
@@ -102,6 +109,7 @@ bool run_blocks(Context& context, MatView<float> x, MatView<float> v_first, Sequ
       evict_if_due(context, sparse, x, block_state.cache);
       const CallRows call{block_state.cache.size(), x.rows()};
       go_on = for_slices(x.rows(), [&](std::size_t first, std::size_t n) {
+        begin_slice(first);
         residual_block(context, sparse, x.rows(first, n), block_state.ffn_shift,
                        [&](auto in, auto out) {
                          sparse_attention(context, sparse, call, in, block_state, out);

@@ -90,7 +90,8 @@ class Meeting {
     const Range heads = context_.slices.heads;
     context_.pool.for_each(heads.size(), [&](std::size_t i, std::size_t) {
       for (std::size_t t = 0; t < q_.rows(); ++t) {
-        kernels::finish(total(i, t), y.row(t).subspan((heads.begin + i) * kHeadSize, kHeadSize));
+        const std::size_t head = heads.begin + i;
+        kernels::finish(total(head, t), y.row(t).subspan(head * kHeadSize, kHeadSize));
       }
     });
   }
@@ -100,8 +101,14 @@ class Meeting {
   std::size_t owner_of(std::size_t chunk) const {
     return partition::owner_of_chunk(chunk, own_.count);
   }
-  Partial& total(std::size_t own_head, std::size_t query) {
-    return context_.workspace.totals[own_head * q_.rows() + query];
+  /// Of an own head.
+  Partial& total(std::size_t head, std::size_t query) {
+    return context_.workspace.totals[(head - context_.slices.heads.begin) * q_.rows() + query];
+  }
+  /// Adds what an own head's query has found in a chunk, which comes behind the chunks before.
+  void merge(std::size_t head, std::size_t query, std::size_t chunk, const Partial& partial) {
+    if (context_.probe != nullptr) context_.probe->see_partial(head, query, chunk, partial);
+    kernels::merge(total(head, query), partial);
   }
   Range heads_of(std::size_t shard) const {
     return partition::heads_of(selection_.n_heads(), {shard, own_.count});
@@ -183,7 +190,7 @@ class Meeting {
           head, group, chunks, [](std::size_t) { return true; }, scratch.sightings);
       const std::size_t first = groups_.of(group).begin;
       attend(head, group, scratch, rows_of, [&](const Sighting& sighting, const Partial& partial) {
-        kernels::merge(total(head - heads.begin, first + sighting.query), partial);
+        merge(head, first + sighting.query, sighting.chunk, partial);
       });
     });
   }
@@ -350,8 +357,8 @@ class Meeting {
       const auto next = counts_of(head, group);
       const std::size_t first = groups_.of(group).begin;
       for (const Sighting& sighting : scratch.sightings) {
-        kernels::merge(total(head - heads.begin, first + sighting.query),
-                       space.received_partials[next[owner_of(sighting.chunk)]++]);
+        merge(head, first + sighting.query, sighting.chunk,
+              space.received_partials[next[owner_of(sighting.chunk)]++]);
       }
     });
   }

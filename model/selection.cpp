@@ -145,6 +145,14 @@ void select_chunks(Context& context, const CallRows& call, const KvCache& cache,
           selection.choose(chooser, i, candidates);
         }
       });
+  if (context.probe == nullptr) return;
+  for (std::size_t chooser = 0; chooser < selection.n_choosers(); ++chooser) {
+    for (std::size_t i = 0; i < n_queries; ++i) {
+      if (selection.chooses(i)) {
+        context.probe->see_choice(chooser, i, selection.chosen(chooser, i));
+      }
+    }
+  }
 }
 
 }  // namespace longreach::model

@@ -81,12 +81,22 @@ void sparse_attention(Context& context, const SparseBlockWeights& weights, const
   kernels::multiply(pool, x, weights.receptance, own(p.q, context.slices.head_columns));
   kernels::multiply(pool, x, weights.key, own(p.k, context.slices.head_columns));
   kernels::multiply(pool, x, weights.value, own(p.v, context.slices.head_columns));
+  if (Probe* const probe = context.probe; probe != nullptr) {
+    const std::size_t first = context.slices.heads.begin;
+    probe->see_heads("q", first, own(p.q, context.slices.head_columns));
+    probe->see_heads("k", first, own(p.k, context.slices.head_columns));
+    probe->see_heads("v", first, own(p.v, context.slices.head_columns));
+  }
   share_projections(context, state.cache, p);
   state.cache.append(p.k, p.v, pool);
 
   select_chunks(context, call, state.cache, p.q);
   meet_chunks(context, state.cache, p.q, y);
 
+  if (context.probe != nullptr) {
+    context.probe->see_heads("heads", context.slices.heads.begin,
+                             own(y, context.slices.head_columns));
+  }
   share_columns(context, Dealing::kHeads, y);
   kernels::multiply(pool, y, weights.output, own(out, context.slices.channels));
   share_columns(context, Dealing::kPanels, out);

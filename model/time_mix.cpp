@@ -108,6 +108,16 @@ void time_mix(Context& context, const RwkvBlockWeights& weights, MatView<const f
   low_rank_product(context, weights.gate, shift(weights.x_g), kernels::sigmoid, g);
 
   run_heads(context, weights, {r, w, k, v, a, g}, state, own(y));
+  if (Probe* const probe = context.probe; probe != nullptr) {
+    const std::size_t first = context.slices.heads.begin;
+    probe->see_heads("r", first, r);
+    probe->see_heads("k", first, k);
+    probe->see_heads("v", first, v);
+    probe->see_heads("w", first, w);
+    probe->see_heads("a", first, a);
+    probe->see_heads("g", first, g);
+    probe->see_heads("heads", first, own(y));
+  }
   share_columns(context, Dealing::kHeads, y);
   const partition::Range channels = context.slices.channels;
   kernels::multiply(pool, y, weights.output, out.cols(channels.begin, channels.size()));

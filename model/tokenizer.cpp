@@ -49,6 +49,15 @@ std::string Tokenizer::decode(std::span<const base::TokenId> ids) const {
   return text;
 }
 
+std::vector<base::TokenId> ids_without_text(const Tokenizer& tokenizer, std::size_t vocab_size,
+                                            base::TokenId end_token) {
+  std::vector<base::TokenId> ids;
+  for (base::TokenId id = 0; static_cast<std::size_t>(id) < vocab_size; ++id) {
+    if (id != end_token && !tokenizer.find(id)) ids.push_back(id);
+  }
+  return ids;
+}
+
 std::unique_ptr<Tokenizer> open_tokenizer(std::string_view name_or_path) {
   if (name_or_path == kBytesName) return std::make_unique<ByteTokenizer>();
   const std::filesystem::path path(name_or_path);

@@ -4,6 +4,7 @@
 
 #include "kernels/base/types.hpp"
 
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <span>
@@ -39,6 +40,10 @@ class Tokenizer {
   /// The concatenated bytes; may end inside a UTF-8 character. Errors: as bytes().
   std::string decode(std::span<const base::TokenId> ids) const;
 };
+
+/// Ids below vocab_size that stand for no text and end none: nobody could read on after one.
+std::vector<base::TokenId> ids_without_text(const Tokenizer& tokenizer, std::size_t vocab_size,
+                                            base::TokenId end_token);
 
 /// "bytes" gives the byte tokenizer: a token is a byte's value, and the byte 0 is the end token, so
 /// that decode() drops it. Any other name is the path of a World vocabulary file

@@ -184,12 +184,13 @@ TEST(Engine, NeedsTheMemoryThatWasEstimated) {
   LoneCommunicator alone;
   const Seat seat(alone, {1, 1});
   const partition::Layout layout = golden.layout(1, 1);
-  Stage stage(seat, golden.checkpoint, golden.config, layout,
-              Golden::options(AttentionMode::kMoba));
+  Recorder recorder(Recording::kNothing);
+  Stage stage(seat, golden.checkpoint, golden.config, layout, Golden::options(AttentionMode::kMoba),
+              recorder);
   stage.open(0);
   const std::size_t n = golden.tokens.size();
   stage.embed(golden.tokens, stage.rows(0, n, n));
-  stage.run(0, n, {});
+  stage.run(0, 0, n, {});
   std::size_t cache = 0, states = 0;
   for (const auto& block : stage.state(0).blocks) {
     if (const auto* sparse = std::get_if<model::SparseState>(&block))

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 
+import job
 import program
 
 TINY = "preset:rwkv-x-tiny"
@@ -25,11 +26,21 @@ def attended_bytes(context, attention):
     return SPARSE * HEADS * 64 * 4 * (2 * rows + scored)
 
 
-class Bench(program.ProgramTest):
+class Bench(job.JobTest):
     def bench(self, question, *args):
         """The lines as objects, each checked for what all have in common."""
-        lines = self.output("bench", question, "--model", TINY, "--read-memory", 3, *args).decode().splitlines()
-        results = [json.loads(line) for line in lines]
+        return self.checked(question, self.output("bench", question, "--model", TINY, "--read-memory", 3, *args))
+
+    def bench_on_ranks(self, n_ranks, question, *args):
+        done = self.run_ranks(n_ranks, "bench", question, "--model", TINY, "--read-memory", 3, "--threads", 1, *args)
+        self.assertEqual(done.returncode, 0, done.stderr.decode(errors="replace"))
+        results = self.checked(question, done.stdout)
+        for result in results:
+            self.assertEqual((result["ranks"], result["stages"] * result["shards"]), (n_ranks, n_ranks))
+        return results
+
+    def checked(self, question, output):
+        results = [json.loads(line) for line in output.decode().splitlines()]
         for result in results:
             self.assertLessEqual(FIELDS, set(result))
             self.assertEqual((result["question"], result["preset"]), (question, "rwkv-x-tiny"))
@@ -39,7 +50,9 @@ class Bench(program.ProgramTest):
             least, most = result["least_seconds_per_token"], result["most_seconds_per_token"]
             self.assertLessEqual(least, seconds)
             self.assertLessEqual(seconds, most)
-            self.assertAlmostEqual(result["spread"], (most - least) / seconds)
+            self.assertLessEqual(result["spread"], (most - least) / seconds * 1.000001)
+            if result["repeats"] <= 10:
+                self.assertAlmostEqual(result["spread"], (most - least) / seconds)
             self.assertGreater(result["read_bandwidth"], 0)
             self.assertEqual(result["read_memory"], 3 << 20)
             share = result["bytes_per_token"] / seconds / result["read_bandwidth"]
@@ -87,6 +100,36 @@ class Bench(program.ProgramTest):
         eighths = long["tokens_per_second_by_eighths"]
         self.assertEqual(len(eighths), 8)
         self.assertAlmostEqual(sum(1 / speed for speed in eighths) / 8 / long["seconds_per_token"], 1, places=2)
+
+    def test_decode_and_prefill_on_grids(self):
+        whole, = self.bench("decode", "--context", 500, "--tokens", 2, "--repeats", 1)
+        pipeline, = self.bench_on_ranks(2, "decode", "--context", 500, "--tokens", 2, "--repeats", 1, "--stages", 2)
+        self.assertEqual(pipeline["bytes_per_token"], whole["bytes_per_token"])
+        shards, = self.bench_on_ranks(3, "decode", "--context", 500, "--tokens", 2, "--repeats", 1, "--shards", 3)
+        self.assertGreater(shards["bytes_per_token"], whole["bytes_per_token"])  # vectors are held by all
+        self.bench_on_ranks(2, "prefill", "--context", 100, "--repeats", 1, "--shards", 2)
+
+    def test_exchange(self):
+        # Per head 2 chunks of 15 are chosen, so each of 2 shards offers 2 of 8 bytes to the other one; and of 3 partials,
+        # of 66 numbers, those of chunks 0, 1, 0 are on shards 0, 1, 0 for the first head, 1, 0, 1 for the second one.
+        candidates, partials = self.bench_on_ranks(2, "exchange", "--context", 1000, "--tokens", 10, "--repeats", 3)
+        self.assertEqual([candidates["part"], partials["part"]], ["candidates", "partials"])
+        self.assertEqual(candidates["bytes_per_exchange"], 2 * HEADS * 2 * 8)
+        self.assertEqual(partials["bytes_per_exchange"], HEADS * 1 * 66 * 4)
+        for result in (candidates, partials):
+            self.assertEqual(result["repeats"], 30)
+            self.assertEqual(result["bytes_per_token"], SPARSE * result["bytes_per_exchange"])
+            self.assertAlmostEqual(result["seconds_per_token"] / result["seconds_per_exchange"], SPARSE)
+        self.assertEqual(self.bench_on_ranks(3, "exchange", "--context", 1000, "--repeats", 1)[0]["bytes_per_exchange"],
+                         3 * 2 * HEADS * 2 * 8)
+
+    def test_an_exchange_needs_shards_and_a_choice(self):
+        self.assert_told_once(self.run_ranks(2, "bench", "exchange", "--model", TINY, "--stages", 2),
+                              "--stages, --shards: .*")
+        self.assert_told_once(self.run_ranks(2, "bench", "exchange", "--model", TINY, "--context", 100),
+                              "--context: .* no chunk .*")
+        self.assert_told_once(self.run_ranks(2, "bench", "exchange", "--model", "preset:rwkv7-0.2b"),
+                              "--context: .* no chunk .*")
 
     def test_a_signal_ends_it_between_two_results(self):
         for question, contexts in (("prefill", "10,200000"), ("decode", "10,3000000")):

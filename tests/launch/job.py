@@ -2,6 +2,7 @@
 import os
 import pathlib
 import re
+import select
 import shlex
 import signal
 import subprocess
@@ -33,14 +34,6 @@ def ranks_of(launcher):
             pid = parents[pid]
         return pid == launcher
     return {rank: pid for pid, rank in found.items() if descends(pid)}
-
-
-def speaks(pid):
-    """Whether a rank has come so far that MPI can send messages for it."""
-    try:
-        return "mca_pml" in pathlib.Path(f"/proc/{pid}/maps").read_text()
-    except OSError:
-        return False
 
 
 class JobTest(program.ProgramTest):
@@ -89,16 +82,19 @@ class JobTest(program.ProgramTest):
         """The program on so many ranks."""
         return self.run_job("-n", n_ranks, program.PROGRAM, *command, **options)
 
-    def wait_for_ranks(self, job, n_ranks):
-        """Process ids by rank once all can send messages."""
-        for _ in range(10 * program.SECONDS):
-            ranks = ranks_of(job.pid)
-            if len(ranks) == n_ranks and all(map(speaks, ranks.values())):
-                return ranks
-            if job.poll() is not None:
-                break
-            time.sleep(0.1)
-        return self.fail("the ranks do not start")
+    def generate(self, model, *options):
+        return [program.PROGRAM, "generate", "--model", model, "--prompt", "x", "--threads", 1, *options]
+
+    def long_run(self):
+        """A command that writes for longer than any test may take."""
+        return self.generate(program.MODEL, "-n", 1000000, "--temperature", 0, "--ban-token", 0)
+
+    def start_writing(self, *words, **options):
+        """A job that has begun to write, and its process ids by rank."""
+        running = self.start_job(*words, **options)
+        readable, _, _ = select.select([running.stdout], [], [], program.SECONDS)
+        self.assertTrue(readable and running.stdout.read(1), "the job writes nothing")
+        return running, ranks_of(running.pid)
 
     def told(self, done):
         """The lines that the program, not mpirun, wrote to standard error."""

@@ -2,6 +2,7 @@
 """Jobs of several ranks under mpirun: who tells what, and how all end when one fails."""
 import os
 import re
+import resource
 import signal
 import socket
 
@@ -32,9 +33,6 @@ class CommandsForOneRank(job.JobTest):
 
 
 class Failures(job.JobTest):
-    def generate(self, model, *options):
-        return [program.PROGRAM, "generate", "--model", model, "--prompt", "x", *options]
-
     def test_a_wrong_option_is_told_once(self):
         self.assert_told_once(self.run_ranks(3, "generate", "--model", MODEL, "-n", "x"), ".*-n.*")
         self.assert_told_once(self.run_ranks(2, "nonsense"), ".*nonsense.*")
@@ -56,18 +54,24 @@ class Failures(job.JobTest):
                               f"rank 1 on {HOST}: {re.escape(str(self.folder))}/none: .* \\(and 2 more ranks\\)")
 
     def test_a_killed_rank_ends_the_job(self):
-        for rank in (0, 1, 2):
+        for rank in range(3):
             with self.subTest(rank=rank):
-                # The leader waits for its input, and the others for the leader.
-                running = self.start_job("-n", 3, program.PROGRAM, "tokenize", "--model", MODEL)
-                ranks = self.wait_for_ranks(running, 3)
+                running, ranks = self.start_writing("-n", 3, *self.long_run())
                 os.kill(ranks[rank], signal.SIGKILL)
-                running.wait(timeout=program.SECONDS)
                 done = self.finish(running)
                 self.assertNotEqual(done.returncode, 0)
                 self.assertRegex(done.stderr.decode(), rf"rank {rank} .*on node {HOST} exited on signal 9")
-                self.assertEqual(done.stdout, b"")
                 self.assert_gone(ranks.values())
+
+    def test_a_rank_that_runs_out_of_memory_ends_the_job(self):
+        running, ranks = self.start_writing("-n", 3, *self.long_run())
+        # What it has is all it gets; its cache grows with every chunk.
+        resource.prlimit(ranks[1], resource.RLIMIT_AS, (1, 1))
+        done = self.finish(running)
+        self.assertNotEqual(done.returncode, 0)
+        if not program.is_sanitized():  # sanitizers report and end the process themselves
+            self.assertEqual(self.told(done), [f"longreach: rank 1 on {socket.gethostname()}: not enough memory"])
+        self.assert_gone(ranks.values())
 
 
 if __name__ == "__main__":

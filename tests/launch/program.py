@@ -24,6 +24,11 @@ def question():
     raise LookupError("passkey-512-1")
 
 
+def is_sanitized():
+    """Whether the program is built with the address sanitizer."""
+    return b"__asan_init" in pathlib.Path(PROGRAM).read_bytes()
+
+
 class ProgramTest(unittest.TestCase):
     """Runs the program; every call ends within SECONDS."""
 

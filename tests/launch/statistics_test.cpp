@@ -1,7 +1,6 @@
 #include "launch/statistics.hpp"
 
 #include "launch/progress.hpp"
-#include "launch/sha256.hpp"
 
 #include <gtest/gtest.h>
 
@@ -46,13 +45,6 @@ TEST(ProgressText, TellsShareSpeedAndTimeLeft) {
   EXPECT_EQ(progress_text("filling", 0.001, 1'000'000, 10),
             "filling   0%  1000 of 1000000 tokens, 100 tokens/s, 2:46:30 left");
   EXPECT_EQ(progress_text("reading", 0, 1000, 10), "reading   0%  0 of 1000 tokens");
-}
-
-TEST(Sha256, AgreesWithTheStandard) {  // FIPS 180-2, appendix B.1, in pieces
-  Sha256 hash;
-  hash.update(std::as_bytes(std::span("a", 1)));
-  hash.update(std::as_bytes(std::span("bc", 2)));
-  EXPECT_EQ(hash.hex_digest(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
 }  // namespace

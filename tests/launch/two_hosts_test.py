@@ -72,19 +72,18 @@ class TwoHosts(job.JobTest):
             raise unittest.SkipTest(f"no network namespaces: {error}") from error
         cls.addClassCleanup(cls.hosts.end)
 
-    def start_on_hosts(self, *words):
-        """A job whose ranks of even number run on the first host, where mpirun does, and the others on the second."""
+    def on_hosts(self):
+        """mpirun's arguments for ranks of even number on the first host, where it runs itself, and the others on the
+        second."""
         # In place of ssh: the arguments are a host and the words of a shell command.
         agent = self.file("agent", f'#!/bin/sh\nshift\nexec {shlex.join(self.hosts.enter(1))} sh -c "$*"\n')
         agent.chmod(0o755)
-        return self.start_job(
-            "--map-by", "node", "--host", ",".join(f"{address}:8" for address in ADDRESSES),
-            "--mca", "plm", "rsh", "--mca", "plm_rsh_agent", agent, "--mca", "oob_tcp_if_include", NETWORK,
-            "--mca", "btl", "tcp,self", "--mca", "btl_tcp_if_include", NETWORK, *words,
-            enter=self.hosts.enter(0))
+        return ["--map-by", "node", "--host", ",".join(f"{address}:8" for address in ADDRESSES),
+                "--mca", "plm", "rsh", "--mca", "plm_rsh_agent", agent, "--mca", "oob_tcp_if_include", NETWORK,
+                "--mca", "btl", "tcp,self", "--mca", "btl_tcp_if_include", NETWORK]
 
     def run_on_hosts(self, *words):
-        return self.finish(self.start_on_hosts(*words))
+        return self.run_job(*self.on_hosts(), *words, enter=self.hosts.enter(0))
 
     def test_the_messages_of_all_kinds(self):
         tests = pathlib.Path(program.PROGRAM).parent / "tests/dist_mpi_tests"
@@ -93,18 +92,28 @@ class TwoHosts(job.JobTest):
         done = self.run_on_hosts("-n", 4, tests)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
+    def test_the_logits_are_those_of_one_rank(self):
+        tokens = self.file("tokens.txt", " ".join(str(7 * i % 101) for i in range(300)))
+        logits = ["logits", "--model", MODEL, "--tokens", tokens, "--threads", 1, "--hash"]
+        expected = self.output(*logits)
+        for n_stages, n_shards in ((2, 1), (1, 2), (2, 2)):
+            for way in ("ship", "gather"):
+                with self.subTest(stages=n_stages, shards=n_shards, exchange=way):
+                    done = self.run_on_hosts("-n", n_stages * n_shards, program.PROGRAM, *logits, "--stages", n_stages,
+                                             "--shards", n_shards, "--exchange", way)
+                    self.assertEqual((done.returncode, done.stdout), (0, expected), done.stderr)
+
     def test_a_rank_that_cannot_open_the_model(self):
-        generate = [program.PROGRAM, "generate", "--prompt", "x", "--model"]
-        done = self.run_on_hosts("-n", 3, self.one_differs(1, [*generate, self.folder / "none"], [*generate, MODEL]))
+        command = self.one_differs(1, self.generate(self.folder / "none"), self.generate(MODEL))
+        done = self.run_on_hosts("-n", 3, command)
         self.assert_told_once(done, f"rank 1 on {NAMES[1]}: .*none: cannot be opened: .*")
 
     def test_a_killed_rank_ends_the_job(self):
         for rank in (0, 1):
             with self.subTest(rank=rank):
-                running = self.start_on_hosts("-n", 2, program.PROGRAM, "tokenize", "--model", MODEL)
-                ranks = self.wait_for_ranks(running, 2)
+                running, ranks = self.start_writing(*self.on_hosts(), "-n", 2, *self.long_run(),
+                                                    enter=self.hosts.enter(0))
                 os.kill(ranks[rank], signal.SIGKILL)
-                running.wait(timeout=program.SECONDS)
                 done = self.finish(running)
                 self.assertNotEqual(done.returncode, 0)
                 self.assertRegex(done.stderr.decode(), rf"rank {rank} .*exited on signal 9")

@@ -1,4 +1,4 @@
-#include "launch/sha256.hpp"
+#include "kernels/base/sha256.hpp"
 
 #include "kernels/base/error.hpp"
 
@@ -7,7 +7,7 @@
 
 #include <array>
 
-namespace longreach::launch {
+namespace longreach::base {
 namespace {
 
 EVP_MD_CTX* cast(void* context) { return static_cast<EVP_MD_CTX*>(context); }
@@ -33,4 +33,4 @@ std::string Sha256::hex_digest() {
   return hex;
 }
 
-}  // namespace longreach::launch
+}  // namespace longreach::base

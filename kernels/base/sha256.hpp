@@ -6,7 +6,7 @@
 #include <span>
 #include <string>
 
-namespace longreach::launch {
+namespace longreach::base {
 
 /// Takes bytes in any number of pieces. Move-only.
 class Sha256 {
@@ -23,4 +23,4 @@ class Sha256 {
   std::unique_ptr<void, FreeContext> context_;  // an EVP_MD_CTX
 };
 
-}  // namespace longreach::launch
+}  // namespace longreach::base

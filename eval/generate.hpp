@@ -1,0 +1,40 @@
+/// What tasks that write their own texts share: the grid of places, sizes that fit a length in
+/// tokens, and where the common beginning of neighbours ends.
+#pragma once
+
+#include "eval/random.hpp"
+#include "eval/task.hpp"
+
+#include <cstddef>
+#include <functional>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+namespace longreach::eval {
+
+/// The noise of landmark attention, which RULER took over.
+inline constexpr std::string_view kGarbage =
+    "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.";
+
+/// The places of lengths x depths (if any) x samples, lengths outermost.
+std::vector<Place> grid_places(const TaskOptions& options);
+
+/// The random stream of the question at a place.
+Random question_random(const Task& task, const Place& place, std::uint64_t seed);
+
+/// How many tokens a text of `size` units has.
+using CountTokens = std::function<std::size_t(std::size_t size)>;
+
+/// The largest size >= least with count(size) <= limit, if `count` grows with it; asks for few
+/// counts where they grow evenly. Where they do not always grow, the result fits all the same.
+/// Errors: InputError that tells the length the task needs, if `least` does not fit.
+std::size_t largest_fitting(const Task& task, std::size_t limit, std::size_t least,
+                            const CountTokens& count);
+
+/// How many of the prompt's tokens stand for its first n_bytes, less as many as may be cut
+/// otherwise when something else follows these bytes.
+std::size_t shared_tokens(const model::Tokenizer& tokenizer,
+                          const std::vector<base::TokenId>& prompt, std::size_t n_bytes);
+
+}  // namespace longreach::eval

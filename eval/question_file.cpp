@@ -1,0 +1,125 @@
+#include "eval/question_file.hpp"
+
+#include "eval/json_lines.hpp"
+#include "kernels/base/error.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <string>
+
+namespace longreach::eval {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::size_t kNewTokens = 128;
+
+/// A line of a file.
+struct Line {
+  std::string where;  ///< "FILE line N"
+  json object;
+
+  [[noreturn]] void refuse(std::string_view expected) const {
+    base::input_error("{}: expected {}", where, expected);
+  }
+  /// The text of a field; empty if there is none and it may be absent.
+  std::string text(const char* field) const {
+    const auto found = object.find(field);
+    if (found == object.end()) return {};
+    if (!found->is_string()) refuse(fmt::format("a text as \"{}\"", field));
+    return found->get<std::string>();
+  }
+  /// The texts of a field that holds one or a list of them.
+  std::vector<std::string> texts(const char* field) const {
+    const json& value = object[field];
+    if (value.is_string()) return {value.get<std::string>()};
+    std::vector<std::string> all;
+    if (value.is_array()) {
+      for (const json& item : value) {
+        if (item.is_string()) all.push_back(item.get<std::string>());
+      }
+    }
+    if (all.empty() || all.size() != value.size()) {
+      refuse(fmt::format("a text or a list of texts as \"{}\"", field));
+    }
+    return all;
+  }
+};
+
+Line parse(std::string where, std::string_view text) {
+  Line line{std::move(where), json::parse(text, nullptr, false)};
+  if (!line.object.is_object()) line.refuse("a JSON object");
+  return line;
+}
+
+struct Entry {
+  std::vector<base::TokenId> prompt;
+  std::vector<std::string> expected;
+};
+
+Entry read_entry(const Line& line, const model::Tokenizer& tokenizer) {
+  if (!line.object.contains("input")) line.refuse("a field \"input\"");
+  const char* field = line.object.contains("outputs") ? "outputs" : "answer";
+  if (!line.object.contains(field)) line.refuse("a field \"outputs\" or \"answer\"");
+  Entry entry;
+  entry.expected = line.texts(field);
+  if (std::ranges::any_of(entry.expected, &std::string::empty)) {
+    line.refuse(fmt::format("no empty text in \"{}\"", field));
+  }
+  try {
+    entry.prompt = tokenizer.encode(line.text("input") + line.text("answer_prefix"));
+  } catch (const base::InputError& error) {
+    base::input_error("{}: {}", line.where, error.what());
+  }
+  if (entry.prompt.empty()) line.refuse("an \"input\" that is not empty");
+  return entry;
+}
+
+class QuestionFile final : public Task {
+ public:
+  QuestionFile(std::vector<Place> places, std::vector<Entry> entries, const TaskOptions& options)
+      : Task("jsonl", std::move(places)),
+        entries_(std::move(entries)),
+        asked_{options.n_new.value_or(kNewTokens), options.stop_text, {}, options.match} {}
+
+  Question question(std::size_t index) const override {
+    const Entry& entry = entries_[index];
+    Question question;
+    question.prompt = entry.prompt;
+    if (index + 1 < entries_.size()) {
+      const auto& next = entries_[index + 1].prompt;
+      const auto [end, ignored] = std::ranges::mismatch(entry.prompt, next);
+      question.n_shared = static_cast<std::size_t>(end - entry.prompt.begin());
+    }
+    ToAnswer asked = asked_;
+    asked.expected = entry.expected;
+    question.asked = std::move(asked);
+    return question;
+  }
+
+ private:
+  std::vector<Entry> entries_;
+  ToAnswer asked_;
+};
+
+}  // namespace
+
+std::unique_ptr<Task> make_question_file(const TaskOptions& options,
+                                         const model::Tokenizer& tokenizer) {
+  std::vector<Place> places;
+  std::vector<Entry> entries;
+  for (const auto& path : options.files) {
+    const std::string bytes = read_whole_file(path);
+    const std::size_t n_before = entries.size();
+    for_lines(bytes, [&](std::size_t number, std::string_view text) {
+      entries.push_back(read_entry(parse(line_name(path, number), text), tokenizer));
+      const std::size_t length = entries.back().prompt.size() + options.n_new.value_or(kNewTokens);
+      places.push_back({length, std::nullopt, places.size()});
+    });
+    if (entries.size() == n_before) base::input_error("{}: holds no questions", path.string());
+  }
+  return std::make_unique<QuestionFile>(std::move(places), std::move(entries), options);
+}
+
+}  // namespace longreach::eval

@@ -1,0 +1,41 @@
+#include "eval/random.hpp"
+
+#include "kernels/base/error.hpp"
+
+namespace longreach::eval {
+namespace {
+
+constexpr std::uint64_t mixed(std::uint64_t z) {
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+  return z ^ (z >> 31);
+}
+
+}  // namespace
+
+Random::Random(std::string_view name, std::initializer_list<std::uint64_t> numbers) {
+  const auto absorb = [this](std::uint64_t number) { state_ = mixed(bits() ^ number); };
+  absorb(name.size());
+  for (const char c : name) absorb(static_cast<unsigned char>(c));
+  for (const std::uint64_t number : numbers) absorb(number);
+}
+
+std::uint64_t Random::bits() { return mixed(state_ += 0x9e3779b97f4a7c15); }
+
+std::uint64_t Random::below(std::uint64_t n) {
+  LR_DCHECK(n >= 1);
+  // 2^64 mod n numbers are drawn again, so that every remainder is equally likely.
+  const std::uint64_t n_excess = -n % n;
+  for (;;) {
+    const std::uint64_t number = bits();
+    if (number >= n_excess) return number % n;
+  }
+}
+
+std::string Random::text(std::string_view alphabet, std::size_t n) {
+  std::string result;
+  for (std::size_t i = 0; i < n; ++i) result += alphabet[below(alphabet.size())];
+  return result;
+}
+
+}  // namespace longreach::eval

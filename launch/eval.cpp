@@ -1,0 +1,158 @@
+#include "launch/eval.hpp"
+
+#include "eval/examiner.hpp"
+#include "eval/results.hpp"
+#include "eval/run.hpp"
+#include "eval/summary.hpp"
+#include "kernels/isa.hpp"
+#include "launch/open_model.hpp"
+#include "launch/output_file.hpp"
+#include "launch/picture.hpp"
+#include "launch/progress.hpp"
+#include "launch/signals.hpp"
+#include "launch/standard_streams.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <span>
+#include <utility>
+
+namespace longreach::launch {
+namespace {
+
+std::string_view name_of(model::AttentionMode mode) {
+  switch (mode) {
+    case model::AttentionMode::kMoba:
+      return "moba";
+    case model::AttentionMode::kReference:
+      return "reference";
+    case model::AttentionMode::kFull:
+      return "full";
+  }
+  return {};
+}
+
+/// What decides the answers beside the task. The model's files are known by what they compute (see
+/// eval::probe) rather than by where they lie.
+eval::Settings settings_of(const OpenedModel& opened, const model::Tokenizer& tokenizer) {
+  const model::AttentionConfig& attention = opened.engine_options.attention;
+  const auto file_name = [](std::string_view path) {
+    return std::filesystem::path(path).filename().string();
+  };
+  eval::Settings settings{
+      {"model", opened.checkpoint.path().filename().string()},
+      {"weights", std::string(base::name_of(opened.engine_options.weights))},
+      {"kv", "f32"},
+      {"tokenizer", file_name(tokenizer.name())},
+      {"attention", std::string(name_of(attention.mode))},
+      {"chunk_size", attention.chunk_size},
+      {"top_k", attention.top_k},
+      {"isa", kernels::active_isa()},
+  };
+  if (attention.mode == model::AttentionMode::kReference) {
+    settings.emplace_back("kv_max", attention.kv_max);
+    settings.emplace_back("kv_min", attention.kv_min);
+    settings.emplace_back("kv_window", attention.kv_window);
+    settings.emplace_back("decode_full", std::uint64_t{attention.decode_full});
+  }
+  return settings;
+}
+
+/// In mode reference an answer depends on how a prompt is split into calls.
+eval::Sharing sharing_of(const EvalOptions& options) {
+  const bool splits_count = options.model.attention.mode == model::AttentionMode::kReference;
+  return splits_count ? eval::Sharing::kNone : options.sharing;
+}
+
+std::size_t longest(const eval::Task& task) {
+  return std::ranges::max(task.places(), {}, &eval::Place::length).length;
+}
+
+/// What the leader needs before a model is loaded.
+struct Preparation {
+  std::unique_ptr<model::Tokenizer> tokenizer;
+  std::unique_ptr<eval::Task> task;
+  std::unique_ptr<eval::ResultFile> file;
+
+  std::size_t n_left() const { return task->places().size() - file->results().size(); }
+};
+
+Preparation prepare(const EvalOptions& options, const OpenedModel& opened) {
+  if (options.png) require_png_tool();
+  Preparation prepared;
+  prepared.tokenizer = open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer);
+  prepared.task = options.kind->make(options.task, *prepared.tokenizer);
+  eval::Settings settings = settings_of(opened, *prepared.tokenizer);
+  for (auto& setting : eval::task_settings(*options.kind, options.task)) {
+    settings.push_back(std::move(setting));
+  }
+  prepared.file =
+      std::make_unique<eval::ResultFile>(options.out, prepared.task->name(), std::move(settings));
+  return prepared;
+}
+
+/// Asks what has no result yet. Returns whether all was asked.
+bool ask(const EvalOptions& options, const OpenedModel& opened, const Preparation& prepared,
+         dist::Engine& engine, const StopSignals& signals) {
+  eval::ResultFile& file = *prepared.file;
+  file.add_setting("probe", eval::probe(engine));
+  eval::Examiner examiner(engine, opened.config, *prepared.tokenizer, sharing_of(options));
+  bool finished = false;
+  {
+    StatusLine line(PlainLines::kEveryMinute);
+    finished = eval::run(*prepared.task, examiner, engine.grid(), file,
+                         [&](const eval::RunProgress& progress) {
+                           line.update([&] { return progress_text(progress); });
+                           return !signals.received();
+                         });
+  }
+  file.sync();
+  if (!finished) {
+    fmt::print(stderr, "stopped after {} of {} questions; the same command goes on from there\n",
+               file.results().size(), prepared.task->places().size());
+  }
+  return finished;
+}
+
+void summarise(const EvalOptions& options, const OpenedModel& opened, const Preparation& prepared) {
+  const auto depths = options.task.n_depths > 0 ? eval::Depths::kGrid : eval::Depths::kNone;
+  const eval::Summary summary =
+      eval::summarise(prepared.task->name(), prepared.file->results(), depths);
+  write_output(eval::table(summary));
+  if (options.csv) write_file(*options.csv, eval::csv(summary));
+  if (options.svg || options.png) {
+    const std::string caption =
+        fmt::format("{}, attention {}", opened.checkpoint.path().filename().string(),
+                    name_of(opened.engine_options.attention.mode));
+    const std::string picture = eval::heat_map(summary, caption);
+    if (options.svg) write_file(*options.svg, picture);
+    if (options.png) write_png(*options.png, picture);
+  }
+}
+
+}  // namespace
+
+int run(const EvalOptions& options, dist::World& world) {
+  const StopSignals signals;
+  const OpenedModel opened = world.agree([&] { return open_model(options.model); });
+  const Preparation prepared =
+      world.agree([&] { return world.leads() ? prepare(options, opened) : Preparation(); });
+  std::size_t n_left = world.leads() ? prepared.n_left() : 0;
+  world.communicator().broadcast(std::as_writable_bytes(std::span(&n_left, 1)), 0);
+  if (n_left > 0) {
+    const std::size_t n_tokens = world.leads() ? longest(*prepared.task) : 0;
+    const char* option = options.task.lengths.empty() ? "--input" : "--lengths";
+    const auto engine = load_engine(opened, {n_tokens, n_tokens, option}, world);
+    if (!engine->leads()) {
+      engine->serve();
+      return 0;
+    }
+    if (!ask(options, opened, prepared, *engine, signals)) return signals.exit_code();
+  }
+  if (world.leads()) summarise(options, opened, prepared);
+  return 0;
+}
+
+}  // namespace longreach::launch

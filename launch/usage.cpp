@@ -1,0 +1,51 @@
+#include "launch/usage.hpp"
+
+#include "launch/machine.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <string>
+#include <vector>
+
+namespace longreach::launch {
+namespace {
+
+/// What every rank did with its time, and every block's bytes between shards, all ranks together.
+void log_usage(const std::vector<dist::RankUsage>& usage) {
+  using dist::Activity;
+  for (std::size_t r = 0; r < usage.size(); ++r) {
+    const auto seconds = [&](Activity activity) {
+      return usage[r].seconds[static_cast<std::size_t>(activity)];
+    };
+    spdlog::info(
+        "rank {}: {:.3f} s reading, of which {:.3f} s exchanging; {:.3f} s of logits; waited "
+        "{:.3f} s "
+        "for slices, {:.3f} s to send, {:.3f} s for logits; sent {} to the next stage, {} of "
+        "logits",
+        r, seconds(Activity::kRead), seconds(Activity::kExchange), seconds(Activity::kLogits),
+        seconds(Activity::kWaitForSlice), seconds(Activity::kWaitToSend),
+        seconds(Activity::kWaitForLogits), bytes_text(usage[r].pipeline_bytes),
+        bytes_text(usage[r].logits_bytes));
+  }
+  if (usage.size() == 1) return;
+  for (std::size_t block = 0; block < usage[0].block_bytes.size(); ++block) {
+    std::string text;
+    for (std::size_t kind = 0; kind < model::kTrafficKinds; ++kind) {
+      std::uint64_t bytes = 0;
+      for (const dist::RankUsage& rank : usage) bytes += rank.block_bytes[block][kind];
+      if (bytes == 0) continue;
+      text += fmt::format("{}{} {}", text.empty() ? "" : ", ",
+                          name_of(static_cast<model::Traffic>(kind)), bytes);
+    }
+    if (!text.empty()) spdlog::info("block {}: bytes between shards: {}", block, text);
+  }
+}
+
+}  // namespace
+
+void tell_usage(dist::Engine& engine, const ModelOptions& options) {
+  if (options.verbosity == Verbosity::kInfo) log_usage(engine.usage());
+  if (options.trace) engine.write_trace(*options.trace);
+}
+
+}  // namespace longreach::launch

@@ -1,0 +1,13 @@
+/// What is told after a run about the ranks' time and bytes.
+#pragma once
+
+#include "dist/engine.hpp"
+#include "launch/options.hpp"
+
+namespace longreach::launch {
+
+/// After a run, on the leader: writes the trace that was asked for, and tells a verbose user what
+/// the ranks did with their time. Errors: InputError naming --trace.
+void tell_usage(dist::Engine& engine, const ModelOptions& options);
+
+}  // namespace longreach::launch

@@ -1,0 +1,150 @@
+#include "eval/results.hpp"
+
+#include "eval/json_lines.hpp"
+#include "tests/support/input_error.hpp"
+#include "tests/support/temp_folder.hpp"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <filesystem>
+
+namespace longreach::eval {
+namespace {
+
+/// Three questions whose answers are their numbers.
+class Numbers final : public Task {
+ public:
+  Numbers() : Task("numbers", {{10, Depth{0, 3}, 0}, {10, Depth{1, 3}, 1}, {20, {}, 2}}) {}
+  Question question(std::size_t index) const override {
+    Question question;
+    question.prompt = {1, 2, 3};
+    const auto& depth = places()[index].depth;
+    if (depth) question.depth_percent = depth->percent();
+    question.asked = ToAnswer{5, {}, {std::to_string(index)}, Match::kExact};
+    return question;
+  }
+};
+
+class ResultFileTest : public ::testing::Test {
+ protected:
+  Settings settings_{{"model", std::string("m.pth")}, {"seed", std::uint64_t{7}}};
+  test::TempFolder folder_;
+  std::filesystem::path path_ = folder_.path() / "r.jsonl";
+  Numbers task_;
+
+  void append(ResultFile& file, const std::string& answer) {
+    const Question question = task_.question(file.results().size());
+    file.append(task_, question, {answer, {}, "abc"}, {2, 3}, 0.25);
+  }
+  /// A file with results of the first n questions.
+  std::string written(std::size_t n) {
+    ResultFile file(path_, "numbers", settings_);
+    file.add_setting("probe", std::string("0123"));
+    while (file.results().size() < n) append(file, "1");
+    file.sync();
+    return read_whole_file(path_);
+  }
+  std::string refused(const std::string& task, const Settings& settings) {
+    return test::refusal([&] { const ResultFile file(path_, task, settings); });
+  }
+};
+
+TEST_F(ResultFileTest, ALineTellsAll) {
+  const std::string text = written(2);
+  std::vector<nlohmann::json> lines;
+  for_lines(text, [&](std::size_t, std::string_view line) {
+    lines.push_back(nlohmann::json::parse(line));
+  });
+  ASSERT_EQ(lines.size(), 2);
+  const nlohmann::json& line = lines[1];
+  EXPECT_EQ(line["question"], 1);
+  EXPECT_EQ(line["task"], "numbers");
+  EXPECT_EQ(line["length"], 10);
+  EXPECT_EQ(line["depth"], 100.0 / 3);
+  EXPECT_EQ(line["sample"], 1);
+  EXPECT_EQ(line["seed"], 7);
+  EXPECT_EQ(line["answer"], "1");
+  EXPECT_EQ(line["expected"], "1");
+  EXPECT_EQ(line["score"], 1);
+  EXPECT_EQ(lines[0]["score"], 0);
+  EXPECT_EQ(line["prompt_tokens"], 3);
+  EXPECT_EQ(line["logits_sha256"], "abc");
+  EXPECT_EQ(line["seconds"], 0.25);
+  EXPECT_EQ(line["grid"], nlohmann::json::parse(R"({"stages": 2, "shards": 3, "ranks": 6})"));
+  EXPECT_EQ(line["settings"],
+            nlohmann::json::parse(R"({"model": "m.pth", "seed": 7, "probe": "0123"})"));
+  EXPECT_EQ(line["fingerprint"].get<std::string>().size(), 16);
+}
+
+TEST_F(ResultFileTest, GoesOnWhereItEnded) {
+  const std::string before = written(1);
+  EXPECT_TRUE(written(3).starts_with(before));
+  const ResultFile file(path_, "numbers", settings_);
+  ASSERT_EQ(file.results().size(), 3);
+  EXPECT_EQ(file.results()[1].score, 1);
+  EXPECT_EQ(file.results()[1].depth_percent, 100.0 / 3);
+  EXPECT_EQ(file.results()[2].depth_percent, std::nullopt);
+}
+
+TEST_F(ResultFileTest, ATornLineIsRedone) {
+  const std::string whole = written(3);
+  const std::size_t last = whole.rfind('\n', whole.size() - 2) + 1;
+  for (const std::size_t n_left : {last, last + 1, last + 50, whole.size() - 1}) {
+    std::filesystem::resize_file(path_, n_left);
+    EXPECT_EQ(written(2), whole.substr(0, last)) << n_left;
+    EXPECT_EQ(written(3), whole);
+  }
+}
+
+TEST_F(ResultFileTest, OtherSettingsAreRefused) {
+  const std::string before = written(1);
+  Settings other = settings_;
+  other[1].second = std::uint64_t{8};
+  const std::string sentence = refused("numbers", other);
+  EXPECT_NE(sentence.find("r.jsonl: holds results with seed 7, this run has 8"), std::string::npos)
+      << sentence;
+  other[1] = {"samples", std::uint64_t{7}};
+  EXPECT_NE(refused("numbers", other).find("samples unset"), std::string::npos);
+  EXPECT_NE(refused("letters", settings_).find("is of the task numbers"), std::string::npos);
+  ResultFile file(path_, "numbers", settings_);
+  test::expect_refused([&] { file.add_setting("probe", std::string("4567")); },
+                       std::string("probe \"0123\", this run has \"4567\""));
+  EXPECT_EQ(read_whole_file(path_), before);
+}
+
+TEST_F(ResultFileTest, WhatIsNoResultIsNamed) {
+  const std::string line = written(1);
+  const auto refused_text = [&](const std::string& text) {
+    folder_.write("r.jsonl", text);
+    return refused("numbers", settings_);
+  };
+  EXPECT_NE(refused_text("not JSON\n" + line).find("r.jsonl line 1"), std::string::npos);
+  EXPECT_NE(refused_text("{}\n").find("r.jsonl line 1"), std::string::npos);
+  EXPECT_NE(refused_text(line + "[1]\n").find("r.jsonl line 2"), std::string::npos);
+  EXPECT_NE(refused_text(line + line).find("line 2: expected question 1, found 0"),
+            std::string::npos);
+  std::filesystem::remove(path_);
+  std::filesystem::create_directory(path_);
+  EXPECT_NE(refused("numbers", settings_).find("not a regular file"), std::string::npos);
+}
+
+TEST_F(ResultFileTest, BelongsToOneRunAtATime) {
+  {
+    const ResultFile file(path_, "numbers", settings_);
+    EXPECT_NE(refused("numbers", settings_).find("another run writes it"), std::string::npos);
+  }
+  EXPECT_NO_THROW(ResultFile(path_, "numbers", settings_));
+}
+
+TEST_F(ResultFileTest, AnyBytesOfAnAnswerMakeALine) {
+  ResultFile file(path_, "numbers", settings_);
+  append(file, "\xff\x80 \n\"\\\x01");
+  append(file, "1");
+  const std::string text = read_whole_file(path_);
+  const auto line = nlohmann::json::parse(text.substr(0, text.find('\n')));
+  EXPECT_TRUE(line.at("answer").get<std::string>().starts_with("\xef\xbf\xbd"));
+}
+
+}  // namespace
+}  // namespace longreach::eval
