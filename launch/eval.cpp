@@ -136,7 +136,7 @@ void summarise(const EvalOptions& options, const OpenedModel& opened, const Prep
 
 int run(const EvalOptions& options, dist::World& world) {
   const StopSignals signals;
-  const OpenedModel opened = world.agree([&] { return open_model(options.model); });
+  OpenedModel opened = world.agree([&] { return open_model(options.model); });
   const Preparation prepared =
       world.agree([&] { return world.leads() ? prepare(options, opened) : Preparation(); });
   std::size_t n_left = world.leads() ? prepared.n_left() : 0;
