@@ -63,9 +63,10 @@ std::string stages_text(const Plan& plan) {
 
 std::string ranks_text(const Plan& plan) {
   std::string text = fmt::format(
-      "\n{:>11} {:>9} {:>6} {:>9} {:>7} {:>7} {:>10}{:>11}{:>11}{:>11}{:>11}{:>11}{:>11}{:>11}\n",
+      "\n{:>11} {:>9} {:>6} {:>9} {:>7} {:>7} "
+      "{:>10}{:>11}{:>11}{:>11}{:>11}{:>11}{:>11}{:>11}{:>11}\n",
       "ranks", "nodes", "stage", "heads", "columns", "hidden", "vocabulary", "weights", "states",
-      "cache", "means", "buffers", "total", "available");
+      "cache", "means", "buffers", "program", "total", "available");
   for (std::size_t first = 0, end = 0; first < plan.ranks.size(); first = end) {
     const RankPlan& rank = plan.ranks[first];
     while (end < plan.ranks.size() && is_like(plan.ranks[end], rank)) ++end;
@@ -74,8 +75,9 @@ std::string ranks_text(const Plan& plan) {
                         rank.stage, rank.heads.size(), rank.channels.size(), rank.hidden.size(),
                         rank.vocabulary.size());
     const partition::MemoryNeed& memory = rank.memory;
-    for (const std::size_t bytes : {memory.weights, memory.states, memory.cache, memory.means,
-                                    memory.buffers, memory.total(), rank.place.memory_bytes}) {
+    for (const std::size_t bytes :
+         {memory.weights, memory.states, memory.cache, memory.means, memory.buffers, memory.program,
+          memory.total(), rank.place.memory_bytes}) {
       text += fmt::format("{:>11}", bytes_text(bytes));
     }
     text += '\n';
@@ -123,6 +125,7 @@ Json as_json(const RankPlan& rank, const StagePlan& stage) {
             {"cache", memory.cache},
             {"means", memory.means},
             {"buffers", memory.buffers},
+            {"program", memory.program},
             {"total", memory.total()},
             {"available", rank.place.memory_bytes}}},
           {"seconds_per_token", stage.time.total()},

@@ -78,6 +78,7 @@ MemoryNeed& MemoryNeed::operator+=(const MemoryNeed& other) {
   cache += other.cache;
   means += other.means;
   buffers += other.buffers;
+  program += other.program;
   return *this;
 }
 
@@ -97,6 +98,8 @@ MemoryNeed stage_memory(const RunSizes& sizes, Range blocks, Shard shard) {
   const bool has_head = blocks.end == sizes.blocks.size();
   const std::size_t norm = 2 * sizes.n_embd * kFloat;
   MemoryNeed need;
+  const bool is_alone = shard.count == 1 && blocks.size() == sizes.blocks.size();
+  need.program = kProgramBytes + (is_alone ? 0 : kMessagePassingBytes);
   need.buffers = workspace_bytes(sizes, shard);
   if (blocks.begin == 0) need.weights += norm;
   if (has_head) {

@@ -42,6 +42,11 @@ struct RunSizes {
   std::size_t n_threads = 0;     ///< Of a rank.
 };
 
+/// Resident memory of a rank that has loaded nothing yet: the program with its libraries, and what
+/// Open MPI adds when there are several ranks (measured: DECISIONS.md).
+inline constexpr std::size_t kProgramBytes = 13'000'000;
+inline constexpr std::size_t kMessagePassingBytes = 9'000'000;
+
 /// Bytes by purpose.
 struct MemoryNeed {
   std::size_t weights = 0;
@@ -49,8 +54,9 @@ struct MemoryNeed {
   std::size_t cache = 0;    ///< Keys and values.
   std::size_t means = 0;    ///< Mean keys of chunks.
   std::size_t buffers = 0;  ///< Activations and scratch.
+  std::size_t program = 0;  ///< The program itself, its libraries and those of message passing.
 
-  std::size_t total() const { return weights + states + cache + means + buffers; }
+  std::size_t total() const { return weights + states + cache + means + buffers + program; }
   MemoryNeed& operator+=(const MemoryNeed& other);
   bool operator==(const MemoryNeed&) const = default;
 };
@@ -61,10 +67,10 @@ struct MemoryNeed {
 MemoryNeed block_memory(const RunSizes& sizes, std::size_t block, Shard shard);
 
 /// What a shard of a stage holds beside its blocks: the norm before the first block and after the
-/// last one, the head with the latter, and buffers.
+/// last one, the head with the latter, buffers and the program.
 MemoryNeed stage_memory(const RunSizes& sizes, Range blocks, Shard shard);
 
-/// The resident memory of a rank when the context is full, file pages aside.
+/// The resident memory of a rank when the context is full, pages of the checkpoint aside.
 MemoryNeed memory_need(const RunSizes& sizes, Range blocks, Shard shard);
 
 /// The same of a run of one rank.

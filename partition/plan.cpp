@@ -170,7 +170,7 @@ RunSizes with_threads(const RunSizes& sizes, const Machine& machine, std::size_t
 /// What all ranks of any grid hold together, at the least.
 std::size_t undivided_bytes(const RunSizes& sizes) {
   const MemoryNeed whole = memory_need(sizes);
-  return whole.total() - whole.buffers;
+  return whole.total() - whole.buffers - whole.program;
 }
 
 /// The best grid of these ranks that fits and agrees with the request.

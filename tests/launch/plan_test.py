@@ -8,7 +8,7 @@ import program
 from program import MODEL
 
 NODE = "numa:2(memory=64GiB) core:8 pu:2"
-SMALL_NODE = "numa:2(memory=16MiB) core:2 pu:1"
+SMALL_NODE = "numa:2(memory=32MiB) core:2 pu:1"
 
 
 class PlanTest(program.ProgramTest):
@@ -40,7 +40,8 @@ class Plans(PlanTest):
                 self.assertEqual(blocks, list(range(6)))
                 for rank in plan["ranks"]:
                     parts = rank["bytes"]
-                    self.assertEqual(sum(parts[name] for name in ("weights", "states", "cache", "means", "buffers")),
+                    self.assertEqual(sum(parts[name] for name in ("weights", "states", "cache", "means", "buffers",
+                                                              "program")),
                                      parts["total"])
                     self.assertLessEqual(parts["total"], parts["available"])
 

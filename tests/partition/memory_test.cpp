@@ -19,7 +19,8 @@ TEST(Memory, AgreesWithThePublishedSizes) {
   // 12.3 kB per token in 16 bits, so twice that in f32, plus means.
   EXPECT_NEAR(ratio(need.cache, 2 * 0.79e9), 1, 0.01);
   EXPECT_EQ(need.means, 4U * 32 * 768 * 4) << "31 closed chunks fill a panel of 32";
-  EXPECT_EQ(need.total(), need.weights + need.states + need.cache + need.means + need.buffers);
+  EXPECT_EQ(need.total(),
+            need.weights + need.states + need.cache + need.means + need.buffers + need.program);
 }
 
 TEST(Memory, CacheGrowsWithTheContextOnly) {

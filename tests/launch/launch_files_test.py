@@ -1,0 +1,50 @@
+#!/usr/bin/env python3
+"""The launch files in configs/, as far as one machine can tell: what they start answers like one rank."""
+import os
+import pathlib
+import subprocess
+
+import job
+import program
+from program import MODEL
+
+CONFIGS = pathlib.Path(program.__file__).resolve().parents[2] / "configs"
+OPTIONS = ("-n", 4, "--temperature", 0)
+
+
+class LaunchFiles(program.ProgramTest):
+    def run_file(self, name, *args, folders=()):
+        env = {**os.environ, **job.ENVIRONMENT, "LONGREACH": program.PROGRAM,
+               "PATH": ":".join([*map(str, folders), os.environ["PATH"]])}
+        return subprocess.run(["bash", CONFIGS / name, *map(str, args)], env=env, capture_output=True,
+                              timeout=program.SECONDS, check=False, stdin=subprocess.DEVNULL)
+
+    def assert_answers(self, name, *args, **options):
+        prompt = self.file("prompt.txt", "The grass is")
+        done = self.run_file(name, *args, MODEL, prompt, *OPTIONS, **options)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stdout, self.output("generate", "--model", MODEL, "--prompt-file", prompt, *OPTIONS))
+        return done.stderr.decode()
+
+    def test_one_node(self):
+        self.assertIn("rank 0 on ", self.assert_answers("one-node.sh"))
+
+    def test_cluster(self):
+        self.assertIn("ranks 1 = ", self.assert_answers("cluster.sh", CONFIGS / "hostfile"))
+        self.assertIn("ranks 2 = ", self.assert_answers("cluster.sh", self.file("hosts", "localhost slots=2\n")))
+
+    def test_slurm(self):
+        # In place of srun: drops its options and starts one rank.
+        srun = self.file("srun", '#!/bin/bash\nwhile [[ $1 == --* ]]; do shift; done\nexec "$@"\n')
+        srun.chmod(0o755)
+        self.assertIn("ranks 1 = ", self.assert_answers("slurm.sbatch", folders=[self.folder]))
+
+    def test_too_few_arguments(self):
+        for name in ("one-node.sh", "cluster.sh", "slurm.sbatch"):
+            done = self.run_file(name)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(b"usage: ", done.stderr)
+
+
+if __name__ == "__main__":
+    program.main()
