@@ -390,8 +390,7 @@ CLI::App& add_plan(CLI::App& app, PlanOptions& options) {
            "GB/s from node to node; default: 10")
       ->group(machine);
   command.footer(
-      "It only computes, and times are estimates from bytes and bandwidths; generate and logits "
-      "run on one rank so far.\n\n"
+      "It only computes, and times are estimates from bytes and bandwidths.\n\n"
       "Example:\n  longreach plan --model model.pth --context 1000000 --ranks 8 --topology "
       "'numa:2(memory=128GiB) core:16 pu:1'");
   return command;

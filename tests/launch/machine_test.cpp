@@ -56,6 +56,14 @@ TEST_F(FakeRoot, APathThatOnlyTheHostSeesMeansTheMountedGroup) {
   EXPECT_EQ(available_memory_bytes(root_), 5000U);
 }
 
+TEST_F(FakeRoot, TheTightestQuotaOfTimeDecides) {
+  EXPECT_GT(granted_cores(root_), 1000U) << "nothing is limited";
+  write("proc/self/cgroup", "0::/outer/inner\n");
+  write("sys/fs/cgroup/outer/cpu.max", "250000 100000\n");
+  write("sys/fs/cgroup/outer/inner/cpu.max", "max 100000\n");
+  EXPECT_EQ(granted_cores(root_), 3U) << "two and a half cores' worth";
+}
+
 TEST(Machine, TheRealOneHasSomething) {
   EXPECT_GE(usable_cores(), 1U);
   EXPECT_GT(available_memory_bytes(), 0U);

@@ -2,7 +2,6 @@
 """The plan and the binding inside runs of several ranks, as --verbose tells of them."""
 import os
 import re
-import time
 
 import job
 import program
@@ -44,6 +43,15 @@ class Ranks(job.JobTest):
         for _, line in lines:
             self.assertIn("threads 1 on any of 2 cores", line)
 
+    def test_who_waits_gives_way_unless_told_otherwise(self):
+        node = "HWLOC_SYNTHETIC=numa:1(memory=64GiB) core:2 pu:1"
+        command = ("-n", 3, "-x", node, "env", "-u", "OMPI_MCA_mpi_yield_when_idle")
+        done = self.run_job(*command, program.PROGRAM, *SMALL, "--verbose")
+        self.assertIn(b"let one another run", done.stderr)
+        done = self.run_job(*command, "OMPI_MCA_mpi_yield_when_idle=0", program.PROGRAM, *SMALL)
+        self.assertEqual(done.returncode, 0)
+        self.assertRegex(done.stderr.decode(), r"\[warning\] .*3 ranks share 2 cores and hold them")
+
     def test_nothing_is_told_unasked(self):
         done = self.run_job("-n", 2, program.PROGRAM, *SMALL)
         self.assertEqual((done.returncode, done.stderr.count(b"\n")), (0, 1), done.stderr)
@@ -61,18 +69,9 @@ class Ranks(job.JobTest):
     def test_really_binds(self):
         if len(os.sched_getaffinity(0)) < 2:
             self.skipTest("one core")
-        # hwloc walks over all cores while it looks at them, so that a single look may see it anywhere.
-        running = self.start_job("-n", 2, program.PROGRAM, "generate", "--model", MODEL, "--prompt", "x" * 20000,
-                                 "-n", 100000, "--temperature", 1, "--ban-token", 0)
-        ranks = self.wait_for_ranks(running, 2)
-        n_apart = 0
-        for _ in range(10 * program.SECONDS):
-            cores = [os.sched_getaffinity(ranks[rank]) for rank in (0, 1)]
-            n_apart = 0 if cores[0] & cores[1] else n_apart + 1
-            if n_apart == 5:
-                return
-            time.sleep(0.1)
-        self.fail(f"the ranks are still on {cores}")
+        _, ranks = self.start_writing("-n", 2, *self.long_run())
+        cores = [os.sched_getaffinity(ranks[rank]) for rank in (0, 1)]
+        self.assertFalse(cores[0] & cores[1], cores)
 
 
 class Refusals(job.JobTest):
