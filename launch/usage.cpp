@@ -1,7 +1,5 @@
 #include "launch/usage.hpp"
 
-#include "launch/machine.hpp"
-
 #include <spdlog/spdlog.h>
 
 #include <string>
@@ -20,12 +18,12 @@ void log_usage(const std::vector<dist::RankUsage>& usage) {
     spdlog::info(
         "rank {}: {:.3f} s reading, of which {:.3f} s exchanging; {:.3f} s of logits; waited "
         "{:.3f} s "
-        "for slices, {:.3f} s to send, {:.3f} s for logits; sent {} to the next stage, {} of "
+        "for slices, {:.3f} s to send, {:.3f} s for logits; sent {} bytes to the next stage, {} "
+        "bytes of "
         "logits",
         r, seconds(Activity::kRead), seconds(Activity::kExchange), seconds(Activity::kLogits),
         seconds(Activity::kWaitForSlice), seconds(Activity::kWaitToSend),
-        seconds(Activity::kWaitForLogits), bytes_text(usage[r].pipeline_bytes),
-        bytes_text(usage[r].logits_bytes));
+        seconds(Activity::kWaitForLogits), usage[r].pipeline_bytes, usage[r].logits_bytes);
   }
   if (usage.size() == 1) return;
   for (std::size_t block = 0; block < usage[0].block_bytes.size(); ++block) {

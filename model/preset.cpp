@@ -23,7 +23,8 @@ constexpr std::array kPresets = {
     Preset{"rwkv-x-3.6b", 65536, 2560, 32, 8, 2048, 3},
     Preset{"rwkv7-0.2b", 65536, 768, 12, 0, 2048, 3},
     Preset{"rwkv7-1.5b", 65536, 2048, 24, 0, 2048, 3},
-    Preset{"rwkv-x-tiny", 256, 128, 4, 2, 64, 3},  // the demo model's shape
+    Preset{"rwkv-x-tiny", 256, 128, 4, 2, 64, 3},     // the demo model's shape
+    Preset{"rwkv-x-narrow", 256, 192, 12, 4, 16, 3},  // as deep as 0.2b: to try grids with
 };
 
 /// A low rank of published models (model-spec section 6), for factor * n_embd^power.

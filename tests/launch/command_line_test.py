@@ -56,7 +56,7 @@ class WrongOptions(program.ProgramTest):
                 "--stop-token": ("-1", "256"),
                 "--ban-token": ("a", "4294967296"),
                 "--attention": ("dense", ""),
-                "--weights": ("int8",),
+                "--weights": ("int3",),
                 "--kv": ("bf16",),
                 "--stages": ("0", "4097"),
                 "--shards": ("0", "x"),
