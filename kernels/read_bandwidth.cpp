@@ -6,9 +6,11 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <numeric>
 
 HWY_BEFORE_NAMESPACE();
 namespace longreach::kernels::HWY_NAMESPACE {
@@ -29,7 +31,11 @@ std::uint64_t sum_of(std::span<const std::uint64_t> words) {
     }
   }
   for (std::size_t s = 1; s < kSums; ++s) sums[0] = hn::Add(sums[0], sums[s]);
-  std::uint64_t total = hn::GetLane(hn::SumOfLanes(d, sums[0]));
+  // The lanes are added here, as the sum may wrap around, which a compiler's own reduction takes
+  // for an overflow of signed numbers.
+  std::array<std::uint64_t, kLanes> lanes = {};
+  hn::StoreU(sums[0], d, lanes.data());
+  std::uint64_t total = std::accumulate(lanes.begin(), lanes.end(), std::uint64_t{0});
   for (; i < words.size(); ++i) total += words[i];
   return total;
 }
