@@ -65,7 +65,7 @@ HWY_INLINE Pairs codes(const Int4Block& block, std::size_t group, std::size_t co
 HWY_INLINE void add_products(const Pairs& x, const Pairs& w, hn::Vec<Ints>& sum,
                              hn::Vec<Ints>& other) {
   sum = hn::ReorderWidenMulAccumulate(Ints(), x, w, sum, other);
-#if HWY_ARCH_X86
+#if HWY_ARCH_X86 && HWY_COMPILER_GCC_ACTUAL
   // gcc would compute the products of several pairs before it adds them, and run out of registers.
   asm("" : "+v"(sum.raw));
 #endif
