@@ -1,5 +1,6 @@
 #include "dist/recorder.hpp"
 
+#include "dist/gather_values.hpp"
 #include "kernels/base/error.hpp"
 #include "model/exchange.hpp"
 
@@ -93,13 +94,7 @@ void Recorder::write_trace(Communicator& world, const std::vector<std::string>& 
   std::vector<Event> own = events_;
   for (Event& event : own) event.start += clock_offset_;
   // Everybody's events go to rank 0.
-  std::vector<std::uint64_t> counts(world.size());
-  counts[world.rank()] = own.size();
-  std::vector<Range> parts;
-  for (std::size_t r = 0; r < world.size(); ++r) {
-    parts.push_back({r * sizeof(counts[0]), (r + 1) * sizeof(counts[0])});
-  }
-  world.all_gather(std::as_writable_bytes(std::span(counts)), parts);
+  const std::vector<std::size_t> counts = gather_values(world, own.size());
   std::vector<Range> sent(world.size()), received(world.size());
   sent[0].end = own.size() * sizeof(Event);
   std::size_t n_all = 0;

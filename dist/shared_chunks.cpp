@@ -1,5 +1,6 @@
 #include "dist/shared_chunks.hpp"
 
+#include "dist/gather_values.hpp"
 #include "kernels/base/error.hpp"
 
 #include <fcntl.h>
@@ -167,25 +168,12 @@ File open_file(const Address& address) {
   return found ? std::move(file) : File(-1);
 }
 
-/// Every rank's value, in order of ranks. Collective.
-template <typename T>
-std::vector<T> gather(Communicator& communicator, const T& own) {
-  std::vector<T> all(communicator.size());
-  std::vector<Range> parts;
-  for (std::size_t r = 0; r < all.size(); ++r) {
-    parts.push_back({r * sizeof(T), (r + 1) * sizeof(T)});
-  }
-  all[communicator.rank()] = own;
-  communicator.all_gather(std::as_writable_bytes(std::span(all)), parts);
-  return all;
-}
-
 }  // namespace
 
 std::shared_ptr<SharedChunks> SharedChunks::create(Communicator& shards) {
   Address own;
   File own_file = make_file(own);
-  const std::vector<Address> addresses = gather(shards, own);
+  const std::vector<Address> addresses = gather_values(shards, own);
   std::vector<Arena> arenas;
   bool in_reach = own_file.get() >= 0;
   for (std::size_t s = 0; s < addresses.size(); ++s) {
@@ -194,7 +182,7 @@ std::shared_ptr<SharedChunks> SharedChunks::create(Communicator& shards) {
     in_reach = in_reach && file.get() >= 0;
     arenas.emplace_back(std::move(file), is_own);
   }
-  const std::vector<char> all = gather(shards, static_cast<char>(in_reach ? 1 : 0));
+  const std::vector<char> all = gather_values(shards, static_cast<char>(in_reach ? 1 : 0));
   if (std::ranges::count(all, 0) > 0) return nullptr;
   return std::make_shared<MappedChunks>(std::move(arenas));
 }

@@ -6,7 +6,7 @@
 namespace longreach::model {
 namespace {
 
-/// Reads tensors of one checkpoint by name and shape, and counts what it read.
+/// Reads tensors of one checkpoint by name and shape.
 class Loader {
  public:
   Loader(const Checkpoint& checkpoint, const ModelConfig& config, partition::Shard shard,
@@ -16,8 +16,6 @@ class Loader {
         slices_(slices_of(config, shard)),
         format_(format),
         pool_(pool) {}
-
-  std::size_t size_bytes() const { return size_bytes_; }
 
   Vector vector(const std::string& name) {
     return read_vector(checkpoint_.get(name, {config_.n_embd}));
@@ -110,13 +108,11 @@ class Loader {
   Vector read_vector(const Tensor& tensor) {
     Vector values(tensor.size());
     for (std::size_t i = 0; i < values.size(); ++i) values[i] = tensor.at(i);
-    size_bytes_ += values.size() * sizeof(float);
     return values;
   }
 
   kernels::PackedMatrix pack(const kernels::StridedMatrix& source) {
     kernels::PackedMatrix matrix(source, format_, pool_);
-    size_bytes_ += matrix.size_bytes();
     checkpoint_.release_pages();  // or the file would be in memory beside its packed copy
     return matrix;
   }
@@ -126,12 +122,9 @@ class Loader {
   Slices slices_;
   base::WeightFormat format_;
   kernels::ThreadPool& pool_;
-  std::size_t size_bytes_ = 0;
 };
 
 }  // namespace
-
-Part whole_model(const ModelConfig& config) { return {{0, config.execution_order().size()}, {}}; }
 
 Slices slices_of(const ModelConfig& config, partition::Shard shard) {
   const partition::Range heads = partition::heads_of(config.n_head, shard);
@@ -164,7 +157,6 @@ Weights load_weights(const Checkpoint& checkpoint, const ModelConfig& config, co
       weights.blocks.emplace_back(loader.sparse_block(order[i]));
     }
   }
-  weights.size_bytes = loader.size_bytes();
   return weights;
 }
 

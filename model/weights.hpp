@@ -21,9 +21,6 @@ struct Part {
   partition::Shard shard;   ///< Of the stage that holds these blocks.
 };
 
-/// All of it.
-Part whole_model(const ModelConfig& config);
-
 /// What a shard computes: heads, and columns of what the blocks put out.
 struct Slices {
   partition::Range heads, head_columns;  ///< The latter are the channels of the former.
@@ -80,8 +77,6 @@ struct Weights {
   std::vector<std::variant<RwkvBlockWeights, SparseBlockWeights>> blocks;  ///< Those of the part.
   Norm ln_out;                 ///< With the last block, as the head.
   kernels::PackedMatrix head;  ///< (V, C), its columns of the vocabulary.
-  std::size_t size_bytes =
-      0;  ///< Of everything that decoding one token reads, the embedding's row aside.
 };
 
 /// Packs the weights of a part, matrices in `format`. The checkpoint must outlive
