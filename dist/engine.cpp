@@ -1,5 +1,6 @@
 #include "dist/engine.hpp"
 
+#include "dist/gather_texts.hpp"
 #include "dist/read_together.hpp"
 #include "model/sight.hpp"
 
@@ -36,7 +37,7 @@ Engine::Engine(Communicator& world, const model::Checkpoint& checkpoint,
       seat_(world, layout_.grid),
       recorder_(options.recording),
       stage_(seat_, checkpoint, config_, layout_, options, recorder_),
-      logits_(world, seat_, config.vocab_size, recorder_),
+      logits_(seat_, config.vocab_size, recorder_),
       pipeline_(seat_, stage_, logits_, recorder_),
       n_exceptions_(std::uncaught_exceptions()) {}
 
@@ -127,7 +128,7 @@ bool Engine::submit(Session& session, std::span<const base::TokenId> tokens,
                       : static_cast<double>(done) + share_of_slices * static_cast<double>(n);
       return !progress || progress(n_done / static_cast<double>(tokens.size()));
     };
-    const bool alone = world_.size() == 1;
+    const bool alone = seat_.grid.n_ranks() == 1;
     if (!pipeline_.give(told, alone ? Progress(report) : Progress())) {
       logits_.cancel();
       return false;
@@ -160,7 +161,7 @@ bool Engine::fill(Session& session, std::size_t n_tokens, std::uint64_t seed,
   told.order.amount = n_tokens;
   told.order.seed = seed;
   session.n_tokens_ += n_tokens;
-  return pipeline_.give(told, world_.size() == 1 ? progress : Progress());
+  return pipeline_.give(told, seat_.grid.n_ranks() == 1 ? progress : Progress());
 }
 
 double Engine::read_bandwidth(std::size_t n_bytes) {
@@ -212,11 +213,11 @@ void Engine::write_trace(const std::filesystem::path& file) {
 
 void Engine::gather_trace(const std::filesystem::path& file) {
   recorder_.compare_clocks(world_);
-  std::vector<std::string> names;
-  for (std::size_t r = 0; r < world_.size(); ++r) {
-    names.push_back(fmt::format("rank {}: stage {}, shard {}", r, r / layout_.grid.n_shards,
-                                r % layout_.grid.n_shards));
-  }
+  const std::string replica =
+      seat_.ranks->size() < world_.size() ? fmt::format("replica {}, ", seat_.replica) : "";
+  const std::vector<std::string> names =
+      gather_texts(world_, fmt::format("rank {}: {}stage {}, shard {}", world_.rank(), replica,
+                                       seat_.stage, seat_.shard));
   recorder_.write_trace(world_, names, file);
 }
 

@@ -3,6 +3,8 @@
 ///
 /// All ranks of a job make the engine together. Rank 0 leads: it alone calls the engine from then
 /// on, and the others serve it until it is gone. What the leader sees does not depend on the grid.
+/// A job of several replicas has as many engines, each with a leader of its own, which know nothing
+/// of each other but in what is said to be of the whole job.
 #pragma once
 
 #include "dist/communicator.hpp"
@@ -59,9 +61,11 @@ struct RankUsage {
 /// A loaded model. Neither copied nor moved; one call at a time.
 class Engine {
  public:
-  /// Makes the engine on all ranks of `world`, as many as the layout has. Checks the checkpoint's
-  /// checksums and loads this rank's part of the weights. The arguments by reference must outlive
-  /// the engine. Collective: all ranks; an error of one is not known to the others.
+  /// Makes the engine on all ranks of `world`, as many as the layout has; if they are a multiple of
+  /// that, an engine on each so many consecutive ones, whose layouts may differ but in their number
+  /// of ranks. Checks the checkpoint's checksums and loads this rank's part of the weights. The
+  /// arguments by reference must outlive the engine. Collective: all ranks; an error of one is not
+  /// known to the others.
   /// Errors: InputError naming file and tensor; std::bad_alloc.
   Engine(Communicator& world, const model::Checkpoint& checkpoint, const model::ModelConfig& config,
          const partition::Layout& layout, const EngineOptions& options);
@@ -74,7 +78,8 @@ class Engine {
   /// Serves the leader until its engine is gone; on all other ranks.
   void serve();
 
-  // From here on: on the leader only.
+  // From here on: on the leader only. What is of all ranks of the job is called by the leaders of
+  // all replicas, in the same order.
 
   Session new_session();
   /// A session that has read what `session` has, in O(state): closed chunks of the cache are
@@ -117,6 +122,8 @@ class Engine {
   void write_trace(const std::filesystem::path& file);
 
   const partition::Grid& grid() const { return layout_.grid; }
+  /// Which of the job's replicas this is.
+  std::size_t replica() const { return seat_.replica; }
 
   /// Bytes of weights that every slice of a call reads once, on all ranks together.
   std::size_t weight_bytes() const;

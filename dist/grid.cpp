@@ -6,11 +6,13 @@ namespace longreach::dist {
 
 Seat::Seat(Communicator& world, partition::Grid the_grid)
     : grid(the_grid),
-      stage(world.rank() / grid.n_shards),
+      replica(world.rank() / grid.n_ranks()),
+      stage(world.rank() % grid.n_ranks() / grid.n_shards),
       shard(world.rank() % grid.n_shards),
-      shards(world.split(stage)),
-      stages(world.split(shard)) {
-  LR_CHECK(world.size() == grid.n_ranks());
+      ranks(world.split(replica)),
+      shards(ranks->split(stage)),
+      stages(ranks->split(shard)) {
+  LR_CHECK(world.size() % grid.n_ranks() == 0);
 }
 
 }  // namespace longreach::dist

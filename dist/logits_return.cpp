@@ -8,12 +8,11 @@ namespace longreach::dist {
 
 using partition::Range;
 
-LogitsReturn::LogitsReturn(Communicator& world, const Seat& seat, std::size_t vocab_size,
-                           Recorder& recorder)
-    : world_(world), seat_(seat), vocab_size_(vocab_size), recorder_(recorder) {
+LogitsReturn::LogitsReturn(const Seat& seat, std::size_t vocab_size, Recorder& recorder)
+    : seat_(seat), vocab_size_(vocab_size), recorder_(recorder) {
   if (seat.leads()) {
     row_.resize(vocab_size);
-    if (world.size() > 1) parts_ = base::Buffer<float>(kLogitRows * vocab_size);
+    if (seat.grid.n_ranks() > 1) parts_ = base::Buffer<float>(kLogitRows * vocab_size);
   } else if (seat.is_last_stage()) {
     leaving_ = base::Buffer<float>(kLogitRows * columns_of(seat.shard).size());
   }
@@ -32,9 +31,9 @@ void LogitsReturn::start_receiving() {
   const std::size_t n = expected_.front().positions.size();
   for (std::size_t s = 0; s < seat_.grid.n_shards; ++s) {
     const std::size_t from = seat_.last_stage_rank(s);
-    if (from == world_.rank()) continue;
+    if (from == seat_.ranks->rank()) continue;
     const Range columns = columns_of(s);
-    coming_.push_back(world_.receive(
+    coming_.push_back(seat_.ranks->receive(
         std::as_writable_bytes(parts_.span().subspan(columns.begin * n, columns.size() * n)),
         from));
   }
@@ -86,7 +85,7 @@ void LogitsReturn::give(base::MatView<const float> own_columns) {
     finish();
     const auto leaving = leaving_.span().first(n * own_columns.cols());
     std::copy_n(own_columns.data(), leaving.size(), leaving.data());
-    sent_ = world_.send(std::as_bytes(leaving), 0);
+    sent_ = seat_.ranks->send(std::as_bytes(leaving), 0);
     sent_bytes_ += leaving.size_bytes();
     return;
   }

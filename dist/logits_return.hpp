@@ -30,7 +30,7 @@ struct LogitsBatch {
 class LogitsReturn {
  public:
   /// The references must outlive it. vocab_size: numbers of a row.
-  LogitsReturn(Communicator& world, const Seat& seat, std::size_t vocab_size, Recorder& recorder);
+  LogitsReturn(const Seat& seat, std::size_t vocab_size, Recorder& recorder);
 
   // On the leader.
   /// Says what is going to come.
@@ -60,7 +60,6 @@ class LogitsReturn {
   bool is_complete();
   void hand_out();
 
-  Communicator& world_;
   const Seat& seat_;
   std::size_t vocab_size_;
   Recorder& recorder_;

@@ -44,18 +44,18 @@ dist::EngineOptions engine_options(const ModelOptions& options, const model::Mod
 }
 
 /// What must be the same on all ranks, for a message when it is not.
-std::string run_text(const OpenedModel& opened) {
+std::string run_text(const OpenedModel& opened, std::size_t n_replicas) {
   const model::ModelConfig& config = opened.config;
   const model::AttentionConfig& attention = opened.engine_options.attention;
   const auto given = [](std::optional<std::size_t> number) { return number.value_or(0); };
   return fmt::format(
       "version {}, {} + {} blocks of {} channels, {} heads and {} tokens, weights {}, attention "
-      "{}/{}/{}/{}/{}/{}/{}, exchange {}, grid {} x {}, {} threads",
+      "{}/{}/{}/{}/{}/{}/{}, exchange {}, {} x grid {} x {}, {} threads",
       LONGREACH_VERSION, config.n_rwkv, config.n_sparse, config.n_embd, config.n_head,
       config.vocab_size, base::name_of(opened.engine_options.weights),
       static_cast<int>(attention.mode), attention.chunk_size, attention.top_k, attention.kv_max,
       attention.kv_min, attention.kv_window, attention.decode_full,
-      static_cast<int>(attention.exchange), given(opened.grid.n_stages),
+      static_cast<int>(attention.exchange), n_replicas, given(opened.grid.n_stages),
       given(opened.grid.n_shards), given(opened.n_threads));
 }
 
@@ -66,7 +66,7 @@ void share_length(RunLength& length, dist::Communicator& world) {
   }
 }
 
-RunRequest run_request(const OpenedModel& opened, const RunLength& length) {
+RunRequest run_request(const OpenedModel& opened, const RunLength& length, std::size_t n_replicas) {
   return {.sizes =
               [&](std::size_t context_tokens) {
                 const std::size_t longest = std::min(length.longest_call_tokens, context_tokens);
@@ -76,33 +76,37 @@ RunRequest run_request(const OpenedModel& opened, const RunLength& length) {
           .model = opened.checkpoint.path().string(),
           .option = length.option,
           .grid = opened.grid,
-          .n_threads = opened.n_threads.value_or(0)};
+          .n_threads = opened.n_threads.value_or(0),
+          .n_replicas = n_replicas};
 }
 
 /// Ranks of unlike builds may plan differently from the same data.
 void require_one_layout(const partition::Layout& layout, dist::Communicator& world) {
   const std::vector<std::string> layouts = dist::gather_texts(world, layout_text(layout));
-  for (std::size_t rank = 1; rank < layouts.size(); ++rank) {
-    if (layouts[rank] == layouts[0]) continue;
-    base::input_error("rank {} plans {}, rank 0 {}: do all nodes run one build?", rank,
-                      layouts[rank], layouts[0]);
+  const std::size_t n_ranks = layout.grid.n_ranks();
+  for (std::size_t rank = 0; rank < layouts.size(); ++rank) {
+    const std::size_t leader = rank / n_ranks * n_ranks;
+    if (layouts[rank] == layouts[leader]) continue;
+    base::input_error("rank {} plans {}, rank {} {}: do all nodes run one build?", rank,
+                      layouts[rank], leader, layouts[leader]);
   }
 }
 
-/// Tells how the job runs: a line for each rank, in order of ranks.
-void tell(const partition::Plan& plan, const OpenedModel& opened,
+/// Tells how the job runs: a line for each rank, in order of ranks, with what each says of itself.
+void tell(const partition::Grid& grid, const OpenedModel& opened,
           std::span<const dist::MachineReport> reports, std::span<const CoreShare> shares,
-          std::span<const std::string> bound) {
+          std::span<const std::string> ranks) {
   for (const Finding& finding : check_launch(reports, shares)) {
     const bool warns = finding.weight == Finding::Weight::kWarning;
     spdlog::log(warns ? spdlog::level::warn : spdlog::level::info, "{}", finding.text);
   }
-  spdlog::info("instruction set {}, weights {}, ranks {} = stages {} x shards {}, nodes {}",
+  const std::size_t n_replicas = reports.size() / grid.n_ranks();
+  spdlog::info("instruction set {}, weights {}, ranks {} = {}stages {} x shards {}, nodes {}",
                reports.front().isa, base::name_of(opened.engine_options.weights), reports.size(),
-               plan.grid.n_stages, plan.grid.n_shards, plan.n_nodes);
+               n_replicas > 1 ? fmt::format("replicas {} x ", n_replicas) : "", grid.n_stages,
+               grid.n_shards, ranks_of_hosts(reports).size());
   for (std::size_t rank = 0; rank < reports.size(); ++rank) {
-    spdlog::info("rank {} on {}: {}; {}", rank, reports[rank].host, bound[rank],
-                 rank_text(plan, rank));
+    spdlog::info("rank {} on {}: {}", rank, reports[rank].host, ranks[rank]);
   }
 }
 
@@ -126,17 +130,18 @@ partition::RunSizes run_sizes(const OpenedModel& opened, const RunLength& length
                           length.longest_call_tokens, 0);
 }
 
-std::unique_ptr<dist::Engine> load_engine(OpenedModel& opened, RunLength length,
-                                          dist::World& world) {
+std::unique_ptr<dist::Engine> load_engine(OpenedModel& opened, RunLength length, dist::World& world,
+                                          std::size_t n_replicas) {
   dist::Communicator& all = world.communicator();
   share_length(length, all);
   dist::MachineReport own = world.agree([] { return describe_machine(); });
-  own.run = run_text(opened);
+  own.run = run_text(opened, n_replicas);
   const std::vector<dist::MachineReport> reports = dist::gather(all, own);
   const std::vector<CoreShare> shares = share_cores(reports);
+  const std::size_t n_ranks = world.size() / n_replicas, replica = world.rank() / n_ranks;
   const partition::Plan plan = world.agree([&] {
     require_alike(reports);
-    return plan_run(run_request(opened, length), reports, shares);
+    return plan_run(run_request(opened, length, n_replicas), reports, shares, replica);
   });
   const partition::Layout layout = partition::layout_of(plan);
   require_one_layout(layout, all);
@@ -146,8 +151,11 @@ std::unique_ptr<dist::Engine> load_engine(OpenedModel& opened, RunLength length,
   options.n_threads = opened.n_threads.value_or(share.n_threads);
   Bound bound = bind_process(share, options.n_threads);
   options.thread_started = std::move(bound.thread_started);
-  const std::vector<std::string> bound_texts = dist::gather_texts(all, bound.text);
-  if (world.leads()) tell(plan, opened, reports, shares, bound_texts);
+  const std::vector<std::string> rank_texts = dist::gather_texts(
+      all, fmt::format("{}; {}{}", bound.text,
+                       n_replicas > 1 ? fmt::format("replica {}, ", replica) : "",
+                       rank_text(plan, world.rank() % n_ranks)));
+  if (world.leads()) tell(plan.grid, opened, reports, shares, rank_texts);
   return world.agree([&] {
     return std::make_unique<dist::Engine>(all, opened.checkpoint, opened.config, layout, options);
   });

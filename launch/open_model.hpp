@@ -41,13 +41,14 @@ struct RunLength {
 /// What memory and plans of such a run depend on, but for the number of threads.
 partition::RunSizes run_sizes(const OpenedModel& opened, const RunLength& length);
 
-/// From a model to an engine on all ranks: they describe themselves to one another, make the same
-/// plan, bind themselves to their cores and load their parts. Completes `opened.engine_options`.
+/// From a model to an engine on all ranks, or n_replicas (a divisor of their number) of them: they
+/// describe themselves to one another, make the same plan, that of their replica, bind themselves
+/// to their cores and load their parts. Completes `opened.engine_options`.
 /// The leader says how the model is run when asked to be verbose, and warns of launches that cost
 /// speed. Collective; of the lengths the leader's counts. Errors: AgreedError, or InputError on a
 /// single rank: see plan_run and require_alike; and those of the engine.
-std::unique_ptr<dist::Engine> load_engine(OpenedModel& opened, RunLength length,
-                                          dist::World& world);
+std::unique_ptr<dist::Engine> load_engine(OpenedModel& opened, RunLength length, dist::World& world,
+                                          std::size_t n_replicas = 1);
 
 /// The tokenizer the user names or, if `name` is empty, the one that belongs to the model.
 /// Errors: InputError that asks for --tokenizer if none is known.

@@ -26,16 +26,21 @@ std::string what_would_fit(const RunRequest& request, const RunSizes& sizes, con
   } else {
     text += fmt::format("not even {} ranks with as much each would do", partition::kMaxRanks);
   }
+  if (request.n_replicas > 1) text += fmt::format(" for each of {} replicas", request.n_replicas);
   return text;
 }
 
 }  // namespace
 
 Plan plan_run(const RunRequest& request, std::span<const dist::MachineReport> reports,
-              std::span<const CoreShare> shares) {
-  const Site site = site_of(reports, shares);
+              std::span<const CoreShare> shares, std::size_t replica) {
+  const std::size_t n_ranks = reports.size() / request.n_replicas, first = replica * n_ranks;
+  const Site site = partition::site_of(site_of(reports, shares), {first, first + n_ranks});
   std::size_t n_threads = request.n_threads;
-  if (n_threads == 0) n_threads = std::ranges::max(shares, {}, &CoreShare::n_threads).n_threads;
+  if (n_threads == 0) {
+    const auto own = shares.subspan(first, n_ranks);
+    n_threads = std::ranges::max(own, {}, &CoreShare::n_threads).n_threads;
+  }
   const auto sizes_of = [&](std::size_t context_tokens) {
     RunSizes sizes = request.sizes(context_tokens);
     sizes.n_threads = n_threads;

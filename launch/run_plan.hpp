@@ -20,15 +20,16 @@ struct RunRequest {
   std::string model;   ///< The checkpoint's path.
   std::string option;  ///< Which option decides the length.
   partition::PlanRequest grid = {};
-  std::size_t n_threads = 0;  ///< Of each rank; 0: those of its share.
+  std::size_t n_threads = 0;   ///< Of each rank; 0: those of its share.
+  std::size_t n_replicas = 1;  ///< Among which the ranks are divided, in order; a divisor.
 };
 
-/// The plan for the ranks that there are. The same on all ranks.
+/// The plan for the ranks of a replica. The same on all of them.
 /// Errors: InputError naming --stages or --shards for a grid that these ranks cannot be, --model
 /// when its weights do not fit, else the option that decides the length; both with the number of
 /// ranks that would fit.
 partition::Plan plan_run(const RunRequest& request, std::span<const dist::MachineReport> reports,
-                         std::span<const CoreShare> shares);
+                         std::span<const CoreShare> shares, std::size_t replica = 0);
 
 /// "0-11", or "7" alone, or "-" for nothing.
 std::string range_text(partition::Range range);

@@ -42,7 +42,10 @@ void log_usage(const std::vector<dist::RankUsage>& usage) {
 }  // namespace
 
 void tell_usage(dist::Engine& engine, const ModelOptions& options) {
-  if (options.verbosity == Verbosity::kInfo) log_usage(engine.usage());
+  if (options.verbosity == Verbosity::kInfo) {
+    const std::vector<dist::RankUsage> usage = engine.usage();
+    if (engine.replica() == 0) log_usage(usage);
+  }
   if (options.trace) engine.write_trace(*options.trace);
 }
 

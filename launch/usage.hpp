@@ -6,8 +6,8 @@
 
 namespace longreach::launch {
 
-/// After a run, on the leader: writes the trace that was asked for, and tells a verbose user what
-/// the ranks did with their time. Errors: InputError naming --trace.
+/// After a run, on the leaders of all replicas: writes the trace that was asked for, and tells a
+/// verbose user what the ranks of the job did with their time. Errors: InputError naming --trace.
 void tell_usage(dist::Engine& engine, const ModelOptions& options);
 
 }  // namespace longreach::launch

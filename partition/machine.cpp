@@ -3,6 +3,7 @@
 #include "kernels/base/error.hpp"
 
 #include <algorithm>
+#include <map>
 
 namespace longreach::partition {
 namespace {
@@ -77,6 +78,16 @@ Site site_of(const Machine& machine, std::size_t n_ranks) {
   Site site{.places = {}, .inside_node = machine.inside_node, .network = machine.network};
   for (std::size_t rank = 0; rank < n_ranks; ++rank) {
     site.places.push_back(place_of(machine, n_ranks, rank));
+  }
+  return site;
+}
+
+Site site_of(const Site& all, Range ranks) {
+  Site site{.places = {}, .inside_node = all.inside_node, .network = all.network};
+  std::map<std::size_t, std::size_t> nodes;  // new numbers by old ones
+  for (std::size_t rank = ranks.begin; rank < ranks.end; ++rank) {
+    Place& place = site.places.emplace_back(all.places[rank]);
+    place.node = nodes.emplace(place.node, nodes.size()).first->second;
   }
   return site;
 }

@@ -74,4 +74,7 @@ struct Site {
 /// The site of n_ranks on a described machine.
 Site site_of(const Machine& machine, std::size_t n_ranks);
 
+/// The site of a replica: of some consecutive ranks, which have what they have beside the others.
+Site site_of(const Site& all, Range ranks);
+
 }  // namespace longreach::partition
