@@ -17,8 +17,16 @@ namespace longreach::eval {
 inline constexpr std::string_view kGarbage =
     "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.";
 
-/// The places of lengths x depths (if any) x samples, lengths outermost.
-std::vector<Place> grid_places(const TaskOptions& options);
+/// What neighbouring questions of one length begin with.
+enum class Common {
+  kNothing,      ///< Every question has a text of its own.
+  kUntilNeedle,  ///< What stands before the needle is the same noise.
+  kText,         ///< All ask about one text.
+};
+
+/// The places of lengths x depths (if any) x samples, lengths outermost. Without depths neighbours
+/// have nothing in common.
+std::vector<Place> grid_places(const TaskOptions& options, Common common = Common::kNothing);
 
 /// The random stream of the question at a place.
 Random question_random(const Task& task, const Place& place, std::uint64_t seed);

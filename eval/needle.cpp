@@ -76,7 +76,9 @@ struct Context {
 class NeedleTask final : public Task {
  public:
   NeedleTask(const NeedleKind& kind, const TaskOptions& options, const model::Tokenizer& tokenizer)
-      : Task(std::string(kind.name), grid_places(options)),
+      : Task(std::string(kind.name),
+             grid_places(options, kind.haystack == Haystack::kNeedles ? Common::kText
+                                                                      : Common::kUntilNeedle)),
         kind_(kind),
         seed_(options.seed),
         n_samples_(options.n_samples),

@@ -42,7 +42,9 @@ std::string answer_text(std::uint64_t key) { return fmt::format(" {}", key); }
 class Passkey final : public Task {
  public:
   Passkey(const TaskOptions& options, const model::Tokenizer& tokenizer)
-      : Task("passkey", grid_places(options)), seed_(options.seed), tokenizer_(tokenizer) {
+      : Task("passkey", grid_places(options, Common::kUntilNeedle)),
+        seed_(options.seed),
+        tokenizer_(tokenizer) {
     const std::size_t n_answer = tokenizer.encode(answer_text(kLargestKey)).size();
     for (const std::size_t length : options.lengths) {
       garbage_bytes_[length] = largest_fitting(*this, length, 0, [&](std::size_t n_bytes) {

@@ -76,6 +76,12 @@ Entry read_entry(const Line& line, const model::Tokenizer& tokenizer) {
   return entry;
 }
 
+/// How many tokens both begin with.
+std::size_t n_common(const Entry& a, const Entry& b) {
+  const auto [end, ignored] = std::ranges::mismatch(a.prompt, b.prompt);
+  return static_cast<std::size_t>(end - a.prompt.begin());
+}
+
 class QuestionFile final : public Task {
  public:
   QuestionFile(std::vector<Place> places, std::vector<Entry> entries, const TaskOptions& options)
@@ -87,11 +93,7 @@ class QuestionFile final : public Task {
     const Entry& entry = entries_[index];
     Question question;
     question.prompt = entry.prompt;
-    if (index + 1 < entries_.size()) {
-      const auto& next = entries_[index + 1].prompt;
-      const auto [end, ignored] = std::ranges::mismatch(entry.prompt, next);
-      question.n_shared = static_cast<std::size_t>(end - entry.prompt.begin());
-    }
+    if (index + 1 < entries_.size()) question.n_shared = places()[index + 1].n_shared;
     ToAnswer asked = asked_;
     asked.expected = entry.expected;
     question.asked = std::move(asked);
@@ -113,9 +115,11 @@ std::unique_ptr<Task> make_question_file(const TaskOptions& options,
     const std::string bytes = read_whole_file(path);
     const std::size_t n_before = entries.size();
     for_lines(bytes, [&](std::size_t number, std::string_view text) {
-      entries.push_back(read_entry(parse(line_name(path, number), text), tokenizer));
-      const std::size_t length = entries.back().prompt.size() + options.n_new.value_or(kNewTokens);
-      places.push_back({length, std::nullopt, places.size()});
+      Entry entry = read_entry(parse(line_name(path, number), text), tokenizer);
+      const std::size_t length = entry.prompt.size() + options.n_new.value_or(kNewTokens);
+      const std::size_t n_shared = entries.empty() ? 0 : n_common(entries.back(), entry);
+      places.push_back({length, std::nullopt, places.size(), n_shared});
+      entries.push_back(std::move(entry));
     });
     if (entries.size() == n_before) base::input_error("{}: holds no questions", path.string());
   }

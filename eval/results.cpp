@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -73,13 +74,18 @@ Result to_result(const json& line) {
 
 }  // namespace
 
-ResultFile::ResultFile(const std::filesystem::path& path, std::string task, Settings settings)
-    : path_(path), task_(std::move(task)), settings_(std::move(settings)) {
+std::string settings_text(const Settings& settings) { return text_of(to_json(settings)); }
+
+ResultFile::ResultFile(const std::filesystem::path& path, const Task& task, Settings settings)
+    : path_(path), task_(task), settings_(std::move(settings)) {
   std::error_code ignored;
   if (std::filesystem::exists(path, ignored) && !std::filesystem::is_regular_file(path, ignored)) {
     fail("not a regular file");
   }
-  descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  constexpr int kHow = O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC;
+  descriptor_ = ::open(path.c_str(), kHow | O_EXCL, 0666);
+  is_new_ = descriptor_ >= 0;
+  if (!is_new_) descriptor_ = ::open(path.c_str(), kHow, 0666);
   if (descriptor_ < 0) fail(std::strerror(errno));
   try {
     lock();
@@ -90,7 +96,10 @@ ResultFile::ResultFile(const std::filesystem::path& path, std::string task, Sett
   }
 }
 
-ResultFile::~ResultFile() { ::close(descriptor_); }
+ResultFile::~ResultFile() {
+  if (is_new_ && results_.empty()) ::unlink(path_.c_str());
+  ::close(descriptor_);
+}
 
 void ResultFile::fail(std::string_view what) const {
   base::input_error("{}: cannot be written: {}", path_.string(), what);
@@ -113,13 +122,13 @@ void ResultFile::read(std::string_view bytes) {
   }
 }
 
-void ResultFile::read_line(std::string_view text) {
+const Result& ResultFile::read_line(std::string_view text) {
   const std::string where = line_name(path_, results_.size() + 1);
   try {
     const json line = json::parse(text);
-    if (line.at("task") != task_) {
+    if (line.at("task") != task_.name()) {
       base::input_error("{}: is of the task {}, this run is of {}", where,
-                        line.at("task").get<std::string>(), task_);
+                        line.at("task").get<std::string>(), task_.name());
     }
     const std::string settings = text_of(line.at("settings"));
     if (results_.empty()) {
@@ -128,11 +137,14 @@ void ResultFile::read_line(std::string_view text) {
     } else if (settings != earlier_settings_) {
       base::input_error("{}: has other settings than the lines before it", where);
     }
-    if (line.at("question") != results_.size()) {
-      base::input_error("{}: expected question {}, found {}", where, results_.size(),
-                        line.at("question").dump());
+    const std::size_t index = line.at("question"), n_questions = task_.places().size();
+    if (index >= n_questions) {
+      base::input_error("{}: expected a question below {}, found {}", where, n_questions, index);
     }
-    results_.push_back(to_result(line));
+    is_sorted_ = is_sorted_ && (results_.empty() || results_.rbegin()->first < index);
+    const auto [result, is_new] = results_.emplace(index, to_result(line));
+    if (!is_new) base::input_error("{}: question {} has a result already", where, index);
+    return result->second;
   } catch (const json::exception&) {
     base::input_error("{}: is no line of results", where);
   }
@@ -152,13 +164,13 @@ void ResultFile::add_setting(std::string name, SettingValue value) {
   settings_.emplace_back(std::move(name), std::move(value));
 }
 
-void ResultFile::append(const Task& task, const Question& question, const Outcome& outcome,
-                        const partition::Grid& grid, double seconds) {
-  const std::size_t index = results_.size();
+std::string result_line(const Task& task, std::size_t index, const Question& question,
+                        const Outcome& outcome, const partition::Grid& grid, double seconds,
+                        const Settings& settings) {
   const Place& place = task.places()[index];
   json line;
   line["question"] = index;
-  line["task"] = task_;
+  line["task"] = task.name();
   line["length"] = place.length;
   line["depth"] = question.depth_percent ? json(*question.depth_percent) : json(nullptr);
   line["sample"] = place.sample;
@@ -179,24 +191,63 @@ void ResultFile::append(const Task& task, const Question& question, const Outcom
   line["logits_sha256"] = outcome.logits_sha256;
   line["seconds"] = std::round(seconds * 1e6) / 1e6;
   line["grid"] = {{"stages", grid.n_stages}, {"shards", grid.n_shards}, {"ranks", grid.n_ranks()}};
-  const json settings = to_json(settings_);
-  for (const auto& [name, value] : settings_) {
+  const json all = to_json(settings);
+  for (const auto& [name, value] : settings) {
     if (name == "seed") line["seed"] = to_json(value);
   }
-  line["fingerprint"] = fingerprint(settings);
-  line["settings"] = settings;
-  results_.push_back(to_result(line));
+  line["fingerprint"] = fingerprint(all);
+  line["settings"] = all;
+  return text_of(line);
+}
 
-  const std::string text = text_of(line) + "\n";
-  for (std::size_t done = 0; done < text.size();) {
-    const ssize_t n_written = ::write(descriptor_, text.data() + done, text.size() - done);
+const Result& ResultFile::add(const std::string& line) {
+  const Result& result = read_line(line);
+  write(descriptor_, line + "\n");
+  return result;
+}
+
+void ResultFile::write(int descriptor, std::string_view text) const {
+  while (!text.empty()) {
+    const ssize_t n_written = ::write(descriptor, text.data(), text.size());
     if (n_written < 0 && errno != EINTR) fail(std::strerror(errno));
-    if (n_written > 0) done += static_cast<std::size_t>(n_written);
+    if (n_written > 0) text.remove_prefix(static_cast<std::size_t>(n_written));
   }
 }
 
 void ResultFile::sync() {
   if (::fsync(descriptor_) != 0) fail(std::strerror(errno));
+}
+
+void ResultFile::sort() {
+  if (is_sorted_) return;
+  const std::string bytes = read_whole_file(path_);
+  std::map<std::size_t, std::string_view> lines;
+  for_lines(bytes, [&](std::size_t, std::string_view line) {
+    lines.emplace(json::parse(line).at("question"), line);
+  });
+  std::string text;
+  for (const auto& [index, line] : lines) text.append(line) += '\n';
+  // In a file of its own first: whenever a run is killed, one of the two is whole.
+  std::error_code ignored;
+  const std::filesystem::path target = std::filesystem::canonical(path_, ignored);
+  const std::string sorted = target.string() + ".sorted";
+  struct stat status {};
+  ::fstat(descriptor_, &status);
+  const int descriptor =
+      ::open(sorted.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, status.st_mode & 0777);
+  if (descriptor < 0) fail(std::strerror(errno));
+  try {
+    write(descriptor, text);
+    if (::fsync(descriptor) != 0 || ::rename(sorted.c_str(), target.c_str()) != 0) {
+      fail(std::strerror(errno));
+    }
+  } catch (...) {
+    ::close(descriptor);
+    ::unlink(sorted.c_str());
+    throw;
+  }
+  ::close(descriptor);
+  is_sorted_ = true;
 }
 
 }  // namespace longreach::eval

@@ -1,4 +1,4 @@
-/// Results: one JSON object a line, a line a question, in the order of questions.
+/// Results: one JSON object a line, a line a question.
 #pragma once
 
 #include "eval/examiner.hpp"
@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -24,15 +25,24 @@ struct Result {
   std::vector<double> losses;
 };
 
-/// A file of results that belongs to one run at a time. The next line is always that of the
-/// question after the last one, so that how many lines there are says where a run stopped.
+/// The settings as one JSON object.
+std::string settings_text(const Settings& settings);
+
+/// The line of a question's result, which an engine on that grid gave.
+std::string result_line(const Task& task, std::size_t index, const Question& question,
+                        const Outcome& outcome, const partition::Grid& grid, double seconds,
+                        const Settings& settings);
+
+/// A file of results that belongs to one run at a time. Lines are written as they come, so that
+/// nothing is lost when a run is killed; a finished file has them in the order of questions.
 class ResultFile {
  public:
   /// Opens the file, or makes it, and reads what an earlier run left there. A last line that was
   /// cut short is taken away. Errors: InputError naming the file: it cannot be written, another run
-  /// writes it, a line is no result or belongs to another task, to other settings, or to another
-  /// question than its place says.
-  ResultFile(const std::filesystem::path& path, std::string task, Settings settings);
+  /// writes it, a line is no result, belongs to another task or to other settings, or repeats a
+  /// question. The task must outlive it.
+  ResultFile(const std::filesystem::path& path, const Task& task, Settings settings);
+  /// A file that was made here and got no line goes.
   ~ResultFile();
   ResultFile(const ResultFile&) = delete;
   ResultFile& operator=(const ResultFile&) = delete;
@@ -40,29 +50,34 @@ class ResultFile {
   /// One more setting, known only now. Errors: InputError if an earlier run had another value.
   void add_setting(std::string name, SettingValue value);
 
-  /// All results, those of earlier runs included.
-  const std::vector<Result>& results() const { return results_; }
+  /// All results by question, those of earlier runs included.
+  const std::map<std::size_t, Result>& results() const { return results_; }
 
-  /// Writes the result of the next question, which an engine on that grid gave. Errors: InputError,
-  /// for example for a full disk.
-  void append(const Task& task, const Question& question, const Outcome& outcome,
-              const partition::Grid& grid, double seconds);
+  /// Writes the line of a question that has none. Errors: InputError, for example for a full disk,
+  /// or as when reading.
+  const Result& add(const std::string& line);
 
   /// Returns when the file is on the disk. Errors: InputError.
   void sync();
+
+  /// Puts the lines in order, where several replicas wrote them as they came. Errors: InputError.
+  void sort();
 
  private:
   [[noreturn]] void fail(std::string_view what) const;
   void lock() const;
   void read(std::string_view bytes);
-  void read_line(std::string_view text);
+  const Result& read_line(std::string_view text);
   void require_setting(const std::string& name, const SettingValue& value) const;
+  void write(int descriptor, std::string_view text) const;
 
   std::filesystem::path path_;
-  std::string task_;
+  bool is_new_ = false;
+  const Task& task_;
   Settings settings_;
   std::string earlier_settings_;  ///< JSON of an earlier run's; empty if there is none.
-  std::vector<Result> results_;
+  std::map<std::size_t, Result> results_;
+  bool is_sorted_ = true;
   int descriptor_ = -1;
 };
 

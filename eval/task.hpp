@@ -41,6 +41,9 @@ struct Place {
   std::size_t length = 0;  ///< Tokens of prompt and answer, at most.
   std::optional<Depth> depth;
   std::size_t sample = 0;
+  /// About how many of the prompt's first tokens the question before it has, too. Decides who is
+  /// asked what, and no result.
+  std::size_t n_shared = 0;
 };
 
 /// An answer is to be generated, greedily.

@@ -4,6 +4,7 @@
 #include "eval/results.hpp"
 #include "eval/run.hpp"
 #include "eval/summary.hpp"
+#include "kernels/base/error.hpp"
 #include "kernels/isa.hpp"
 #include "launch/open_model.hpp"
 #include "launch/output_file.hpp"
@@ -19,6 +20,7 @@
 #include <memory>
 #include <span>
 #include <utility>
+#include <vector>
 
 namespace longreach::launch {
 namespace {
@@ -58,47 +60,67 @@ eval::Sharing sharing_of(const EvalOptions& options) {
   return splits_count ? eval::Sharing::kNone : options.sharing;
 }
 
+void require_replicas(std::size_t n_replicas, std::size_t n_ranks) {
+  if (n_ranks % n_replicas == 0) return;
+  base::input_error("--replicas: expected a number that divides the {} rank{} of the job, found {}",
+                    n_ranks, n_ranks == 1 ? "" : "s", n_replicas);
+}
+
 std::size_t longest(const eval::Task& task) {
   return std::ranges::max(task.places(), {}, &eval::Place::length).length;
 }
 
-/// What the leader needs before a model is loaded.
+/// What the leaders of replicas need before a model is loaded; that of the job alone has the file.
 struct Preparation {
   std::unique_ptr<model::Tokenizer> tokenizer;
   std::unique_ptr<eval::Task> task;
+  eval::Settings settings = {};
   std::unique_ptr<eval::ResultFile> file;
 
   std::size_t n_left() const { return task->places().size() - file->results().size(); }
 };
 
 Preparation prepare(const EvalOptions& options, const OpenedModel& opened) {
-  if (options.png) require_png_tool();
   Preparation prepared;
   prepared.tokenizer = open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer);
   prepared.task = options.kind->make(options.task, *prepared.tokenizer);
-  eval::Settings settings = settings_of(opened, *prepared.tokenizer);
+  prepared.settings = settings_of(opened, *prepared.tokenizer);
   for (auto& setting : eval::task_settings(*options.kind, options.task)) {
-    settings.push_back(std::move(setting));
+    prepared.settings.push_back(std::move(setting));
   }
-  prepared.file =
-      std::make_unique<eval::ResultFile>(options.out, prepared.task->name(), std::move(settings));
   return prepared;
 }
 
-/// Asks what has no result yet. Returns whether all was asked.
+/// The same on the leader of the job.
+Preparation prepare_to_lead(const EvalOptions& options, const OpenedModel& opened) {
+  if (options.png) require_png_tool();
+  Preparation prepared = prepare(options, opened);
+  prepared.file =
+      std::make_unique<eval::ResultFile>(options.out, *prepared.task, prepared.settings);
+  return prepared;
+}
+
+/// Asks what has no result yet, on the leaders of all replicas. Returns whether all was asked,
+/// which that of the job knows.
 bool ask(const EvalOptions& options, const OpenedModel& opened, const Preparation& prepared,
-         dist::Engine& engine, const StopSignals& signals) {
-  eval::ResultFile& file = *prepared.file;
-  file.add_setting("probe", eval::probe(engine));
+         dist::Engine& engine, dist::Communicator& leaders, const StopSignals& signals) {
+  eval::Settings settings = prepared.settings;
+  settings.emplace_back("probe", eval::probe(engine));
   eval::Examiner examiner(engine, opened.config, *prepared.tokenizer, sharing_of(options));
+  const auto run = [&](eval::Work& work) {
+    return eval::run(*prepared.task, examiner, engine.grid(), settings, work);
+  };
+  if (!prepared.file) return run(*eval::given_work(settings, leaders));
+  eval::ResultFile& file = *prepared.file;
+  file.add_setting(settings.back().first, settings.back().second);
   bool finished = false;
   {
     StatusLine line(PlainLines::kEveryMinute);
-    finished = eval::run(*prepared.task, examiner, engine.grid(), file,
-                         [&](const eval::RunProgress& progress) {
-                           line.update([&] { return progress_text(progress); });
-                           return !signals.received();
-                         });
+    finished = run(*eval::led_work(*prepared.task, settings, file, leaders,
+                                   [&](const eval::RunProgress& progress) {
+                                     line.update([&] { return progress_text(progress); });
+                                     return !signals.received();
+                                   }));
   }
   file.sync();
   if (!finished) {
@@ -109,9 +131,11 @@ bool ask(const EvalOptions& options, const OpenedModel& opened, const Preparatio
 }
 
 void summarise(const EvalOptions& options, const OpenedModel& opened, const Preparation& prepared) {
+  prepared.file->sort();
+  std::vector<eval::Result> results;
+  for (const auto& [question, result] : prepared.file->results()) results.push_back(result);
   const auto depths = options.task.n_depths > 0 ? eval::Depths::kGrid : eval::Depths::kNone;
-  const eval::Summary summary =
-      eval::summarise(prepared.task->name(), prepared.file->results(), depths);
+  const eval::Summary summary = eval::summarise(prepared.task->name(), results, depths);
   write_output(eval::table(summary));
   if (options.csv) write_file(*options.csv, eval::csv(summary));
   if (options.svg || options.png) {
@@ -127,21 +151,30 @@ void summarise(const EvalOptions& options, const OpenedModel& opened, const Prep
 
 int run(const EvalOptions& options, dist::World& world) {
   const StopSignals signals;
-  OpenedModel opened = world.agree([&] { return open_model(options.model); });
-  const Preparation prepared =
-      world.agree([&] { return world.leads() ? prepare(options, opened) : Preparation(); });
+  OpenedModel opened = world.agree([&] {
+    require_replicas(options.n_replicas, world.size());
+    return open_model(options.model);
+  });
+  const bool leads = world.rank() % (world.size() / options.n_replicas) == 0;
+  const Preparation prepared = world.agree([&] {
+    if (world.leads()) return prepare_to_lead(options, opened);
+    return leads ? prepare(options, opened) : Preparation();
+  });
   std::size_t n_left = world.leads() ? prepared.n_left() : 0;
   world.communicator().broadcast(std::as_writable_bytes(std::span(&n_left, 1)), 0);
   if (n_left > 0) {
     const std::size_t n_tokens = world.leads() ? longest(*prepared.task) : 0;
     const char* option = options.task.lengths.empty() ? "--input" : "--lengths";
-    const auto engine = load_engine(opened, {n_tokens, n_tokens, option}, world);
-    if (!engine->leads()) {
+    const auto engine =
+        load_engine(opened, {n_tokens, n_tokens, option}, world, options.n_replicas);
+    const auto leaders = world.communicator().split(leads ? 0 : 1);
+    if (!leads) {
       engine->serve();
       return 0;
     }
-    const bool finished = ask(options, opened, prepared, *engine, signals);
+    const bool finished = ask(options, opened, prepared, *engine, *leaders, signals);
     tell_usage(*engine, options.model);
+    if (!world.leads()) return 0;
     if (!finished) return signals.exit_code();
   }
   if (world.leads()) summarise(options, opened, prepared);

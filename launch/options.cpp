@@ -521,6 +521,10 @@ CLI::App& add_eval(CLI::App& app, EvalOptions& options) {
             "--no-sharing", [&options] { options.sharing = eval::Sharing::kNone; },
             "read every prompt from its beginning; changes no result")
         ->group("Running");
+    add_count(task, "--replicas", options.n_replicas, 1, partition::kMaxRanks,
+              "engines that answer at once, each on an equal part of\nthe ranks; default: 1; "
+              "changes no result")
+        ->group("Running");
     task.callback([&options, &kind] { options.kind = &kind; });
     task.footer("A summary goes to standard output. Answers are greedy.");
   }

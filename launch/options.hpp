@@ -105,6 +105,7 @@ struct EvalOptions {
   std::filesystem::path out;  ///< Results, one JSON object a line.
   std::optional<std::filesystem::path> csv, svg, png;
   eval::Sharing sharing = eval::Sharing::kPrefixes;
+  std::size_t n_replicas = 1;  ///< Engines, among which the ranks are divided.
 };
 
 /// What `longreach bench` measures.

@@ -1,7 +1,7 @@
 /// The line that tells how far long work has come.
 #pragma once
 
-#include "eval/run.hpp"
+#include "eval/run_progress.hpp"
 
 #include <chrono>
 #include <cstddef>

@@ -1,5 +1,6 @@
 #include "eval/examiner.hpp"
 
+#include "dist/lone_communicator.hpp"
 #include "eval/run.hpp"
 #include "kernels/base/sha256.hpp"
 #include "tests/support/golden_engine.hpp"
@@ -154,15 +155,17 @@ TEST_F(ExaminerTest, ARunThatWasStoppedGoesOn) {
   std::vector<std::size_t> done;
   for (const std::size_t stop_at : {0, 2, 3, 100}) {
     Examiner all = examiner(*engine, Sharing::kPrefixes);
-    ResultFile file(folder.path() / "r.jsonl", "few", {});
+    ResultFile file(folder.path() / "r.jsonl", task, {});
     std::size_t n_last = 0;
-    const bool finished = run(task, all, {}, file, [&](const RunProgress& progress) {
+    dist::LoneCommunicator alone;
+    const auto work = led_work(task, {}, file, alone, [&](const RunProgress& progress) {
       EXPECT_EQ(progress.n_questions, 6);
       EXPECT_GE(progress.n_done, n_last);
       EXPECT_TRUE(progress.share_done >= 0 && progress.share_done <= 1);
       n_last = progress.n_done;
       return progress.n_done < stop_at;
     });
+    const bool finished = run(task, all, {}, {}, *work);
     EXPECT_EQ(finished, stop_at == 100);
     done.push_back(file.results().size());
   }

@@ -15,7 +15,8 @@ namespace {
 /// Three questions whose answers are their numbers.
 class Numbers final : public Task {
  public:
-  Numbers() : Task("numbers", {{10, Depth{0, 3}, 0}, {10, Depth{1, 3}, 1}, {20, {}, 2}}) {}
+  explicit Numbers(const std::string& name = "numbers")
+      : Task(name, {{10, Depth{0, 3}, 0}, {10, Depth{1, 3}, 1}, {20, {}, 2}}) {}
   Question question(std::size_t index) const override {
     Question question;
     question.prompt = {1, 2, 3};
@@ -33,19 +34,21 @@ class ResultFileTest : public ::testing::Test {
   std::filesystem::path path_ = folder_.path() / "r.jsonl";
   Numbers task_;
 
-  void append(ResultFile& file, const std::string& answer) {
-    const Question question = task_.question(file.results().size());
-    file.append(task_, question, {answer, {}, "abc"}, {2, 3}, 0.25);
+  std::string line(std::size_t index, const std::string& answer) const {
+    Settings settings = settings_;
+    settings.emplace_back("probe", std::string("0123"));
+    return result_line(task_, index, task_.question(index), {answer, {}, "abc"}, {2, 3}, 0.25,
+                       settings);
   }
   /// A file with results of the first n questions.
   std::string written(std::size_t n) {
-    ResultFile file(path_, "numbers", settings_);
+    ResultFile file(path_, task_, settings_);
     file.add_setting("probe", std::string("0123"));
-    while (file.results().size() < n) append(file, "1");
+    while (file.results().size() < n) file.add(line(file.results().size(), "1"));
     file.sync();
     return read_whole_file(path_);
   }
-  std::string refused(const std::string& task, const Settings& settings) {
+  std::string refused(const Task& task, const Settings& settings) {
     return test::refusal([&] { const ResultFile file(path_, task, settings); });
   }
 };
@@ -80,11 +83,40 @@ TEST_F(ResultFileTest, ALineTellsAll) {
 TEST_F(ResultFileTest, GoesOnWhereItEnded) {
   const std::string before = written(1);
   EXPECT_TRUE(written(3).starts_with(before));
-  const ResultFile file(path_, "numbers", settings_);
+  const ResultFile file(path_, task_, settings_);
   ASSERT_EQ(file.results().size(), 3);
-  EXPECT_EQ(file.results()[1].score, 1);
-  EXPECT_EQ(file.results()[1].depth_percent, 100.0 / 3);
-  EXPECT_EQ(file.results()[2].depth_percent, std::nullopt);
+  EXPECT_EQ(file.results().at(1).score, 1);
+  EXPECT_EQ(file.results().at(1).depth_percent, 100.0 / 3);
+  EXPECT_EQ(file.results().at(2).depth_percent, std::nullopt);
+}
+
+TEST_F(ResultFileTest, LinesComeInAnyOrderAndStayInThatOfQuestions) {
+  const std::string whole = written(3);
+  std::filesystem::remove(path_);
+  {
+    ResultFile file(path_, task_, settings_);
+    file.add(line(2, "1"));
+    file.add(line(0, "1"));
+  }
+  EXPECT_EQ(read_whole_file(path_), line(2, "1") + "\n" + line(0, "1") + "\n");
+  std::filesystem::permissions(path_, std::filesystem::perms{0640});
+  ResultFile file(path_, task_, settings_);
+  EXPECT_TRUE(file.results().contains(0) && file.results().contains(2));
+  file.add(line(1, "1"));
+  EXPECT_EQ(file.results().size(), 3);
+  file.sort();
+  EXPECT_EQ(read_whole_file(path_), whole);
+  EXPECT_EQ(std::filesystem::status(path_).permissions(), std::filesystem::perms{0640});
+  file.sort();
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder_.path()), {}), 1);
+}
+
+TEST_F(ResultFileTest, AnEmptyFileGoesWithTheRunThatMadeIt) {
+  { const ResultFile file(path_, task_, settings_); }
+  EXPECT_FALSE(std::filesystem::exists(path_));
+  folder_.write("r.jsonl", "");
+  { const ResultFile file(path_, task_, settings_); }
+  EXPECT_TRUE(std::filesystem::exists(path_));
 }
 
 TEST_F(ResultFileTest, ATornLineIsRedone) {
@@ -101,13 +133,14 @@ TEST_F(ResultFileTest, OtherSettingsAreRefused) {
   const std::string before = written(1);
   Settings other = settings_;
   other[1].second = std::uint64_t{8};
-  const std::string sentence = refused("numbers", other);
+  const std::string sentence = refused(task_, other);
   EXPECT_NE(sentence.find("r.jsonl: holds results with seed 7, this run has 8"), std::string::npos)
       << sentence;
   other[1] = {"samples", std::uint64_t{7}};
-  EXPECT_NE(refused("numbers", other).find("samples unset"), std::string::npos);
-  EXPECT_NE(refused("letters", settings_).find("is of the task numbers"), std::string::npos);
-  ResultFile file(path_, "numbers", settings_);
+  EXPECT_NE(refused(task_, other).find("samples unset"), std::string::npos);
+  EXPECT_NE(refused(Numbers("letters"), settings_).find("is of the task numbers"),
+            std::string::npos);
+  ResultFile file(path_, task_, settings_);
   test::expect_refused([&] { file.add_setting("probe", std::string("4567")); },
                        std::string("probe \"0123\", this run has \"4567\""));
   EXPECT_EQ(read_whole_file(path_), before);
@@ -117,33 +150,39 @@ TEST_F(ResultFileTest, WhatIsNoResultIsNamed) {
   const std::string line = written(1);
   const auto refused_text = [&](const std::string& text) {
     folder_.write("r.jsonl", text);
-    return refused("numbers", settings_);
+    return refused(task_, settings_);
   };
   EXPECT_NE(refused_text("not JSON\n" + line).find("r.jsonl line 1"), std::string::npos);
   EXPECT_NE(refused_text("{}\n").find("r.jsonl line 1"), std::string::npos);
   EXPECT_NE(refused_text(line + "[1]\n").find("r.jsonl line 2"), std::string::npos);
-  EXPECT_NE(refused_text(line + line).find("line 2: expected question 1, found 0"),
+  EXPECT_NE(refused_text(line + line).find("line 2: question 0 has a result already"),
             std::string::npos);
+  for (const char* const number : {"3", "-1"}) {
+    std::string other = line;
+    EXPECT_NE(refused_text(other.replace(other.find(":0"), 2, std::string(":") + number))
+                  .find("line 1: expected a question below 3"),
+              std::string::npos);
+  }
   std::filesystem::remove(path_);
   std::filesystem::create_directory(path_);
-  EXPECT_NE(refused("numbers", settings_).find("not a regular file"), std::string::npos);
+  EXPECT_NE(refused(task_, settings_).find("not a regular file"), std::string::npos);
 }
 
 TEST_F(ResultFileTest, BelongsToOneRunAtATime) {
   {
-    const ResultFile file(path_, "numbers", settings_);
-    EXPECT_NE(refused("numbers", settings_).find("another run writes it"), std::string::npos);
+    const ResultFile file(path_, task_, settings_);
+    EXPECT_NE(refused(task_, settings_).find("another run writes it"), std::string::npos);
   }
-  EXPECT_NO_THROW(ResultFile(path_, "numbers", settings_));
+  EXPECT_NO_THROW(ResultFile(path_, task_, settings_));
 }
 
 TEST_F(ResultFileTest, AnyBytesOfAnAnswerMakeALine) {
-  ResultFile file(path_, "numbers", settings_);
-  append(file, "\xff\x80 \n\"\\\x01");
-  append(file, "1");
+  ResultFile file(path_, task_, settings_);
+  file.add(line(0, "\xff\x80 \n\"\\\x01"));
+  file.add(line(1, "1"));
   const std::string text = read_whole_file(path_);
-  const auto line = nlohmann::json::parse(text.substr(0, text.find('\n')));
-  EXPECT_TRUE(line.at("answer").get<std::string>().starts_with("\xef\xbf\xbd"));
+  const auto first = nlohmann::json::parse(text.substr(0, text.find('\n')));
+  EXPECT_TRUE(first.at("answer").get<std::string>().starts_with("\xef\xbf\xbd"));
 }
 
 }  // namespace
