@@ -48,6 +48,7 @@ partition::RunSizes run_sizes(const ModelConfig& config, const AttentionConfig& 
   sizes.n_head = config.n_head;
   sizes.ffn_size = config.ffn_size;
   sizes.chunk_size = attention.chunk_size;
+  sizes.keeps_cache = attention.mode != AttentionMode::kNone;
   sizes.attended = attended_rows(attention, context_tokens);
   sizes.weights = weights;
   sizes.context_tokens = context_tokens;

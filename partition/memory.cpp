@@ -60,7 +60,7 @@ std::size_t workspace_bytes(const RunSizes& s, Shard shard) {
   bool has_scores = false;
   for (const BlockSizes& block : s.blocks) {
     for (const std::size_t rank : block.low_ranks) largest_rank = std::max(largest_rank, rank);
-    has_scores = has_scores || block.kind == BlockKind::kSparse;
+    has_scores = has_scores || (block.kind == BlockKind::kSparse && s.keeps_cache);
   }
   const std::size_t slice = std::min(s.slice_tokens, s.context_tokens);
   const std::size_t n_held = std::max(slice, s.held_tokens);
@@ -87,7 +87,7 @@ MemoryNeed block_memory(const RunSizes& sizes, std::size_t block, Shard shard) {
   MemoryNeed need;
   need.weights = weight_bytes(sizes, own, shard);
   need.states = state_bytes(sizes, own.kind, shard);
-  if (own.kind == BlockKind::kSparse) {
+  if (own.kind == BlockKind::kSparse && sizes.keeps_cache) {
     need.cache = cache_bytes(sizes, shard);
     need.means = padded(closed_chunks(sizes, shard)) * sizes.n_embd * kFloat;
   }

@@ -34,6 +34,7 @@ struct RunSizes {
   std::size_t ffn_size = 0;        ///< F
   std::vector<BlockSizes> blocks;  ///< In execution order.
   std::size_t chunk_size = 0;      ///< Tokens.
+  bool keeps_cache = true;         ///< Whether sparse blocks keep keys and values at all.
   AttendedRows attended;
   base::WeightFormat weights = base::WeightFormat::kF32;  ///< Of matrices.
   std::size_t context_tokens = 0;                         ///< Prompt and continuation.

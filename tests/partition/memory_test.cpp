@@ -40,6 +40,17 @@ TEST(Memory, PlainRwkvHasNoCache) {
   EXPECT_EQ(need.cache + need.means, 0U);
 }
 
+TEST(Memory, WhatKeepsNoCacheNeedsNone) {
+  RunSizes sizes = small_model();
+  sizes.n_threads = 2;
+  const MemoryNeed with = memory_need(sizes);
+  sizes.keeps_cache = false;
+  const MemoryNeed without = memory_need(sizes);
+  EXPECT_EQ(without.cache + without.means, 0U);
+  EXPECT_LT(without.buffers, with.buffers);  // no scores of chunks
+  EXPECT_EQ(without.weights + without.states, with.weights + with.states);
+}
+
 TEST(Memory, HeldCallsCostTheirRows) {
   RunSizes sizes = small_model();
   const std::size_t before = memory_need(sizes).buffers;
