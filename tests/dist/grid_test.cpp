@@ -150,5 +150,35 @@ TEST_P(GridBits, AForkGoesOnAsItsSourceWould) {
   });
 }
 
+TEST(Replicas, AnswerAtOnceWithoutEachOther) {
+  const Golden golden;
+  const auto want = golden.logits(*golden.engine(AttentionMode::kMoba), golden.tokens.size());
+  // Ranks of all, and of the replicas' grids, which differ.
+  struct Case {
+    std::size_t n_ranks;
+    std::vector<partition::Grid> grids;
+  };
+  for (const Case& c : {Case{3, {{1, 1}, {1, 1}, {1, 1}}}, Case{4, {{1, 2}, {2, 1}}}}) {
+    test::run_ranks(c.n_ranks, [&](Communicator& world) {
+      const std::size_t replica = world.rank() * c.grids.size() / c.n_ranks;
+      const partition::Grid grid = c.grids[replica];
+      Engine engine(world, golden.checkpoint, golden.config,
+                    golden.layout(grid.n_stages, grid.n_shards),
+                    Golden::options(AttentionMode::kMoba));
+      EXPECT_EQ(engine.replica(), replica);
+      EXPECT_EQ(engine.leads(), world.rank() % grid.n_ranks() == 0);
+      if (!engine.leads()) return engine.serve();
+      // Each at its own pace: they have nothing to do with each other.
+      for (std::size_t i = 0; i <= replica; ++i) {
+        EXPECT_TRUE(test::same_bits(golden.logits(engine, 40 + 60 * i), want)) << replica;
+      }
+      const auto usage = engine.usage();  // but for what is told of all ranks
+      EXPECT_EQ(usage.size(), c.n_ranks);
+      EXPECT_EQ(usage[0].logits_bytes, 0);
+      EXPECT_EQ(usage.back().logits_bytes > 0, c.n_ranks == 4);
+    });
+  }
+}
+
 }  // namespace
 }  // namespace longreach::dist

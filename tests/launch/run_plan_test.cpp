@@ -92,5 +92,31 @@ TEST(RunPlan, RefusesWhatDoesNotFitAndSaysWhatWould) {
       "--model", "each of 2 ranks has 1.0 MB", "not even 4096");
 }
 
+TEST(RunPlan, OfAReplicaIsThatOfItsRanks) {
+  auto reports = ranks_with({8000, 8000, 8000, 8000, 3000, 3000});
+  RunRequest request = request_for(64000);
+  request.n_replicas = 3;
+  for (std::size_t replica = 0; replica < 3; ++replica) {
+    const partition::Plan plan = plan_run(request, reports, share_cores(reports), replica);
+    ASSERT_EQ(plan.ranks.size(), 2);
+    EXPECT_EQ(plan.n_nodes, 2);
+    EXPECT_EQ(plan.ranks[0].place.memory_bytes, (replica == 2 ? 3000 : 8000) * kMB);
+  }
+  // On one host all ranks share its memory, those of the other replicas included.
+  for (MachineReport& report : reports) {
+    report.host = "node1";
+    report.memory_bytes = 12000 * kMB;
+  }
+  const partition::Plan plan = plan_run(request, reports, share_cores(reports), 1);
+  EXPECT_EQ(plan.n_nodes, 1);
+  EXPECT_EQ(plan.ranks[0].place.memory_bytes, 2000 * kMB);
+
+  request.context_tokens = 100'000'000;
+  const std::string sentence =
+      test::refusal([&] { plan_run(request, reports, share_cores(reports), 0); });
+  EXPECT_NE(sentence.find("each of 2 ranks has 2.00 GB"), std::string::npos) << sentence;
+  EXPECT_NE(sentence.find("for each of 3 replicas"), std::string::npos) << sentence;
+}
+
 }  // namespace
 }  // namespace longreach::launch

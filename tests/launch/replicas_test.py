@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""Evaluations by several replicas: the results of one, and jobs that end in any way and go on with other replicas."""
+import json
+import os
+import re
+import resource
+import signal
+import socket
+import time
+
+import job
+import program
+from evaluation import PASSKEY, EvalTest
+from program import MODEL
+
+
+class Replicas(EvalTest):
+    LONG = ("--lengths", "2000", "--depths", "5", "--samples", "4", "--threads", 1)
+
+    def replicas(self, n_ranks, n_replicas, *args, **options):
+        """The results of a run on so many ranks that must succeed."""
+        done = self.run_ranks(n_ranks, *self.command(*args, "--replicas", n_replicas, **options))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return self.without_grid(options.get("out"))
+
+    def expected(self):
+        whole = self.folder / "whole.jsonl"
+        self.evaluate(*self.LONG, out=whole)
+        return self.without_grid(whole)
+
+    def start_replicas(self, n_ranks, n_replicas, n_lines):
+        """A job that has written n_lines of results and has more to do, and its process ids by rank."""
+        running = self.start_job("-n", n_ranks, program.PROGRAM, *self.command(*self.LONG, "--replicas", n_replicas))
+        end = time.monotonic() + program.SECONDS
+        while time.monotonic() < end and running.poll() is None:
+            if self.out.exists() and self.out.read_bytes().count(b"\n") >= n_lines:
+                return running, job.ranks_of(running.pid)
+            time.sleep(0.01)
+        raise AssertionError(f"{n_lines} results never came")
+
+    def assert_goes_on(self, n_ranks, n_replicas):
+        """All lines that are there stay, and no question is asked that has one."""
+        before = self.out.read_bytes()
+        before = before[:before.rfind(b"\n") + 1].splitlines()
+        self.assertEqual(self.replicas(n_ranks, n_replicas, *self.LONG), self.expected())
+        self.assertLessEqual(set(before), set(self.out.read_bytes().splitlines()))
+
+    def test_results_are_those_of_one(self):
+        self.evaluate(*PASSKEY, "--threads", 1)
+        for n_ranks, n_replicas, *grid in ((2, 2), (4, 4), (4, 2), (4, 2, "--stages", 2)):
+            other = self.folder / "other.jsonl"
+            args = (*PASSKEY, "--threads", 1, *grid)
+            self.assertEqual(self.replicas(n_ranks, n_replicas, *args, out=other), self.without_grid())
+            for result in self.results(other):
+                self.assertEqual(result["grid"]["ranks"], n_ranks // n_replicas)
+            self.assertEqual([path.name for path in self.folder.iterdir() if "other" in path.name], ["other.jsonl"])
+            other.unlink()
+
+    def test_questions_of_one_text(self):
+        args = ["--lengths", "700,1500", "--depths", 3, "--samples", 2, "--new-tokens", 3, "--threads", 1]
+        self.evaluate(*args, task="niah_multikey_2")
+        other = self.folder / "other.jsonl"
+        self.assertEqual(self.replicas(2, 2, *args, task="niah_multikey_2", out=other), self.without_grid())
+
+    def test_killed_and_begun_again_with_other_replicas(self):
+        for n_ranks, n_replicas, killed, n_lines in ((4, 2, 3, 3), (2, 2, 1, 6), (4, 4, 0, 9)):
+            running, ranks = self.start_replicas(n_ranks, n_replicas, n_lines)
+            os.kill(ranks[killed], signal.SIGKILL)
+            done = self.finish(running)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertRegex(done.stderr.decode(), rf"rank {killed} .*exited on signal 9")
+            self.assert_gone(ranks.values())
+        self.assert_goes_on(3, 3)
+
+    def test_interrupted(self):
+        for number, n_lines in ((signal.SIGINT, 3), (signal.SIGTERM, 8)):
+            running, ranks = self.start_replicas(4, 2, n_lines)
+            os.kill(ranks[0], number)
+            done = self.finish(running)
+            self.assertEqual(done.returncode, 128 + number, done.stderr)
+            n_done = self.out.read_bytes().count(b"\n")
+            self.assertEqual(done.stderr.decode().count(f"stopped after {n_done} of 20 questions; the same command"), 1)
+        self.assert_goes_on(1, 1)
+
+    def test_a_replica_that_fails_ends_the_job(self):
+        running, ranks = self.start_replicas(4, 2, 2)
+        resource.prlimit(ranks[2], resource.RLIMIT_AS, (1, 1))  # what it has is all it gets
+        done = self.finish(running)
+        self.assertNotEqual(done.returncode, 0)
+        if not program.is_sanitized():  # sanitizers report and end the process themselves
+            self.assertEqual(self.told(done), [f"longreach: rank 2 on {socket.gethostname()}: not enough memory"])
+        self.assert_gone(ranks.values())
+        self.assert_goes_on(2, 2)
+
+    def test_replicas_of_other_questions_are_refused(self):
+        good, bad = self.folder / "good", self.folder / "bad"
+        for folder, text in ((good, "a"), (bad, "b")):
+            folder.mkdir()
+            (folder / "q.jsonl").write_text(json.dumps({"input": text, "outputs": ["x"]}) + "\n")
+        command = [[program.PROGRAM, *self.command("--input", folder / "q.jsonl", "--replicas", 2, task="jsonl")]
+                   for folder in (bad, good)]
+        done = self.run_job("-n", 2, self.one_differs(1, *command))
+        self.assert_told_once(done, "rank 0 on .*: replica 1 would compute .* replica 0 .*: do all nodes .*")
+        self.assertFalse(self.out.exists())
+
+    def test_everything_is_told_of_all_ranks(self):
+        trace = self.folder / "trace.json"
+        done = self.run_ranks(4, *self.command(*PASSKEY, "--threads", 1, "--replicas", 2, "--shards", 2, "--verbose",
+                                               "--trace", trace))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        told = done.stderr.decode()
+        self.assertIn("ranks 4 = replicas 2 x stages 1 x shards 2, nodes 1", told)
+        for rank in range(4):
+            place = f"replica {rank // 2}, stage 0 .*shard {rank % 2};"
+            self.assertEqual(len(re.findall(rf"rank {rank} on .*; {place}", told)), 1, told)
+            self.assertEqual(told.count(f"rank {rank}: "), 1, told)
+        names = [event["args"]["name"] for event in json.loads(trace.read_text())["traceEvents"]
+                 if event["name"] == "process_name"]
+        self.assertEqual(names, [f"rank {rank}: replica {rank // 2}, stage 0, shard {rank % 2}" for rank in range(4)])
+
+    def test_refusals(self):
+        self.assert_told_once(self.run_ranks(3, *self.command(*PASSKEY, "--replicas", 2)),
+                              "--replicas: expected a number that divides the 3 ranks of the job, found 2")
+        self.assert_refused(self.command(*PASSKEY, "--replicas", 2), "--replicas", "the 1 rank ")
+        self.assert_refused(self.command(*PASSKEY, "--replicas", 0), "--replicas")
+        self.assert_refused(["generate", "--model", MODEL, "--prompt", "x", "--replicas", 1], "--replicas")
+        self.assert_told_once(self.run_ranks(4, *self.command(*PASSKEY, "--replicas", 2, "--shards", 4)), "--shards: .*")
+        self.assert_told_once(self.run_ranks(4, *self.command("--lengths", 10**8, "--replicas", 2)),
+                              "--lengths: 100000000 tokens need .* each would do for each of 2 replicas")
+        self.assertFalse(self.out.exists())
+        command = self.one_differs(2, [program.PROGRAM, *self.command(*PASSKEY, "--replicas", 4)],
+                                   [program.PROGRAM, *self.command(*PASSKEY, "--replicas", 2)])
+        self.assert_told_once(self.run_job("-n", 4, command), "rank 0 on .* and rank 2 on .* model and options.*")
+
+
+if __name__ == "__main__":
+    program.main()
