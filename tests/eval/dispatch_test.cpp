@@ -139,6 +139,28 @@ TEST_F(DispatchTest, AStoppedRunKeepsWhatIsThereAndGoesOnWithOtherReplicas) {
   EXPECT_EQ(text, read_whole_file(path_));
 }
 
+TEST_F(DispatchTest, AStopInterruptsTheQuestionsOfAll) {
+  test::run_ranks(3, [&](Communicator& leaders) {
+    if (leaders.rank() == 0) {
+      ResultFile file(path_, task_, settings_);
+      // Stops when both others are in the middle of a question.
+      const auto work = led_work(task_, settings_, file, leaders, [](const RunProgress& progress) {
+        return progress.n_tokens_read < 200;
+      });
+      EXPECT_TRUE(work->next());
+      while (work->carry_on(0, 0)) std::this_thread::yield();
+      EXPECT_FALSE(work->finish());
+      return;
+    }
+    const auto work = given_work(settings_, leaders);
+    EXPECT_TRUE(work->next());
+    const auto latest = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (work->carry_on(0.5, 100)) ASSERT_LT(std::chrono::steady_clock::now(), latest);
+    work->finish();
+  });
+  EXPECT_EQ(n_lines(), 0);
+}
+
 TEST_F(DispatchTest, ProgressIsThatOfAllTogether) {
   RunProgress last;
   EXPECT_TRUE(run(3, take_time, [&](const RunProgress& progress) {
