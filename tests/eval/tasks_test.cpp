@@ -356,6 +356,29 @@ TEST_F(Tasks, CodedWordsFollowTheZetaLaw) {
   }
 }
 
+TEST_F(Tasks, PlacesTellWhatNeighboursHaveInCommon) {
+  TaskOptions options;
+  options.lengths = {3000, 6000};
+  options.n_depths = 4;
+  options.n_samples = 2;
+  options.files = {folder_.write("q.jsonl",
+                                 "{\"input\": \"abcd\", \"answer\": \"x\"}\n"
+                                 "{\"input\": \"abxy\", \"answer\": \"x\"}\n")};
+  for (const char* const name :
+       {"passkey", "niah_single_1", "niah_multikey_2", "niah_multikey_3", "vt", "jsonl"}) {
+    const auto task = make(name, options);
+    for (std::size_t i = 1; i < task->places().size(); ++i) {
+      const Place& place = task->places()[i];
+      const auto before = task->question(i - 1).prompt, own = task->question(i).prompt;
+      const auto [end, ignored] = std::ranges::mismatch(own, before);
+      // An estimate: what surrounds the text, and a key that is longer than another, do not count.
+      EXPECT_NEAR(static_cast<double>(place.n_shared), static_cast<double>(end - own.begin()),
+                  0.15 * static_cast<double>(place.length))
+          << name << " " << i;
+    }
+  }
+}
+
 TEST_F(Tasks, FilesOfQuestionsAreTakenAsTheyAre) {
   TaskOptions chosen;
   chosen.files = {folder_.write("a.jsonl",
