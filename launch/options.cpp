@@ -20,6 +20,7 @@ constexpr std::size_t kMaxTokens = std::size_t{1} << 32;
 constexpr std::size_t kMaxChunk = std::size_t{1} << 30;
 constexpr std::size_t kMaxThreads = 1024;
 constexpr std::size_t kMaxRepeats = 1000;
+constexpr std::size_t kMaxStreams = 1000;
 constexpr std::size_t kMaxReadMib = std::size_t{1} << 20;
 constexpr std::size_t kMaxSamples = 1'000'000;
 constexpr std::size_t kMaxDepths = 1000;
@@ -417,6 +418,10 @@ CLI::App& add_bench(CLI::App& app, BenchOptions& options) {
       ->default_str("8192");
   add_count(command, "--tokens", options.n_tokens, 1, kMaxTokens, "decode: tokens of a repeat")
       ->default_str("32");
+  add_count(
+      command, "--streams", options.n_streams, 1, kMaxStreams,
+      "decode: sequences at once, each behind a context of\nits own; they keep several stages busy")
+      ->default_str("1");
   add_count(command, "--repeats", options.n_repeats, 1, kMaxRepeats, "the median counts")
       ->default_str("5");
   add_count(command, "--warmups", options.n_warmups, 0, kMaxRepeats, "repeats before those")
