@@ -74,12 +74,22 @@ struct Preparation {
   std::size_t n_left() const { return task->places().size() - file->results().size(); }
 };
 
-Preparation prepare(const EvalOptions& options, const OpenedModel& opened) {
-  if (options.png) require_png_tool();
-  if (options.selection_mass && opened.config.n_sparse == 0) {
+/// Whether a run can measure what choosing misses.
+void require_choices(const EvalOptions& options, const OpenedModel& opened, std::size_t n_left) {
+  if (opened.config.n_sparse == 0) {
     base::input_error("--selection-mass: {} has no sparse blocks",
                       opened.checkpoint.path().string());
   }
+  if (n_left == 0) {
+    base::input_error(
+        "--selection-mass: {} has the results of all questions, so nothing is read: expected "
+        "another --out",
+        options.out.string());
+  }
+}
+
+Preparation prepare(const EvalOptions& options, const OpenedModel& opened) {
+  if (options.png) require_png_tool();
   Preparation prepared;
   prepared.tokenizer = open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer);
   prepared.task = options.kind->make(options.task, *prepared.tokenizer);
@@ -89,12 +99,7 @@ Preparation prepare(const EvalOptions& options, const OpenedModel& opened) {
   }
   prepared.file =
       std::make_unique<eval::ResultFile>(options.out, prepared.task->name(), std::move(settings));
-  if (options.selection_mass && prepared.n_left() == 0) {
-    base::input_error(
-        "--selection-mass: {} has the results of all questions, so nothing is read: expected "
-        "another --out",
-        options.out.string());
-  }
+  if (options.selection_mass) require_choices(options, opened, prepared.n_left());
   return prepared;
 }
 
