@@ -138,7 +138,7 @@ TEST(Masses, AreMeasuredWithoutChangingLogits) {
   const auto want = golden.logits(*engine, 100);
   engine->measure_selection(1);
   EXPECT_TRUE(test::same_bits(golden.logits(*engine, 100), want));
-  EXPECT_EQ(engine->selection_masses().size(), 2 * 2 * golden.tokens.size());
+  EXPECT_EQ(engine->selection_masses().size(), 4 * golden.tokens.size());  // blocks x heads
 }
 
 }  // namespace

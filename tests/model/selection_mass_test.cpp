@@ -39,21 +39,21 @@ class SelectionMass : public testing::Test {
  protected:
   /// Passes rows of random q, k and v through selection and measurement, in slices of these sizes.
   void pass(AttentionMode mode, const std::vector<std::size_t>& slices) {
-    attention_.mode = mode;
-    attention_.chunk_size = kChunk;
-    attention_.top_k = kTopK;
-    config_.n_head = kHeads;
-    config_.n_embd = kColumns;
-    Workspace workspace(config_, pool_.size());
+    attention.mode = mode;
+    attention.chunk_size = kChunk;
+    attention.top_k = kTopK;
+    config.n_head = kHeads;
+    config.n_embd = kColumns;
+    Workspace workspace(config, pool.size());
     const Weights weights;
     NoExchange alone;
-    Context context{config_, attention_, weights, workspace, pool_, alone, {}, &listener_};
+    Context context{config, attention, weights, workspace, pool, alone, {}, &listener};
     KvCache cache(kHeads, kChunk, alone);
     for (const std::size_t n : slices) {
       const std::size_t first = cache.size();
-      listener_.first_row = first;
-      const auto q = more(q_, n), k = more(k_, n);
-      cache.append(k, more(v_, n), pool_);
+      listener.first_row = first;
+      const auto q = more(queries, n), k = more(keys, n);
+      cache.append(k, more(values, n), pool);
       select_chunks(context, {first, n}, cache, q);
       measure_selection(context, cache, q);
     }
@@ -70,8 +70,8 @@ class SelectionMass : public testing::Test {
     for (std::size_t r = 0; r <= row; ++r) {
       double score = 0, terms = 0;
       for (std::size_t d = 0; d < kHeadSize; ++d) {
-        const double term = static_cast<double>(q_[row * kColumns + head * kHeadSize + d]) *
-                            static_cast<double>(k_[r * kColumns + head * kHeadSize + d]) / 8;
+        const double term = static_cast<double>(queries[row * kColumns + head * kHeadSize + d]) *
+                            static_cast<double>(keys[r * kColumns + head * kHeadSize + d]) / 8;
         score += term;
         terms += std::abs(term);
       }
@@ -84,8 +84,7 @@ class SelectionMass : public testing::Test {
     const double own = masses.back();
     double seen = own;
     const std::vector<double> closed(masses.begin(), masses.end() - 1);
-    if (const auto choice = listener_.choices.find({head, row});
-        choice != listener_.choices.end()) {
+    if (const auto choice = listener.choices.find({head, row}); choice != listener.choices.end()) {
       EXPECT_EQ(choice->second.size(), kTopK - 1);
       for (const std::uint32_t chunk : choice->second) seen += closed[chunk];
     } else {
@@ -102,16 +101,16 @@ class SelectionMass : public testing::Test {
   }
 
   static constexpr std::size_t kColumns = kHeads * kHeadSize;
-  test::Random random_;
-  ModelConfig config_;
-  AttentionConfig attention_;
-  kernels::ThreadPool pool_{2};
-  Listener listener_;
-  std::vector<float> q_, k_, v_;  ///< All rows so far.
+  test::Random random;
+  ModelConfig config;
+  AttentionConfig attention;
+  kernels::ThreadPool pool{2};
+  Listener listener;
+  std::vector<float> queries, keys, values;  ///< All rows so far.
 
  private:
   base::MatView<const float> more(std::vector<float>& rows, std::size_t n) {
-    const std::vector<float> added = random_.normal(n * kColumns, 0, 1.5F);
+    const std::vector<float> added = random.normal(n * kColumns, 0, 1.5F);
     rows.insert(rows.end(), added.begin(), added.end());
     return {rows.data() + rows.size() - added.size(), n, kColumns};
   }
@@ -119,10 +118,10 @@ class SelectionMass : public testing::Test {
 
 TEST_F(SelectionMass, SharesAreThoseOfSumsOverAllRows) {
   pass(AttentionMode::kMoba, {1, 18, 1, 1, 40, 1, 120, 3});
-  const std::size_t n_rows = q_.size() / kColumns;
-  EXPECT_EQ(listener_.shares.size(), kHeads * n_rows);
+  const std::size_t n_rows = queries.size() / kColumns;
+  EXPECT_EQ(listener.shares.size(), kHeads * n_rows);
   std::size_t n_missing = 0, n_worse = 0;
-  for (const auto& [place, shares] : listener_.shares) {
+  for (const auto& [place, shares] : listener.shares) {
     const auto [head, row] = place;
     const Expected want = expected(head, row);
     EXPECT_NEAR(static_cast<double>(shares.seen), want.seen, want.bound) << head << " " << row;
@@ -139,8 +138,8 @@ TEST_F(SelectionMass, SharesAreThoseOfSumsOverAllRows) {
 
 TEST_F(SelectionMass, WhoSeesEverythingHasAllOfIt) {
   pass(AttentionMode::kFull, {7, 100, 1});
-  EXPECT_EQ(listener_.shares.size(), kHeads * 108);
-  for (const auto& [place, shares] : listener_.shares) {
+  EXPECT_EQ(listener.shares.size(), kHeads * 108);
+  for (const auto& [place, shares] : listener.shares) {
     EXPECT_EQ(shares, (MassShares{1, 1})) << place.first << " " << place.second;
   }
 }
