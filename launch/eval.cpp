@@ -3,6 +3,7 @@
 #include "eval/examiner.hpp"
 #include "eval/results.hpp"
 #include "eval/run.hpp"
+#include "eval/selection_mass.hpp"
 #include "eval/summary.hpp"
 #include "kernels/base/error.hpp"
 #include "kernels/isa.hpp"
@@ -80,6 +81,20 @@ struct Preparation {
   std::size_t n_left() const { return task->places().size() - file->results().size(); }
 };
 
+/// Whether a run can measure what choosing misses.
+void require_choices(const EvalOptions& options, const OpenedModel& opened, std::size_t n_left) {
+  if (opened.config.n_sparse == 0) {
+    base::input_error("--selection-mass: {} has no sparse blocks",
+                      opened.checkpoint.path().string());
+  }
+  if (n_left == 0) {
+    base::input_error(
+        "--selection-mass: {} has the results of all questions, so nothing is read: expected "
+        "another --out",
+        options.out.string());
+  }
+}
+
 Preparation prepare(const EvalOptions& options, const OpenedModel& opened) {
   Preparation prepared;
   prepared.tokenizer = open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer);
@@ -97,6 +112,7 @@ Preparation prepare_to_lead(const EvalOptions& options, const OpenedModel& opene
   Preparation prepared = prepare(options, opened);
   prepared.file =
       std::make_unique<eval::ResultFile>(options.out, *prepared.task, prepared.settings);
+  if (options.selection_mass) require_choices(options, opened, prepared.n_left());
   return prepared;
 }
 
@@ -106,6 +122,7 @@ bool ask(const EvalOptions& options, const OpenedModel& opened, const Preparatio
          dist::Engine& engine, dist::Communicator& leaders, const StopSignals& signals) {
   eval::Settings settings = prepared.settings;
   settings.emplace_back("probe", eval::probe(engine));
+  if (options.selection_mass) engine.measure_selection(options.mass_one_in);
   eval::Examiner examiner(engine, opened.config, *prepared.tokenizer, sharing_of(options));
   const auto run = [&](eval::Work& work) {
     return eval::run(*prepared.task, examiner, engine.grid(), settings, work);
@@ -162,6 +179,7 @@ int run(const EvalOptions& options, dist::World& world) {
   });
   std::size_t n_left = world.leads() ? prepared.n_left() : 0;
   world.communicator().broadcast(std::as_writable_bytes(std::span(&n_left, 1)), 0);
+  std::vector<eval::MassCell> masses;
   if (n_left > 0) {
     const std::size_t n_tokens = world.leads() ? longest(*prepared.task) : 0;
     const char* option = options.task.lengths.empty() ? "--input" : "--lengths";
@@ -174,10 +192,18 @@ int run(const EvalOptions& options, dist::World& world) {
     }
     const bool finished = ask(options, opened, prepared, *engine, *leaders, signals);
     tell_usage(*engine, options.model);
+    std::vector<dist::MassSample> samples;
+    if (options.selection_mass) samples = engine->selection_masses();
     if (!world.leads()) return 0;
     if (!finished) return signals.exit_code();
+    masses = eval::mass_cells(samples);
   }
-  if (world.leads()) summarise(options, opened, prepared);
+  if (!world.leads()) return 0;
+  summarise(options, opened, prepared);
+  if (options.selection_mass) {
+    write_output(eval::mass_table(masses));
+    write_file(*options.selection_mass, eval::mass_csv(masses));
+  }
   return 0;
 }
 
