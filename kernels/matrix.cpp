@@ -86,6 +86,11 @@ void panel_product_bf16(base::MatView<const float> x, const Panels<base::Bf16>& 
   for_tiles(PanelKernel<base::Bf16>(x, panels, start), y, start);
 }
 
+void panel_product_int8(base::MatView<const float> x, const Panels<std::int8_t>& panels,
+                        base::MatView<float> y, Start start) {
+  for_tiles(PanelKernel<std::int8_t>(x, panels, start), y, start);
+}
+
 }  // namespace longreach::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -95,6 +100,7 @@ namespace {
 
 HWY_EXPORT(panel_product_f32);
 HWY_EXPORT(panel_product_bf16);
+HWY_EXPORT(panel_product_int8);
 
 /// Steps of k after which the next block of weights is fetched, so that a block of two panels stays
 /// in the inner cache for all rows. Sums are carried on through y, which changes no bit.
@@ -164,6 +170,11 @@ void panel_product(base::MatView<const float> x, const Panels<float>& panels,
 void panel_product(base::MatView<const float> x, const Panels<base::Bf16>& panels,
                    base::MatView<float> y, Start start) noexcept {
   HWY_DYNAMIC_DISPATCH(panel_product_bf16)(x, panels, y, start);
+}
+
+void panel_product(base::MatView<const float> x, const Panels<std::int8_t>& panels,
+                   base::MatView<float> y, Start start) noexcept {
+  HWY_DYNAMIC_DISPATCH(panel_product_int8)(x, panels, y, start);
 }
 
 void multiply(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
