@@ -150,6 +150,13 @@ BlockRows<T> rows_from(const ChunkRows& rows, std::size_t first) {
           is_scaled ? rows.value_scales + first : nullptr};
 }
 
+/// Asks for the scales of n rows, of which a single query finds nothing in caches: they are read
+/// only after the keys.
+void prefetch_scales(const base::Bf16* scales, std::size_t n) {
+  constexpr std::size_t kInLine = 64 / sizeof(base::Bf16);
+  for (std::size_t i = 0; i < n; i += kInLine) __builtin_prefetch(scales + i);
+}
+
 template <typename T>
 void score_rows(base::MatView<const float> q, const BlockRows<T>& rows,
                 base::MatView<float> scores) {
@@ -166,6 +173,10 @@ template <typename T, typename EndOf>
 void attend_tile(base::MatView<const float> q, const BlockRows<T>& rows, std::size_t begin,
                  EndOf&& end_of, std::span<Partial> partials) {
   const std::size_t n = q.rows();
+  if (rows.key_scales != nullptr) {
+    prefetch_scales(rows.key_scales, end_of(n - 1));
+    prefetch_scales(rows.value_scales, end_of(n - 1));
+  }
   std::array<float, kAttentionTileQueries * kAttentionBlockRows> buffer;
   const base::MatView<float> scores(buffer.data(), n, end_of(n - 1), kAttentionBlockRows);
   score_rows(q, rows, scores);

@@ -1,13 +1,56 @@
 #include "kernels/kv_rows.hpp"
 
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/kv_rows.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <limits>
 
+#include "kernels/simd-inl.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace longreach::kernels::HWY_NAMESPACE {
+
+static_assert(kHeadSize % kLanes == 0);
+
+/// The largest magnitude of 64 numbers; NaN if not all are finite.
+float largest_of(std::span<const float> x) {
+  const Wide d;
+  auto largest = hn::Zero(d), poison = hn::Zero(d);
+  for (std::size_t i = 0; i < kHeadSize; i += kLanes) {
+    const auto number = hn::LoadU(d, x.data() + i);
+    largest = hn::Max(largest, hn::Abs(number));
+    poison = hn::Add(poison, hn::Mul(number, hn::Zero(d)));  // stays 0 for finite numbers
+  }
+  return hn::GetLane(hn::MaxOfLanes(d, largest)) + hn::GetLane(hn::SumOfLanes(d, poison));
+}
+
+/// The nearest codes of 64 numbers, as f32.
+void to_codes(std::span<const float> x, float scale, std::span<float> codes) {
+  const Wide d;
+  const auto round = hn::Set(d, 0x1.8p23F);  // adding it leaves no bits behind the point
+  for (std::size_t i = 0; i < kHeadSize; i += kLanes) {
+    // Divides, as the inverse of a tiny scale overflows.
+    const auto exact = hn::Div(hn::LoadU(d, x.data() + i), hn::Set(d, scale));
+    const auto code =
+        hn::Min(hn::Max(exact, hn::Set(d, -kLargestKvCode)), hn::Set(d, kLargestKvCode));
+    hn::StoreU(hn::Sub(hn::Add(code, round), round), d, codes.data() + i);
+  }
+}
+
+}  // namespace longreach::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
 namespace longreach::kernels {
 namespace {
+
+HWY_EXPORT(largest_of);
+HWY_EXPORT(to_codes);
 
 /// A key or value as it is kept: scale * number, the numbers exact in the format.
 struct Kept {
@@ -22,27 +65,11 @@ Kept keep_bf16(std::span<const float> x) {
 }
 
 Kept keep_int8(std::span<const float> x) {
-  constexpr float kLimit = 127;
-  constexpr float kRound = 0x1.8p23F;            // adding it leaves no bits behind the point
-  constexpr std::size_t kSums = 16;              // side by side, which compilers make vectors of
-  std::array<float, kSums> largest{}, poison{};  // poison stays 0 for finite numbers
-  for (std::size_t d = 0; d < kHeadSize; ++d) {
-    const float size = std::abs(x[d]);
-    largest[d % kSums] = size > largest[d % kSums] ? size : largest[d % kSums];
-    poison[d % kSums] += x[d] * 0;
-  }
-  float wanted = *std::max_element(largest.begin(), largest.end()) / kLimit;
-  for (const float p : poison) wanted += p;
+  const float wanted = HWY_DYNAMIC_DISPATCH(largest_of)(x) / kLargestKvCode;
   // A scale below the normal numbers would have few bits, so then all becomes zero.
   Kept kept{{}, base::to_bf16(wanted < std::numeric_limits<float>::min() ? 0 : wanted)};
   const float scale = to_float(kept.scale);
-  if (!(scale > 0)) return kept;  // or NaN, as not all is finite
-  for (std::size_t d = 0; d < kHeadSize; ++d) {
-    float code = x[d] / scale;
-    code = code > -kLimit ? code : -kLimit;
-    code = code < kLimit ? code : kLimit;
-    kept.numbers[d] = (code + kRound) - kRound;
-  }
+  if (scale > 0) HWY_DYNAMIC_DISPATCH(to_codes)(x, scale, kept.numbers);  // else 0, or NaN
   return kept;
 }
 
@@ -131,3 +158,4 @@ void read_row(const ChunkRows& rows, std::size_t row, std::span<float> key,
 }
 
 }  // namespace longreach::kernels
+#endif

@@ -13,6 +13,9 @@
 
 namespace longreach::kernels {
 
+/// Codes of int8 are -127 .. 127.
+inline constexpr float kLargestKvCode = 127;
+
 /// Calls body(std::type_identity<T>()) with the type of a format's numbers.
 template <typename Body>
 void with_type_of(base::KvFormat format, Body&& body) {
