@@ -80,14 +80,6 @@ void scale_by(const base::Bf16* scales, std::span<float> x) {
   });
 }
 
-template <typename T>
-void widen_numbers(const T* from, std::span<float> to) {
-  for_lanes(to.size(),
-            [&](auto d, std::size_t i) { hn::StoreU(load(d, from + i), d, to.data() + i); });
-}
-void widen_bf16(const base::Bf16* from, std::span<float> to) { widen_numbers(from, to); }
-void widen_int8(const std::int8_t* from, std::span<float> to) { widen_numbers(from, to); }
-
 /// First index >= from whose score is above the threshold, or the end.
 std::size_t next_above(std::span<const float> scores, std::size_t from, float threshold) {
   const Wide d;
@@ -115,22 +107,9 @@ HWY_EXPORT(merge_partials);
 HWY_EXPORT(divide);
 HWY_EXPORT(add_weighted);
 HWY_EXPORT(scale_by);
-HWY_EXPORT(widen_bf16);
-HWY_EXPORT(widen_int8);
 HWY_EXPORT(next_above);
 
 constexpr std::size_t kKeyPanel = kHeadSize * kPanelCols;
-
-/// More queries than this have a block's numbers widened to f32 beforehand, which pays from the
-/// second tile of registers on.
-constexpr std::size_t kFewQueries = 6;
-
-void widen(const base::Bf16* from, std::span<float> to) {
-  HWY_DYNAMIC_DISPATCH(widen_bf16)(from, to);
-}
-void widen(const std::int8_t* from, std::span<float> to) {
-  HWY_DYNAMIC_DISPATCH(widen_int8)(from, to);
-}
 
 /// Rows of a chunk from a multiple of kPanelCols on, which are counted from 0 here. Null pointers
 /// for scales that are 1.
@@ -150,8 +129,7 @@ BlockRows<T> rows_from(const ChunkRows& rows, std::size_t first) {
           is_scaled ? rows.value_scales + first : nullptr};
 }
 
-/// Asks for the scales of n rows, of which a single query finds nothing in caches: they are read
-/// only after the keys.
+/// Asks for the scales of n rows, which are needed only after the keys.
 void prefetch_scales(const base::Bf16* scales, std::size_t n) {
   constexpr std::size_t kInLine = 64 / sizeof(base::Bf16);
   for (std::size_t i = 0; i < n; i += kInLine) __builtin_prefetch(scales + i);
@@ -168,10 +146,10 @@ void score_rows(base::MatView<const float> q, const BlockRows<T>& rows,
 }
 
 /// Adds to partials what queries q [n, 64], n <= kAttentionTileQueries, see of rows begin ..
-/// end(i) - 1 of a block.
+/// end_of(i) - 1 of a block.
 template <typename T, typename EndOf>
-void attend_tile(base::MatView<const float> q, const BlockRows<T>& rows, std::size_t begin,
-                 EndOf&& end_of, std::span<Partial> partials) {
+void attend_block(base::MatView<const float> q, const BlockRows<T>& rows, std::size_t begin,
+                  EndOf&& end_of, std::span<Partial> partials) {
   const std::size_t n = q.rows();
   if (rows.key_scales != nullptr) {
     prefetch_scales(rows.key_scales, end_of(n - 1));
@@ -209,33 +187,6 @@ void attend_tile(base::MatView<const float> q, const BlockRows<T>& rows, std::si
   }
 }
 
-/// The same for any number of queries.
-template <typename T, typename EndOf>
-void attend_block(base::MatView<const float> q, const BlockRows<T>& rows, std::size_t begin,
-                  EndOf&& end_of, std::span<Partial> partials) {
-  for (std::size_t i = 0; i < q.rows(); i += kAttentionTileQueries) {
-    const std::size_t n = std::min(kAttentionTileQueries, q.rows() - i);
-    attend_tile(
-        q.rows(i, n), rows, begin, [&](std::size_t j) { return end_of(i + j); },
-        partials.subspan(i, n));
-  }
-}
-
-/// The same, and the block's rows up to `end` become f32 once for all queries.
-template <typename T, typename EndOf>
-void attend_widened(base::MatView<const float> q, const BlockRows<T>& rows, std::size_t begin,
-                    EndOf&& end_of, std::span<Partial> partials) {
-  constexpr std::size_t kNumbers = kAttentionBlockRows * kHeadSize;
-  alignas(64) std::array<float, kNumbers> keys, values;
-  const std::size_t end = end_of(q.rows() - 1), first_key = begin / kPanelCols * kKeyPanel;
-  widen(rows.keys + first_key,
-        std::span(keys).subspan(first_key, panel_count(end) * kKeyPanel - first_key));
-  widen(rows.values + begin * kHeadSize,
-        std::span(values).subspan(begin * kHeadSize, (end - begin) * kHeadSize));
-  const BlockRows<float> wide{keys.data(), values.data(), rows.key_scales, rows.value_scales};
-  attend_block(q, wide, begin, end_of, partials);
-}
-
 }  // namespace
 
 void attend(base::MatView<const float> q, const ChunkRows& rows, std::size_t first,
@@ -246,22 +197,20 @@ void attend(base::MatView<const float> q, const ChunkRows& rows, std::size_t fir
   // Block by block, so that a block's keys and values stay in the inner caches for all queries.
   for (std::size_t block = first / kAttentionBlockRows * kAttentionBlockRows; block < last[n - 1];
        block += kAttentionBlockRows) {
+    const std::size_t begin = std::max(first, block) - block;
     std::size_t i = 0;
     while (last[i] <= block) ++i;
-    const std::size_t begin = std::max(first, block) - block;
-    const auto end_of = [&](std::size_t j) {
-      return std::min<std::size_t>(last[i + j] - block, kAttentionBlockRows);
-    };
-    const auto q_block = q.rows(i, n - i);
-    with_type_of(rows.format, [&]<typename T>(std::type_identity<T>) {
-      const BlockRows<T> block_rows = rows_from<T>(rows, block);
-      if constexpr (!std::is_same_v<T, float>) {
-        if (n - i > kFewQueries) {
-          return attend_widened(q_block, block_rows, begin, end_of, partials.subspan(i));
-        }
-      }
-      attend_block(q_block, block_rows, begin, end_of, partials.subspan(i));
-    });
+    while (i < n) {
+      const std::size_t n_tile = std::min(kAttentionTileQueries, n - i);
+      const auto end_of = [&](std::size_t j) {
+        return std::min<std::size_t>(last[i + j] - block, kAttentionBlockRows);
+      };
+      with_type_of(rows.format, [&]<typename T>(std::type_identity<T>) {
+        attend_block(q.rows(i, n_tile), rows_from<T>(rows, block), begin, end_of,
+                     partials.subspan(i, n_tile));
+      });
+      i += n_tile;
+    }
   }
 }
 
