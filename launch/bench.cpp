@@ -94,32 +94,50 @@ std::vector<TokenId> random_tokens(std::size_t n, std::size_t vocab_size) {
 
 void ignore_logits(std::size_t, std::span<const float>) {}
 
-/// Decodes random tokens behind a context that nobody has read. Nothing when a signal came.
-std::optional<BenchResult> measure_decode(const Run& run, std::size_t context) {
-  dist::Session session = run.engine.new_session();
-  {
-    ProgressLine line(context, "filling");
-    if (!run.engine.fill(session, context, kSeed, run.reporter(line, 0, 1))) return std::nullopt;
+/// Sessions behind contexts that nobody has read. Empty when a signal came.
+std::vector<dist::Session> filled_sessions(const Run& run, std::size_t context) {
+  const std::size_t n_streams = run.options.n_streams;
+  const double share = 1 / static_cast<double>(n_streams);
+  ProgressLine line(context * n_streams, "filling");
+  std::vector<dist::Session> sessions;
+  for (std::size_t i = 0; i < n_streams; ++i) {
+    sessions.push_back(run.engine.new_session());
+    const auto report = run.reporter(line, static_cast<double>(i) * share, share);
+    if (!run.engine.fill(sessions.back(), context, kSeed + i, report)) return {};
   }
+  return sessions;
+}
+
+/// Decodes random tokens behind contexts that nobody has read, in all streams at once: each gives
+/// its next token when the logits of the one before have come. Nothing when a signal came.
+std::optional<BenchResult> measure_decode(const Run& run, std::size_t context) {
+  std::vector<dist::Session> sessions = filled_sessions(run, context);
+  if (sessions.empty()) return std::nullopt;
   const std::size_t n_tokens = run.options.n_tokens, n_all = run.n_rounds() * n_tokens;
   BenchResult result = run.new_result("decode", context, n_tokens);
+  result.n_streams = sessions.size();
   run.measure_read_bandwidth(result);
   const std::vector<TokenId> tokens = random_tokens(n_all, run.opened.config.vocab_size);
   ProgressLine line(n_all, "decoding");
   for (std::size_t round = 0; round < run.n_rounds(); ++round) {
     if (round == run.options.n_warmups + run.options.n_repeats / 2) {  // the context grows
-      result.bytes_per_token = run.engine.bytes_per_token(session);
+      result.bytes_per_token = run.engine.bytes_per_token(sessions.front());
     }
     const Clock::time_point start = Clock::now();
     for (std::size_t i = round * n_tokens; i < (round + 1) * n_tokens; ++i) {
       const double begin = static_cast<double>(i) / static_cast<double>(n_all);
-      if (!run.engine.feed(session, std::span(tokens).subspan(i, 1), std::array{context + i},
-                           ignore_logits, run.reporter(line, begin, 0))) {
-        return std::nullopt;
+      for (dist::Session& session : sessions) {
+        run.engine.wait_for(session);
+        if (!run.engine.submit(session, std::span(tokens).subspan(i, 1), std::array{context + i},
+                               ignore_logits, run.reporter(line, begin, 0))) {
+          return std::nullopt;
+        }
       }
     }
+    for (const dist::Session& session : sessions) run.engine.wait_for(session);
     if (round >= run.options.n_warmups) {
-      result.seconds.push_back(seconds_since(start) / static_cast<double>(n_tokens));
+      result.seconds.push_back(seconds_since(start) /
+                               static_cast<double>(n_tokens * sessions.size()));
     }
   }
   run.measure_read_bandwidth(result);
@@ -173,8 +191,9 @@ int bench_engine(const BenchOptions& options, OpenedModel& opened, dist::World& 
   const std::size_t longest = std::ranges::max(options.contexts);
   const std::size_t n_decoded =
       decodes ? (options.n_warmups + options.n_repeats) * options.n_tokens : 0;
-  const auto engine =
-      load_engine(opened, {longest + n_decoded, decodes ? 1 : longest, "--context"}, world);
+  const std::size_t n_streams = decodes ? options.n_streams : 1;
+  const RunLength length{n_streams * (longest + n_decoded), decodes ? 1 : longest, "--context"};
+  const auto engine = load_engine(opened, length, world);
   if (!engine->leads()) {
     engine->serve();
     return 0;

@@ -49,6 +49,7 @@ std::string json_line(const OpenedModel& opened, const BenchResult& result) {
                {"stages", result.grid.n_stages},
                {"shards", result.grid.n_shards},
                {"threads", opened.engine_options.n_threads},
+               {"streams", result.n_streams},
                {"tokens", result.n_tokens},
                {"warmups", result.n_warmups},
                {"repeats", result.seconds.size()},

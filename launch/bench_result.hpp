@@ -17,9 +17,10 @@ struct BenchResult {
   std::string_view part;  ///< Which of the question's exchanges; empty: it has none.
   partition::Grid grid;
   std::size_t context = 0;
-  std::size_t n_tokens = 0;           ///< Of a repeat.
+  std::size_t n_streams = 1;          ///< Sequences at once.
+  std::size_t n_tokens = 0;           ///< Of a repeat, in each stream.
   std::size_t n_warmups = 0;          ///< Repeats before those that count.
-  std::vector<double> seconds;        ///< Per token, of each repeat.
+  std::vector<double> seconds;        ///< Per token of any stream, of each repeat.
   std::vector<double> eighths;        ///< Seconds per token in each eighth of a long prompt.
   std::size_t n_exchanges = 0;        ///< Of this part, per token.
   std::size_t bytes_per_token = 0;    ///< Read; for exchanges, sent.

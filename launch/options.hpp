@@ -104,6 +104,8 @@ struct EvalOptions {
   std::string tokenizer;      ///< "bytes" or a vocabulary file; empty: the model's.
   std::filesystem::path out;  ///< Results, one JSON object a line.
   std::optional<std::filesystem::path> csv, svg, png;
+  std::optional<std::filesystem::path> selection_mass;  ///< What the choice of chunks misses.
+  std::size_t mass_one_in = 64;                         ///< Queries, of which one is measured.
   eval::Sharing sharing = eval::Sharing::kPrefixes;
 };
 
@@ -119,7 +121,8 @@ struct BenchOptions {
   ModelOptions model;
   BenchQuestion question = BenchQuestion::kDecode;
   std::vector<std::size_t> contexts = {8192};
-  std::size_t n_tokens = 32;  ///< Decoded in a repeat.
+  std::size_t n_streams = 1;  ///< Decoded at once.
+  std::size_t n_tokens = 32;  ///< Decoded in a repeat, of each stream.
   std::size_t n_repeats = 5;
   std::size_t n_warmups = 1;  ///< Repeats before those that count.
   /// Memory whose reading is timed for comparison. Default: more than caches hold.

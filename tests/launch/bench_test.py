@@ -109,6 +109,16 @@ class Bench(job.JobTest):
         self.assertGreater(shards["bytes_per_token"], whole["bytes_per_token"])  # vectors are held by all
         self.bench_on_ranks(2, "prefill", "--context", 100, "--repeats", 1, "--shards", 2)
 
+    def test_streams_decode_at_once(self):
+        alone, = self.bench("decode", "--context", 500, "--tokens", 2, "--repeats", 1)
+        self.assertEqual(alone["streams"], 1)
+        for stages in (1, 2):
+            with self.subTest(stages=stages):
+                at_once, = self.bench_on_ranks(stages, "decode", "--context", 500, "--tokens", 2, "--repeats", 1,
+                                               "--stages", stages, "--streams", 3)
+                self.assertEqual((at_once["streams"], at_once["tokens"]), (3, 2))
+                self.assertEqual(at_once["bytes_per_token"], alone["bytes_per_token"])
+
     def test_exchange(self):
         # Per head 2 chunks of 15 are chosen, so each of 2 shards offers 2 of 8 bytes to the other one; and of 3 partials,
         # of 66 numbers, those of chunks 0, 1, 0 are on shards 0, 1, 0 for the first head, 1, 0, 1 for the second one.
