@@ -91,6 +91,17 @@ void panel_product_int8(base::MatView<const float> x, const Panels<std::int8_t>&
   for_tiles(PanelKernel<std::int8_t>(x, panels, start), y, start);
 }
 
+/// to[i] = from[i], for whole steps of a panel.
+void widen(std::span<const base::Bf16> from, float* HWY_RESTRICT to) {
+  const Wide d;
+  for (std::size_t i = 0; i < from.size(); i += kPanelCols) {
+    prefetch(from.data() + i + kBytesAhead / sizeof(from[0]), kPanelCols * sizeof(from[0]));
+    for (std::size_t col = i; col < i + kPanelCols; col += kLanes) {
+      hn::StoreU(load(d, from.data() + col), d, to + col);
+    }
+  }
+}
+
 }  // namespace longreach::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -101,39 +112,78 @@ namespace {
 HWY_EXPORT(panel_product_f32);
 HWY_EXPORT(panel_product_bf16);
 HWY_EXPORT(panel_product_int8);
+HWY_EXPORT(widen);
 
 /// Steps of k after which the next block of weights is fetched, so that a block of two panels stays
-/// in the inner cache for all rows. Sums are carried on through y, which changes no bit.
-constexpr std::size_t kBlockK = 256;
+/// in the second cache for all rows. Sums are carried on through y, which changes no bit.
+constexpr std::size_t kBlockK = 1024;
 
-/// Columns a thread takes at a time.
+/// Columns that a thread takes at a time, and rows at least, if all of them would leave threads
+/// idle.
 constexpr std::size_t kTaskCols = 2 * kPanelCols;
+constexpr std::size_t kLeastTaskRows = 8 * kFixedRows;
 
-/// Calls body(first column, k, steps of k, columns of y, start) so that all of y is computed.
+/// Part of a product: rows from `first_row` on and columns from those of panel `panel` on, of which
+/// steps k .. k + n_k are added to y.
+struct Part {
+  std::size_t first_row, panel, k, n_k;
+  base::MatView<float> y;
+  Start start;
+};
+
+/// Calls body(part, worker) so that all of y is computed.
 template <class Body>
 void for_parts(ThreadPool& pool, const PackedMatrix& w, base::MatView<float> y, Body&& body) {
-  const std::size_t n_tasks = (w.n_out() + kTaskCols - 1) / kTaskCols;
+  const std::size_t n_strips = (w.n_out() + kTaskCols - 1) / kTaskCols;
+  const std::size_t n_wanted = pool.size() == 1 ? 1 : (4 * pool.size() + n_strips - 1) / n_strips;
+  const std::size_t n_groups = (y.rows() + kFixedRows - 1) / kFixedRows;
+  const std::size_t task_rows =
+      std::max((n_groups + n_wanted - 1) / n_wanted * kFixedRows, kLeastTaskRows);
+  const std::size_t n_row_tasks = (y.rows() + task_rows - 1) / task_rows;
   const std::size_t block_k = y.rows() == 1 ? w.n_in() : kBlockK;  // one row has nothing to reuse
-  pool.for_each(n_tasks, [&](std::size_t task, std::size_t) {
-    const std::size_t col = task * kTaskCols;
-    const auto y_cols = y.cols(col, std::min(kTaskCols, w.n_out() - col));
+  pool.for_each(n_strips * n_row_tasks, [&](std::size_t task, std::size_t worker) {
+    const std::size_t col = task / n_row_tasks * kTaskCols, row = task % n_row_tasks * task_rows;
+    const auto part = y.rows(row, std::min(task_rows, y.rows() - row))
+                          .cols(col, std::min(kTaskCols, w.n_out() - col));
     for (std::size_t k = 0; k < w.n_in(); k += block_k) {
-      body(col / kPanelCols, k, std::min(block_k, w.n_in() - k), y_cols,
-           k == 0 ? Start::kZero : Start::kContinue);
+      body(Part{row, col / kPanelCols, k, std::min(block_k, w.n_in() - k), part,
+                k == 0 ? Start::kZero : Start::kContinue},
+           worker);
     }
   });
+}
+
+/// Of x what a part multiplies.
+base::MatView<const float> inputs_of(const Part& part, base::MatView<const float> x) {
+  return x.rows(part.first_row, part.y.rows()).cols(part.k, part.n_k);
 }
 
 template <typename T>
 void multiply_float(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
                     base::MatView<float> y) {
-  for_parts(pool, w, y,
-            [&](std::size_t panel, std::size_t k, std::size_t n_k, base::MatView<float> y_cols,
-                Start start) {
-              const Panels<T> panels{w.panel<T>(panel) + k * kPanelCols, w.n_in() * kPanelCols,
-                                     kPanelCols};
-              panel_product(x.cols(k, n_k), panels, y_cols, start);
-            });
+  for_parts(pool, w, y, [&](const Part& part, std::size_t) {
+    const Panels<T> panels{w.panel<T>(part.panel) + part.k * kPanelCols, w.n_in() * kPanelCols,
+                           kPanelCols};
+    panel_product(inputs_of(part, x), panels, part.y, part.start);
+  });
+}
+
+/// The same for so many rows that widening weights once for all of them is worth it.
+void multiply_widened(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
+                      base::MatView<float> y) {
+  constexpr std::size_t kBlockSize = kBlockK * kTaskCols;
+  auto* const scratch =
+      reinterpret_cast<float*>(pool.scratch(pool.size() * kBlockSize * sizeof(float)));
+  for_parts(pool, w, y, [&](const Part& part, std::size_t worker) {
+    float* const widened = scratch + worker * kBlockSize;
+    const std::size_t panel_size = part.n_k * kPanelCols;
+    for (std::size_t p = 0; p < panel_count(part.y.cols()); ++p) {
+      const base::Bf16* from = w.panel<base::Bf16>(part.panel + p) + part.k * kPanelCols;
+      HWY_DYNAMIC_DISPATCH(widen)({from, panel_size}, widened + p * panel_size);
+    }
+    panel_product(inputs_of(part, x), Panels<float>{widened, panel_size, kPanelCols}, part.y,
+                  part.start);
+  });
 }
 
 template <class Block>
@@ -150,14 +200,12 @@ void multiply_blocks(ThreadPool& pool, base::MatView<const float> x, const Packe
       to_fixed(x.row(r), r - first, fixed.row(group));
     }
   });
-  for_parts(pool, w, y,
-            [&](std::size_t panel, std::size_t k, std::size_t n_k, base::MatView<float> y_cols,
-                Start start) {
-              const std::size_t first = k / kScaleBlock;
-              const std::size_t count = (n_k + kScaleBlock - 1) / kScaleBlock;
-              block_product(fixed.cols(first, count), w.panel<Block>(panel) + first, n_blocks,
-                            y_cols, start);
-            });
+  for_parts(pool, w, y, [&](const Part& part, std::size_t) {
+    const std::size_t group = part.first_row / kFixedRows, first = part.k / kScaleBlock;
+    const std::size_t count = (part.n_k + kScaleBlock - 1) / kScaleBlock;
+    block_product(fixed.rows(group, n_groups - group).cols(first, count),
+                  w.panel<Block>(part.panel) + first, n_blocks, part.y, part.start);
+  });
 }
 
 }  // namespace
@@ -184,7 +232,8 @@ void multiply(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix
     case base::WeightFormat::kF32:
       return multiply_float<float>(pool, x, w, y);
     case base::WeightFormat::kBf16:
-      return multiply_float<base::Bf16>(pool, x, w, y);
+      return x.rows() < kLeastTaskRows ? multiply_float<base::Bf16>(pool, x, w, y)
+                                       : multiply_widened(pool, x, w, y);
     case base::WeightFormat::kInt8:
       return multiply_blocks<Int8Block>(pool, x, w, y);
     case base::WeightFormat::kInt4:

@@ -92,13 +92,13 @@ TEST_P(MatrixProduct, AgreesWithADoubleSum) {
 TEST_P(MatrixProduct, RowHasTheSameBitsWhateverIsBesideIt) {
   Random random;
   ThreadPool pool(2);
-  const std::size_t n_in = 700, n_out = 150, n_rows = 40;
+  const std::size_t n_in = 1100, n_out = 150, n_rows = 110;  // more than are taken at a time
   const Weight w{n_out, n_in, random.normal(n_out * n_in)};
   const auto x = random.normal(n_rows * n_in);
   for (const WeightFormat format : kFormats) {
     const PackedMatrix packed(w.view(), format, pool);
     const auto together = product(pool, x, n_rows, packed);
-    for (const std::size_t group : {1, 2, 3, 5, 6, 7, 11, 12, 39}) {
+    for (const std::size_t group : {1, 2, 3, 5, 6, 7, 12, 47, 48, 109}) {
       for (std::size_t first = 0; first < n_rows; first += group) {
         const std::size_t n = std::min(group, n_rows - first);
         const auto part = product(pool, std::span(x).subspan(first * n_in), n, packed);
@@ -131,15 +131,20 @@ TEST_P(MatrixProduct, ColumnHasTheSameBitsWhicheverRankComputesIt) {
 TEST_P(MatrixProduct, ThreadsChangeNoBit) {
   Random random;
   ThreadPool one(1);
-  const std::size_t n_in = 130, n_out = 333, n_rows = 9;
-  const Weight w{n_out, n_in, random.normal(n_out * n_in)};
-  const auto x = random.normal(n_rows * n_in);
-  for (const WeightFormat format : kFormats) {
-    const PackedMatrix packed(w.view(), format, one);
-    const auto want = product(one, x, n_rows, packed);
-    for (const std::size_t n_threads : {2, 3, 5}) {
-      ThreadPool pool(n_threads);
-      EXPECT_TRUE(test::same_bits(product(pool, x, n_rows, packed), want)) << name_of(format);
+  const std::size_t n_in = 130;
+  for (const std::size_t n_out : {40, 333}) {
+    for (const std::size_t n_rows : {1, 9, 200}) {
+      const Weight w{n_out, n_in, random.normal(n_out * n_in)};
+      const auto x = random.normal(n_rows * n_in);
+      for (const WeightFormat format : kFormats) {
+        const PackedMatrix packed(w.view(), format, one);
+        const auto want = product(one, x, n_rows, packed);
+        for (const std::size_t n_threads : {2, 3, 5}) {
+          ThreadPool pool(n_threads);
+          EXPECT_TRUE(test::same_bits(product(pool, x, n_rows, packed), want))
+              << name_of(format) << ", " << n_rows << " rows, " << n_threads << " threads";
+        }
+      }
     }
   }
 }
@@ -147,12 +152,14 @@ TEST_P(MatrixProduct, ThreadsChangeNoBit) {
 TEST_P(MatrixProduct, Bf16StorageOfBf16NumbersIsExact) {
   Random random;
   ThreadPool pool(2);
-  const std::size_t n_in = 333, n_out = 77, n_rows = 8;
+  const std::size_t n_in = 333, n_out = 77;
   const Weight w{n_out, n_in, bf16_numbers(random, n_out * n_in)};
-  const auto x = random.normal(n_rows * n_in);
-  EXPECT_TRUE(
-      test::same_bits(product(pool, x, n_rows, PackedMatrix(w.view(), WeightFormat::kBf16, pool)),
-                      product(pool, x, n_rows, PackedMatrix(w.view(), WeightFormat::kF32, pool))));
+  const PackedMatrix bf16(w.view(), WeightFormat::kBf16, pool),
+      f32(w.view(), WeightFormat::kF32, pool);
+  for (const std::size_t n_rows : {8, 70}) {
+    const auto x = random.normal(n_rows * n_in);
+    EXPECT_TRUE(test::same_bits(product(pool, x, n_rows, bf16), product(pool, x, n_rows, f32)));
+  }
 }
 
 TEST_P(MatrixProduct, WritesNothingBesideItsColumns) {
