@@ -2,6 +2,7 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/matrix.cpp"
+#include "kernels/amx_product.hpp"
 #include "kernels/block_product.hpp"
 
 #include <hwy/foreach_target.h>
@@ -130,18 +131,21 @@ void multiply_float(ThreadPool& pool, base::MatView<const float> x, const Packed
             });
 }
 
-template <class Block>
+/// `convert` writes a row of x in the form that weights in blocks are multiplied by.
+template <class Block, class XBlock>
 void multiply_blocks(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
-                     base::MatView<float> y) {
+                     base::MatView<float> y,
+                     void (*convert)(std::span<const float>, std::size_t,
+                                     std::span<XBlock>) noexcept) {
   const std::size_t n_blocks = (w.n_in() + kScaleBlock - 1) / kScaleBlock;
-  const std::size_t n_groups = (x.rows() + kFixedRows - 1) / kFixedRows;
-  const base::MatView<FixedBlock> fixed(
-      reinterpret_cast<FixedBlock*>(pool.scratch(n_groups * n_blocks * sizeof(FixedBlock))),
-      n_groups, n_blocks);
+  const std::size_t n_groups = (x.rows() + XBlock::kRows - 1) / XBlock::kRows;
+  const base::MatView<XBlock> converted(
+      reinterpret_cast<XBlock*>(pool.scratch(n_groups * n_blocks * sizeof(XBlock))), n_groups,
+      n_blocks);
   pool.for_each(n_groups, [&](std::size_t group, std::size_t) {
-    const std::size_t first = group * kFixedRows;
-    for (std::size_t r = first; r < std::min(first + kFixedRows, x.rows()); ++r) {
-      to_fixed(x.row(r), r - first, fixed.row(group));
+    const std::size_t first = group * XBlock::kRows;
+    for (std::size_t r = first; r < std::min(first + XBlock::kRows, x.rows()); ++r) {
+      convert(x.row(r), r - first, converted.row(group));
     }
   });
   for_parts(pool, w, y,
@@ -149,7 +153,7 @@ void multiply_blocks(ThreadPool& pool, base::MatView<const float> x, const Packe
                 Start start) {
               const std::size_t first = k / kScaleBlock;
               const std::size_t count = (n_k + kScaleBlock - 1) / kScaleBlock;
-              block_product(fixed.cols(first, count), w.panel<Block>(panel) + first, n_blocks,
+              block_product(converted.cols(first, count), w.panel<Block>(panel) + first, n_blocks,
                             y_cols, start);
             });
 }
@@ -173,11 +177,12 @@ void multiply(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix
     case base::WeightFormat::kF32:
       return multiply_float<float>(pool, x, w, y);
     case base::WeightFormat::kBf16:
-      return multiply_float<base::Bf16>(pool, x, w, y);
+      return w.has_bf16_blocks() ? multiply_blocks<Bf16Block>(pool, x, w, y, to_terms)
+                                 : multiply_float<base::Bf16>(pool, x, w, y);
     case base::WeightFormat::kInt8:
-      return multiply_blocks<Int8Block>(pool, x, w, y);
+      return multiply_blocks<Int8Block>(pool, x, w, y, to_fixed);
     case base::WeightFormat::kInt4:
-      return multiply_blocks<Int4Block>(pool, x, w, y);
+      return multiply_blocks<Int4Block>(pool, x, w, y, to_fixed);
   }
 }
 
