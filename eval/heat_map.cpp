@@ -15,6 +15,7 @@ namespace {
 constexpr double kCellWidth = 62, kCellHeight = 34;
 constexpr double kLeft = 76, kTop = 52, kBottom = 92;
 constexpr double kLegendGap = 28, kLegendWidth = 18, kRight = 110;
+constexpr double kTitleSize = 15, kCaptionSize = 11;
 
 struct Colour {
   double red, green, blue;  ///< 0 to 1.
@@ -128,6 +129,12 @@ void draw_legend(Drawing& drawing, double x, double height) {
   }
 }
 
+/// No less than a line of text takes from kLeft on: the font is the viewer's.
+double right_of(std::string_view text, double font_size) {
+  constexpr double kWidestMean = 0.68;  // of a letter, over its size
+  return kLeft + kWidestMean * font_size * static_cast<double>(text.size());
+}
+
 /// "5 questions a cell", or "1 to 5".
 std::string counts_text(const std::vector<Cell>& cells) {
   const auto [least, most] = std::ranges::minmax(cells, {}, &Cell::n_questions);
@@ -147,10 +154,13 @@ std::string heat_map(const Summary& summary, std::string_view caption) {
       summary.cells, [](const Cell& cell) { return cell.depth_percent; });
   const double width = kCellWidth * static_cast<double>(lengths.size());
   const double height = kCellHeight * static_cast<double>(depths.size());
-  Drawing drawing(kLeft + width + kLegendGap + kLegendWidth + kRight, kTop + height + kBottom);
-  drawing.text(kLeft, 24, "start",
-               fmt::format("{}: score in percent, {}", summary.task, counts_text(summary.cells)),
-               R"( font-size="15" font-weight="bold")");
+  const std::string title =
+      fmt::format("{}: score in percent, {}", summary.task, counts_text(summary.cells));
+  Drawing drawing(std::max({kLeft + width + kLegendGap + kLegendWidth + kRight,
+                            right_of(title, kTitleSize), right_of(caption, kCaptionSize)}),
+                  kTop + height + kBottom);
+  drawing.text(kLeft, 24, "start", title,
+               fmt::format(R"( font-size="{}" font-weight="bold")", kTitleSize));
   drawing.text(kLeft + width / 2, kTop + height + 44, "middle", "context in tokens");
   for (std::size_t row = 0; row < depths.size(); ++row) {
     const double y = kTop + kCellHeight * static_cast<double>(row);
@@ -172,7 +182,8 @@ std::string heat_map(const Summary& summary, std::string_view caption) {
   drawing.text(20, kTop + height / 2, "middle", "depth of the answer",
                fmt::format(R"_( transform="rotate(-90 20 {})")_", kTop + height / 2));
   draw_legend(drawing, kLeft + width + kLegendGap, height);
-  drawing.text(kLeft, kTop + height + 76, "start", caption, R"( font-size="11" fill="#444")");
+  drawing.text(kLeft, kTop + height + 76, "start", caption,
+               fmt::format(R"( font-size="{}" fill="#444")", kCaptionSize));
   return drawing.finish();
 }
 

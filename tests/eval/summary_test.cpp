@@ -83,6 +83,16 @@ TEST(HeatMap, HasANumberInEveryCellAndHatchingWhereThereIsNone) {
   EXPECT_EQ(count(svg, "<text"), count(svg, "</text>"));
 }
 
+TEST(HeatMap, IsAsWideAsItsWords) {
+  const auto width = [](const std::string& caption) {
+    const std::vector<Result> one{scored(8, 0, 1)};
+    const std::string svg = heat_map(summarise("t", one, Depths::kGrid), caption);
+    return std::stod(svg.substr(svg.find("width=\"") + 7));
+  };
+  EXPECT_GT(width(""), 76 + 38 * 8);  // one column is narrower than the title
+  EXPECT_GT(width(std::string(200, 'm')), 76 + 200 * 6);
+}
+
 TEST(HeatMap, LightnessAloneTellsScores) {
   double last = -1;
   for (const double score : {0.0, 0.1, 0.25, 0.33, 0.5, 0.66, 0.8, 0.9, 1.0}) {
