@@ -126,15 +126,18 @@ class AmxKernel {
       load_sums<0>(y, y_bytes);
       if constexpr (kHalves == 2) load_sums<2>(below, y_bytes);
     }
-    for (std::size_t b = 0; b < x_.cols(); ++b) {
+    const std::size_t n_blocks = x_.cols();
+    const TermBlock* const x = x_.row(group).data();
+    const TermBlock* const x_below = kHalves == 2 ? x_.row(group + 1).data() : nullptr;
+    for (std::size_t b = 0; b < n_blocks; ++b) {
       const auto& w = weights[b].weights;
       if constexpr (kHalves == 1) prefetch(&weights[b + kBlocksAhead]);
       Tiles::template load<6>(&w[0][0], sizeof(w[0]));
       Tiles::template load<7>(&w[0][kTileCols], sizeof(w[0]));
       for (std::size_t term = 0; term < 2; ++term) {
-        Tiles::template load<4>(x_.row(group)[b].terms[term].data(), kRowBytes);
+        Tiles::template load<4>(x[b].terms[term].data(), kRowBytes);
         if constexpr (kHalves == 2) {
-          Tiles::template load<5>(x_.row(group + 1)[b].terms[term].data(), kRowBytes);
+          Tiles::template load<5>(x_below[b].terms[term].data(), kRowBytes);
         }
         Tiles::template add_bf16_products<0, 4, 6>();
         Tiles::template add_bf16_products<1, 4, 7>();

@@ -57,8 +57,9 @@ TEST_P(Bf16Terms, AreNearestAndKeepSeventeenBits) {
         const float want = i < n ? x[i] : 0;
         ASSERT_EQ(got.first[i], base::to_float(base::to_bf16(want)));
         ASSERT_EQ(got.second[i], base::to_float(base::to_bf16(want - got.first[i])));
-        const double sum = double{got.first[i]} + double{got.second[i]};
-        ASSERT_LE(std::abs(sum - double{want}), 0x1p-17 * std::abs(double{want}) + 0x1p-134) << i;
+        const auto exact = static_cast<double>(want);
+        const double sum = static_cast<double>(got.first[i]) + static_cast<double>(got.second[i]);
+        ASSERT_LE(std::abs(sum - exact), 0x1p-17 * std::abs(exact) + 0x1p-134) << i;
       }
     }
   }
