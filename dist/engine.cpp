@@ -1,5 +1,6 @@
 #include "dist/engine.hpp"
 
+#include "dist/gather_values.hpp"
 #include "dist/read_together.hpp"
 #include "model/sight.hpp"
 
@@ -55,6 +56,9 @@ void Engine::serve() {
         break;
       case Command::kReport:
         gather_usage();
+        break;
+      case Command::kMasses:
+        gather_masses();
         break;
       case Command::kTrace:
         gather_trace({});
@@ -203,6 +207,26 @@ std::vector<RankUsage> Engine::gather_usage() {
     }
   }
   return usage;
+}
+
+void Engine::measure_selection(std::size_t one_in) {
+  FirstOrder told;
+  told.order.command = Command::kMeasure;
+  told.order.amount = one_in;
+  pipeline_.give(told, {});
+}
+
+std::vector<MassSample> Engine::selection_masses() {
+  give(Command::kMasses, 0);
+  return gather_masses();
+}
+
+std::vector<MassSample> Engine::gather_masses() {
+  std::vector<MassSample> all;
+  for (const auto& samples : gather_lists(world_, stage_.masses())) {
+    all.insert(all.end(), samples.begin(), samples.end());
+  }
+  return all;
 }
 
 void Engine::write_trace(const std::filesystem::path& file) {

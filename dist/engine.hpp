@@ -112,6 +112,15 @@ class Engine {
   /// What all ranks did so far, in order of ranks. Waits for what was submitted.
   std::vector<RankUsage> usage();
 
+  /// From now on measures what the choice of chunks misses (dist/selection_meter.hpp), for one
+  /// query in `one_in` and all that answer. Changes no logits. Requires: mode moba or full, and no
+  /// fingerprints.
+  void measure_selection(std::size_t one_in);
+
+  /// What was measured so far: of every block the queries in the order they were read, each with
+  /// its heads. The same on any grid, but for the order of blocks. Waits for what was submitted.
+  std::vector<MassSample> selection_masses();
+
   /// Writes what all ranks did when, if spans are recorded: a trace for Chrome's or Perfetto's
   /// viewer. Errors: InputError naming the file.
   void write_trace(const std::filesystem::path& file);
@@ -129,6 +138,7 @@ class Engine {
 
   void check_tokens(std::span<const base::TokenId> tokens) const;
   std::vector<RankUsage> gather_usage();
+  std::vector<MassSample> gather_masses();
   void gather_trace(const std::filesystem::path& file);
   void give(Command command, std::uint32_t session, std::uint32_t source = 0);
 

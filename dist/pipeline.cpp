@@ -113,8 +113,12 @@ bool Pipeline::carry_out(const Order& order, const model::Progress& progress) {
     case Command::kFill:
       pass_on(order);  // the stages do not wait for each other
       return stage_.fill(order.session, order.amount, order.seed, progress);
+    case Command::kMeasure:
+      stage_.measure_selection(order.amount);
+      break;
     case Command::kReadMemory:
     case Command::kReport:
+    case Command::kMasses:
     case Command::kTrace:
     case Command::kStop:
       break;
@@ -128,7 +132,7 @@ bool Pipeline::read(const Order& order, const model::Progress& progress) {
   if (order.call_first + order.n_rows < order.call_rows) return true;
   const std::vector<Order> call = std::move(call_);
   call_.clear();
-  if (!stage_.run(order.session, order.position, order.call_rows, progress)) return false;
+  if (!stage_.run(order, progress)) return false;
   for (const Order& slice : call) {
     if (seat_.is_last_stage()) {
       give_logits(slice);

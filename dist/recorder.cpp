@@ -93,28 +93,17 @@ void Recorder::write_trace(Communicator& world, const std::vector<std::string>& 
                            const std::filesystem::path& file) const {
   std::vector<Event> own = events_;
   for (Event& event : own) event.start += clock_offset_;
-  // Everybody's events go to rank 0.
-  const std::vector<std::size_t> counts = gather_values(world, own.size());
-  std::vector<Range> sent(world.size()), received(world.size());
-  sent[0].end = own.size() * sizeof(Event);
-  std::size_t n_all = 0;
-  if (world.rank() == 0) {
-    for (std::size_t r = 0; r < world.size(); ++r) {
-      received[r] = {n_all * sizeof(Event), (n_all + counts[r]) * sizeof(Event)};
-      n_all += counts[r];
-    }
-  }
-  std::vector<Event> all(n_all);
-  world.all_to_all(std::as_bytes(std::span(own)), sent, std::as_writable_bytes(std::span(all)),
-                   received);
+  const std::vector<std::vector<Event>> lists = gather_lists(world, std::span<const Event>(own));
   if (world.rank() != 0) return;
 
   std::int64_t first = std::numeric_limits<std::int64_t>::max();
-  for (const Event& event : all) first = std::min(first, event.start);
+  for (const auto& events : lists) {
+    for (const Event& event : events) first = std::min(first, event.start);
+  }
   try {
     auto out = fmt::output_file(file.string());
     out.print("{{\"displayTimeUnit\":\"ms\",\"traceEvents\":[");
-    for (std::size_t r = 0; r < world.size(); ++r) {
+    for (std::size_t r = 0; r < lists.size(); ++r) {
       out.print(
           "{}\n{{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":{},\"args\":{{\"name\":\"{}\"}}}}",
           r == 0 ? "" : ",", r, rank_names[r]);
@@ -122,9 +111,7 @@ void Recorder::write_trace(Communicator& world, const std::vector<std::string>& 
           ",\n{{\"ph\":\"M\",\"name\":\"process_sort_index\",\"pid\":{},\"args\":{{\"sort_index\":{"
           "}}}}}",
           r, r);
-      const std::size_t begin = received[r].begin / sizeof(Event);
-      for (std::size_t i = begin; i < begin + counts[r]; ++i) {
-        const Event& event = all[i];
+      for (const Event& event : lists[r]) {
         // Microseconds, as the format has it.
         out.print(
             ",\n{{\"ph\":\"X\",\"name\":\"{}\",\"pid\":{},\"tid\":0,\"ts\":{:.3f},\"dur\":{:.3f}}}",

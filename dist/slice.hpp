@@ -20,6 +20,8 @@ enum class Command : std::uint32_t {
   kFill,        ///< Make up the state that so many tokens leave.
   kReadMemory,  ///< Read so many bytes, all ranks at once.
   kReport,      ///< Tell the leader what was used.
+  kMeasure,     ///< Measure what the choice of chunks misses, from now on.
+  kMasses,      ///< Tell the leader what came of that.
   kTrace,       ///< Tell the leader what was done when.
   kStop,        ///< Leave.
 };
@@ -31,13 +33,13 @@ constexpr bool is_about_session(Command command) { return command <= Command::kF
 struct Order {
   Command command = Command::kStop;
   std::uint32_t session = 0;
-  std::uint32_t source = 0;                 ///< The session to copy.
-  std::uint32_t n_rows = 0;                 ///< Tokens of the slice, at most model::kSliceTokens.
-  std::uint64_t call_first = 0;             ///< The slice's first token, counted from its call's.
-  std::uint64_t position = 0;               ///< Of the call's first token.
-  std::uint64_t call_rows = 0;              ///< Tokens of the call.
-  std::uint64_t amount = 0;                 ///< Tokens to fill in, or bytes to read.
-  std::uint64_t seed = 0;                   ///< Of what is filled in.
+  std::uint32_t source = 0;      ///< The session to copy.
+  std::uint32_t n_rows = 0;      ///< Tokens of the slice, at most model::kSliceTokens.
+  std::uint64_t call_first = 0;  ///< The slice's first token, counted from its call's.
+  std::uint64_t position = 0;    ///< Of the call's first token.
+  std::uint64_t call_rows = 0;   ///< Tokens of the call.
+  std::uint64_t amount = 0;  ///< Tokens to fill in, bytes to read, or measure one query in so many.
+  std::uint64_t seed = 0;    ///< Of what is filled in.
   std::bitset<model::kSliceTokens> wanted;  ///< The tokens whose logits go to the leader.
 };
 

@@ -81,15 +81,26 @@ void Stage::embed(std::span<const base::TokenId> tokens, MatView<float> x) {
   checkpoint_.release_pages();  // a row of the embedding brings its neighbours into memory
 }
 
-bool Stage::run(std::uint32_t session, std::size_t position, std::size_t n_call,
-                const model::Progress& progress) {
-  if (fingerprints_) fingerprints_->begin_call(position);
+bool Stage::run(const Order& last_slice, const model::Progress& progress) {
+  const std::size_t n_call = last_slice.call_rows;
+  if (fingerprints_) fingerprints_->begin_call(last_slice.position);
+  if (meter_) meter_->begin_call(last_slice);
   const auto span = recorder_.span(Activity::kRead, n_call);
   const bool finished =
       model::run_blocks(context_, workspace_.x.first(n_call), workspace_.v_first.first(n_call),
-                        sessions_.at(session), progress);
+                        sessions_.at(last_slice.session), progress);
   recorder_.end_block();
   return finished;
+}
+
+void Stage::measure_selection(std::size_t one_in) {
+  LR_CHECK(!fingerprints_ && (attention_.mode == model::AttentionMode::kMoba ||
+                              attention_.mode == model::AttentionMode::kFull));
+  context_.probe = &meter_.emplace(one_in, exchange_.shard().index);
+}
+
+std::span<const MassSample> Stage::masses() const {
+  return meter_ ? meter_->samples() : std::span<const MassSample>();
 }
 
 MatView<const float> Stage::logits(std::span<const std::size_t> call_rows) {

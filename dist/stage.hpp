@@ -3,7 +3,9 @@
 
 #include "dist/fingerprints.hpp"
 #include "dist/grid.hpp"
+#include "dist/selection_meter.hpp"
 #include "dist/shard_exchange.hpp"
+#include "dist/slice.hpp"
 #include "model/checkpoint.hpp"
 #include "model/config.hpp"
 #include "model/forward.hpp"
@@ -61,14 +63,18 @@ class Stage {
 
   /// Fills a slice of the call with embedded tokens; on the first stage.
   void embed(std::span<const base::TokenId> tokens, base::MatView<float> x);
-  /// Reads the call, whose rows are complete and whose first token has this position. Returns false
-  /// when `progress` stopped it, which only a grid of one rank may. Collective: the shards of the
-  /// stage.
-  bool run(std::uint32_t session, std::size_t position, std::size_t n_call,
-           const model::Progress& progress);
+  /// Reads the call that this slice completes. Returns false when `progress` stopped it, which only
+  /// a grid of one rank may. Collective: the shards of the stage.
+  bool run(const Order& last_slice, const model::Progress& progress);
   /// Logits of up to kLogitRows rows of the call: [n, own columns of the vocabulary], valid until
   /// the next call; on the last stage.
   base::MatView<const float> logits(std::span<const std::size_t> call_rows);
+
+  /// From now on holds the choice of chunks against full attention: for one query in `one_in`, and
+  /// for all that answer.
+  void measure_selection(std::size_t one_in);
+  /// What came of it; empty on all shards but the first.
+  std::span<const MassSample> masses() const;
 
   const ShardExchange& exchange() const { return exchange_; }
   kernels::ThreadPool& pool() { return pool_; }
@@ -84,6 +90,7 @@ class Stage {
   model::Weights weights_;
   model::Workspace workspace_;
   std::optional<FingerprintFile> fingerprints_;
+  std::optional<SelectionMeter> meter_;
   model::Context context_;
   model::Rows hidden_, logits_;
   std::map<std::uint32_t, model::SequenceState> sessions_;

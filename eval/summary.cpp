@@ -1,5 +1,7 @@
 #include "eval/summary.hpp"
 
+#include "eval/aligned.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -52,25 +54,6 @@ std::vector<LossPart> losses_of(std::span<const Result> results) {
   }
   return list;
 }
-
-/// A column of right-aligned texts as wide as its widest, and a gap before it.
-std::string aligned(const std::vector<std::vector<std::string>>& rows) {
-  std::vector<std::size_t> widths;
-  for (const auto& row : rows) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  std::string text;
-  for (const auto& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      text += fmt::format("{}{:>{}}", i == 0 ? "" : "  ", row[i], widths[i]);
-    }
-    text += '\n';
-  }
-  return text;
-}
-
-std::string percent_text(double score) { return fmt::format("{:.1f}", 100 * score); }
 
 std::string depth_text(double percent) {
   return fmt::format("{:.{}f}%", percent, percent == static_cast<int>(percent) ? 0 : 1);

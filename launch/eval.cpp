@@ -3,7 +3,9 @@
 #include "eval/examiner.hpp"
 #include "eval/results.hpp"
 #include "eval/run.hpp"
+#include "eval/selection_mass.hpp"
 #include "eval/summary.hpp"
+#include "kernels/base/error.hpp"
 #include "kernels/isa.hpp"
 #include "launch/open_model.hpp"
 #include "launch/output_file.hpp"
@@ -19,6 +21,7 @@
 #include <memory>
 #include <span>
 #include <utility>
+#include <vector>
 
 namespace longreach::launch {
 namespace {
@@ -71,6 +74,20 @@ struct Preparation {
   std::size_t n_left() const { return task->places().size() - file->results().size(); }
 };
 
+/// Whether a run can measure what choosing misses.
+void require_choices(const EvalOptions& options, const OpenedModel& opened, std::size_t n_left) {
+  if (opened.config.n_sparse == 0) {
+    base::input_error("--selection-mass: {} has no sparse blocks",
+                      opened.checkpoint.path().string());
+  }
+  if (n_left == 0) {
+    base::input_error(
+        "--selection-mass: {} has the results of all questions, so nothing is read: expected "
+        "another --out",
+        options.out.string());
+  }
+}
+
 Preparation prepare(const EvalOptions& options, const OpenedModel& opened) {
   if (options.png) require_png_tool();
   Preparation prepared;
@@ -82,6 +99,7 @@ Preparation prepare(const EvalOptions& options, const OpenedModel& opened) {
   }
   prepared.file =
       std::make_unique<eval::ResultFile>(options.out, prepared.task->name(), std::move(settings));
+  if (options.selection_mass) require_choices(options, opened, prepared.n_left());
   return prepared;
 }
 
@@ -90,6 +108,7 @@ bool ask(const EvalOptions& options, const OpenedModel& opened, const Preparatio
          dist::Engine& engine, const StopSignals& signals) {
   eval::ResultFile& file = *prepared.file;
   file.add_setting("probe", eval::probe(engine));
+  if (options.selection_mass) engine.measure_selection(options.mass_one_in);
   eval::Examiner examiner(engine, opened.config, *prepared.tokenizer, sharing_of(options));
   bool finished = false;
   {
@@ -132,6 +151,7 @@ int run(const EvalOptions& options, dist::World& world) {
       world.agree([&] { return world.leads() ? prepare(options, opened) : Preparation(); });
   std::size_t n_left = world.leads() ? prepared.n_left() : 0;
   world.communicator().broadcast(std::as_writable_bytes(std::span(&n_left, 1)), 0);
+  std::vector<eval::MassCell> masses;
   if (n_left > 0) {
     const std::size_t n_tokens = world.leads() ? longest(*prepared.task) : 0;
     const char* option = options.task.lengths.empty() ? "--input" : "--lengths";
@@ -143,8 +163,14 @@ int run(const EvalOptions& options, dist::World& world) {
     const bool finished = ask(options, opened, prepared, *engine, signals);
     tell_usage(*engine, options.model);
     if (!finished) return signals.exit_code();
+    if (options.selection_mass) masses = eval::mass_cells(engine->selection_masses());
   }
-  if (world.leads()) summarise(options, opened, prepared);
+  if (!world.leads()) return 0;
+  summarise(options, opened, prepared);
+  if (options.selection_mass) {
+    write_output(eval::mass_table(masses));
+    write_file(*options.selection_mass, eval::mass_csv(masses));
+  }
   return 0;
 }
 

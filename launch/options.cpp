@@ -522,6 +522,15 @@ CLI::App& add_eval(CLI::App& app, EvalOptions& options) {
       add_path(task, "--png", "FILE", options.png,
                "the same as PNG, by the tool rsvg-convert if it is there");
     }
+    CLI::Option* selection_mass = add_path(
+        task, "--selection-mass", "FILE", options.selection_mass,
+        "measure which share of full attention lies in the chunks that\nqueries choose, by block "
+        "and head: a table, and a CSV there");
+    add_count(task, "--mass-one-in", options.mass_one_in, 1, kMaxTokens,
+              "measure one query in so many, and all that choose a token of\nan answer; one costs "
+              "what full attention does")
+        ->default_str("64")
+        ->needs(selection_mass);
     task.add_flag_callback(
             "--no-sharing", [&options] { options.sharing = eval::Sharing::kNone; },
             "read every prompt from its beginning; changes no result")
@@ -545,6 +554,12 @@ void check(EvalOptions& options) {
     base::input_error("eval: expected a task: {}", names);
   }
   check(options.model);
+  const model::AttentionMode mode = options.model.attention.mode;
+  if (options.selection_mass && mode != model::AttentionMode::kMoba &&
+      mode != model::AttentionMode::kFull) {
+    base::input_error("--selection-mass: expected --attention moba or full, found {}",
+                      model::name_of(mode));
+  }
   if (options.kind->form == eval::TaskForm::kPasskey && options.task.n_depths == 0) {
     options.task.n_depths = 10;
   }

@@ -104,6 +104,8 @@ struct EvalOptions {
   std::string tokenizer;      ///< "bytes" or a vocabulary file; empty: the model's.
   std::filesystem::path out;  ///< Results, one JSON object a line.
   std::optional<std::filesystem::path> csv, svg, png;
+  std::optional<std::filesystem::path> selection_mass;  ///< What the choice of chunks misses.
+  std::size_t mass_one_in = 64;                         ///< Queries, of which one is measured.
   eval::Sharing sharing = eval::Sharing::kPrefixes;
 };
 

@@ -16,6 +16,8 @@ std::string_view name_of(Traffic traffic) {
       return "partials";
     case Traffic::kChunks:
       return "chunks";
+    case Traffic::kMasses:
+      return "masses";
     case Traffic::kEviction:
       return "eviction";
   }

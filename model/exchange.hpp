@@ -22,6 +22,7 @@ enum class Traffic {
   kCandidates,  ///< Scores of the best chunks of each shard.
   kPartials,    ///< Unfinished attention, from a chunk's shard to the head's.
   kChunks,      ///< Keys and values of chosen chunks, to the head's shard.
+  kMasses,      ///< How full attention divides between chunks, when that is measured.
   kEviction,    ///< Scores, choices and kept rows when a cache is thinned out.
 };
 
@@ -29,7 +30,7 @@ enum class Traffic {
 std::string_view name_of(Traffic traffic);
 
 /// How many kinds there are.
-inline constexpr std::size_t kTrafficKinds = 6;
+inline constexpr std::size_t kTrafficKinds = 7;
 
 /// The shards of a stage as one of them sees them.
 class Exchange {

@@ -18,6 +18,14 @@ constexpr std::uint64_t key_of(std::string_view text) {
   return key;
 }
 
+/// 64 random bits. Source: the finaliser of SplitMix64, which lets every bit depend on every other.
+constexpr std::uint64_t random_bits(std::uint64_t key, std::uint64_t index) {
+  std::uint64_t x = key + index * 0x9e3779b97f4a7c15U;
+  x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9U;
+  x = (x ^ x >> 27) * 0x94d049bb133111ebU;
+  return x ^ x >> 31;
+}
+
 /// A sequence of independent numbers around a mean, bell-shaped (the sum of four uniform ones) and
 /// never further from it than 3.5 deviations.
 struct RandomNumbers {
@@ -27,21 +35,13 @@ struct RandomNumbers {
 
   /// The number at an index.
   float at(std::size_t index) const {
-    const std::uint64_t bits = mix(key + index * 0x9e3779b97f4a7c15U);
+    const std::uint64_t bits = random_bits(key, index);
     const std::uint64_t sum =
         (bits & 0xffffU) + (bits >> 16 & 0xffffU) + (bits >> 32 & 0xffffU) + (bits >> 48);
     // Four uniform numbers below 2^16 have the mean sum 131070 and the deviation 2^16 / sqrt(3).
     constexpr float kUnit = 1.7320508F / 65536.0F;
     const float unit = static_cast<float>(static_cast<std::int32_t>(sum) - 131070) * kUnit;
     return mean + deviation * unit;
-  }
-
- private:
-  /// The finaliser of SplitMix64, which lets every bit depend on every other one.
-  static constexpr std::uint64_t mix(std::uint64_t x) {
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9U;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebU;
-    return x ^ x >> 31;
   }
 };
 

@@ -4,6 +4,7 @@
 #include "model/columns.hpp"
 #include "model/meeting.hpp"
 #include "model/selection.hpp"
+#include "model/selection_mass.hpp"
 
 #include <algorithm>
 
@@ -100,6 +101,7 @@ void sparse_attention(Context& context, const SparseBlockWeights& weights, const
   meet_chunks(context, state.cache, p.q, y);
 
   if (context.probe != nullptr) {
+    measure_selection(context, state.cache, p.q);
     context.probe->see_heads("heads", context.slices.heads.begin,
                              own(y, context.slices.head_columns));
   }

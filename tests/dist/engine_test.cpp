@@ -193,7 +193,9 @@ TEST(Engine, NeedsTheMemoryThatWasEstimated) {
   stage.open(0);
   const std::size_t n = golden.tokens.size();
   stage.embed(golden.tokens, stage.rows(0, n, n));
-  stage.run(0, 0, n, {});
+  Order call;
+  call.call_rows = n;
+  stage.run(call, {});
   std::size_t cache = 0, states = 0;
   for (const auto& block : stage.state(0).blocks) {
     if (const auto* sparse = std::get_if<model::SparseState>(&block))

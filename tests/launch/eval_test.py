@@ -254,6 +254,71 @@ class Grids(EvalTest):
         self.assert_told_once(self.run_ranks(2, *self.command("--lengths", 300, "--depths", 2)), ".*depths.*")
 
 
+class SelectionMass(EvalTest):
+    LENGTH = ("--lengths", "700", "--depths", "2", "--samples", "1", "--threads", 1)
+
+    def setUp(self):
+        super().setUp()
+        self.masses = self.folder / "m.csv"
+
+    def rows(self):
+        return list(csv.DictReader(self.masses.read_text().splitlines()))
+
+    def test_is_measured_beside_the_results(self):
+        plain = self.output(*self.command(*self.LENGTH)).decode()
+        expected = self.without_times()
+        self.out.unlink()
+        text = self.output(*self.command(*self.LENGTH, "--selection-mass", self.masses, "--mass-one-in", 8)).decode()
+        self.assertEqual(self.without_times(), expected)
+        self.assertTrue(text.startswith(plain))
+        table = text[len(plain):].splitlines()
+        self.assertRegex(table[0], "selection mass: percent")
+        self.assertEqual(len(table), 2 + 2 * 2 * 3)  # blocks, uses, kinds of shares
+        rows = self.rows()
+        self.assertEqual([(row["block"], row["queries_of"], row["head"]) for row in rows],
+                         [(block, use, head) for block in "25" for use in ("prompt", "answer") for head in "01"])
+        for row in rows:
+            self.assertEqual(row["context"], "1024")
+            self.assertTrue(0 < float(row["lowest_decile"]) <= float(row["mean"]) <= float(row["mean_best"]) <= 1, row)
+            if row["queries_of"] == "answer":
+                # The model was trained to find what it is asked for; a query chooses the blank and each digit.
+                self.assertEqual(int(row["queries"]), sum(len(r["answer"]) + 1 for r in expected))
+                self.assertGreater(float(row["mean"]), 0.9)
+            else:
+                # Half of a prompt's queries at least have more than three chunks before them.
+                self.assertGreater(int(row["queries"]), 50)
+                self.assertLess(float(row["mean"]), 0.95)
+
+    def test_is_the_same_on_any_grid(self):
+        args = [*self.LENGTH, "--selection-mass", self.masses]
+        text, expected = self.output(*self.command(*args)), self.masses.read_bytes()
+        for n_stages, n_shards in ((1, 3), (2, 2)):
+            self.out.unlink()
+            self.masses.unlink()
+            done = self.run_ranks(n_stages * n_shards,
+                                  *self.command(*args, "--stages", n_stages, "--shards", n_shards))
+            self.assertEqual((done.returncode, done.stdout), (0, text), done.stderr)
+            self.assertEqual(self.masses.read_bytes(), expected)
+
+    def test_full_attention_misses_nothing(self):
+        self.evaluate(*self.LENGTH, "--attention", "full", "--selection-mass", self.masses)
+        self.assertEqual(len(self.rows()), 8)
+        for row in self.rows():
+            self.assertEqual([row["mean"], row["lowest_decile"], row["mean_best"]], ["1"] * 3)
+
+    def test_what_cannot_be_measured_is_refused(self):
+        for mode in ("reference", "none"):
+            self.assert_refused(self.command(*self.LENGTH, "--selection-mass", self.masses, "--attention", mode),
+                                "--selection-mass", "moba or full", mode)
+        self.assert_refused(self.command(*self.LENGTH, "--mass-one-in", 8), "--mass-one-in", "--selection-mass")
+        self.assert_refused(["eval", "passkey", "--model", "preset:rwkv7-0.2b", "--tokenizer", "bytes", *self.LENGTH,
+                             "--out", self.out, "--selection-mass", self.masses], "--selection-mass", "no sparse blocks")
+        self.evaluate(*self.LENGTH)
+        self.assert_refused(self.command(*self.LENGTH, "--selection-mass", self.masses), "--selection-mass", "r.jsonl",
+                            "--out")
+        self.assertFalse(self.masses.exists())
+
+
 class Refusals(EvalTest):
     def assert_nothing_begun(self, args, *parts):
         self.assert_refused(args, *parts)
