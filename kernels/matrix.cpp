@@ -140,7 +140,8 @@ void for_parts(ThreadPool& pool, const PackedMatrix& w, base::MatView<float> y, 
   const std::size_t n_strips = (w.n_out() + kTaskCols - 1) / kTaskCols;
   const std::size_t n_wanted = pool.size() == 1 ? 1 : (4 * pool.size() + n_strips - 1) / n_strips;
   const std::size_t n_least = (y.rows() + kLeastTaskRows - 1) / kLeastTaskRows;
-  const std::size_t task_rows = (n_least + n_wanted - 1) / n_wanted * kLeastTaskRows;
+  const std::size_t task_rows =
+      std::max<std::size_t>((n_least + n_wanted - 1) / n_wanted * kLeastTaskRows, kLeastTaskRows);
   const std::size_t n_row_tasks = (y.rows() + task_rows - 1) / task_rows;
   const std::size_t block_k = y.rows() == 1 ? w.n_in() : kBlockK;  // one row has nothing to reuse
   pool.for_each(n_strips * n_row_tasks, [&](std::size_t task, std::size_t worker) {
