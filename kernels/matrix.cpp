@@ -2,6 +2,7 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/matrix.cpp"
+#include "kernels/amx_product.hpp"
 #include "kernels/block_product.hpp"
 
 #include <hwy/foreach_target.h>
@@ -86,6 +87,22 @@ void panel_product_bf16(base::MatView<const float> x, const Panels<base::Bf16>& 
   for_tiles(PanelKernel<base::Bf16>(x, panels, start), y, start);
 }
 
+void panel_product_int8(base::MatView<const float> x, const Panels<std::int8_t>& panels,
+                        base::MatView<float> y, Start start) {
+  for_tiles(PanelKernel<std::int8_t>(x, panels, start), y, start);
+}
+
+/// to[i] = from[i], for whole steps of a panel.
+void widen(std::span<const base::Bf16> from, float* HWY_RESTRICT to) {
+  const Wide d;
+  for (std::size_t i = 0; i < from.size(); i += kPanelCols) {
+    prefetch(from.data() + i + kBytesAhead / sizeof(from[0]), kPanelCols * sizeof(from[0]));
+    for (std::size_t col = i; col < i + kPanelCols; col += kLanes) {
+      hn::StoreU(load(d, from.data() + col), d, to + col);
+    }
+  }
+}
+
 }  // namespace longreach::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -95,63 +112,106 @@ namespace {
 
 HWY_EXPORT(panel_product_f32);
 HWY_EXPORT(panel_product_bf16);
+HWY_EXPORT(panel_product_int8);
+HWY_EXPORT(widen);
 
 /// Steps of k after which the next block of weights is fetched, so that a block of two panels stays
-/// in the inner cache for all rows. Sums are carried on through y, which changes no bit.
-constexpr std::size_t kBlockK = 256;
+/// in the second cache for all rows. Sums are carried on through y, which changes no bit.
+constexpr std::size_t kBlockK = 1024;
 
-/// Columns a thread takes at a time.
+/// Columns that a thread takes at a time, and rows, or a multiple of them, if all of them would
+/// leave threads idle.
 constexpr std::size_t kTaskCols = 2 * kPanelCols;
+constexpr std::size_t kLeastTaskRows = 48;
+static_assert(kLeastTaskRows % FixedBlock::kRows == 0 && kLeastTaskRows % TermBlock::kRows == 0,
+              "rows that are converted together are not parted");
 
-/// Calls body(first column, k, steps of k, columns of y, start) so that all of y is computed.
+/// Part of a product: rows from `first_row` on and columns from those of panel `panel` on, of which
+/// steps k .. k + n_k are added to y.
+struct Part {
+  std::size_t first_row, panel, k, n_k;
+  base::MatView<float> y;
+  Start start;
+};
+
+/// Calls body(part, worker) so that all of y is computed.
 template <class Body>
 void for_parts(ThreadPool& pool, const PackedMatrix& w, base::MatView<float> y, Body&& body) {
-  const std::size_t n_tasks = (w.n_out() + kTaskCols - 1) / kTaskCols;
+  const std::size_t n_strips = (w.n_out() + kTaskCols - 1) / kTaskCols;
+  const std::size_t n_wanted = pool.size() == 1 ? 1 : (4 * pool.size() + n_strips - 1) / n_strips;
+  const std::size_t n_least = (y.rows() + kLeastTaskRows - 1) / kLeastTaskRows;
+  const std::size_t task_rows =
+      std::max<std::size_t>((n_least + n_wanted - 1) / n_wanted * kLeastTaskRows, kLeastTaskRows);
+  const std::size_t n_row_tasks = (y.rows() + task_rows - 1) / task_rows;
   const std::size_t block_k = y.rows() == 1 ? w.n_in() : kBlockK;  // one row has nothing to reuse
-  pool.for_each(n_tasks, [&](std::size_t task, std::size_t) {
-    const std::size_t col = task * kTaskCols;
-    const auto y_cols = y.cols(col, std::min(kTaskCols, w.n_out() - col));
+  pool.for_each(n_strips * n_row_tasks, [&](std::size_t task, std::size_t worker) {
+    const std::size_t col = task / n_row_tasks * kTaskCols, row = task % n_row_tasks * task_rows;
+    const auto part = y.rows(row, std::min(task_rows, y.rows() - row))
+                          .cols(col, std::min(kTaskCols, w.n_out() - col));
     for (std::size_t k = 0; k < w.n_in(); k += block_k) {
-      body(col / kPanelCols, k, std::min(block_k, w.n_in() - k), y_cols,
-           k == 0 ? Start::kZero : Start::kContinue);
+      body(Part{row, col / kPanelCols, k, std::min(block_k, w.n_in() - k), part,
+                k == 0 ? Start::kZero : Start::kContinue},
+           worker);
     }
   });
+}
+
+/// Of x what a part multiplies.
+base::MatView<const float> inputs_of(const Part& part, base::MatView<const float> x) {
+  return x.rows(part.first_row, part.y.rows()).cols(part.k, part.n_k);
 }
 
 template <typename T>
 void multiply_float(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
                     base::MatView<float> y) {
-  for_parts(pool, w, y,
-            [&](std::size_t panel, std::size_t k, std::size_t n_k, base::MatView<float> y_cols,
-                Start start) {
-              const Panels<T> panels{w.panel<T>(panel) + k * kPanelCols, w.n_in() * kPanelCols,
-                                     kPanelCols};
-              panel_product(x.cols(k, n_k), panels, y_cols, start);
-            });
+  for_parts(pool, w, y, [&](const Part& part, std::size_t) {
+    const Panels<T> panels{w.panel<T>(part.panel) + part.k * kPanelCols, w.n_in() * kPanelCols,
+                           kPanelCols};
+    panel_product(inputs_of(part, x), panels, part.y, part.start);
+  });
 }
 
-template <class Block>
+/// The same for so many rows that widening weights once for all of them is worth it.
+void multiply_widened(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
+                      base::MatView<float> y) {
+  constexpr std::size_t kBlockSize = kBlockK * kTaskCols;
+  auto* const scratch =
+      reinterpret_cast<float*>(pool.scratch(pool.size() * kBlockSize * sizeof(float)));
+  for_parts(pool, w, y, [&](const Part& part, std::size_t worker) {
+    float* const widened = scratch + worker * kBlockSize;
+    const std::size_t panel_size = part.n_k * kPanelCols;
+    for (std::size_t p = 0; p < panel_count(part.y.cols()); ++p) {
+      const base::Bf16* from = w.panel<base::Bf16>(part.panel + p) + part.k * kPanelCols;
+      HWY_DYNAMIC_DISPATCH(widen)({from, panel_size}, widened + p * panel_size);
+    }
+    panel_product(inputs_of(part, x), Panels<float>{widened, panel_size, kPanelCols}, part.y,
+                  part.start);
+  });
+}
+
+/// `convert` writes a row of x in the form that weights in blocks are multiplied by.
+template <class Block, class XBlock>
 void multiply_blocks(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
-                     base::MatView<float> y) {
+                     base::MatView<float> y,
+                     void (*convert)(std::span<const float>, std::size_t,
+                                     std::span<XBlock>) noexcept) {
   const std::size_t n_blocks = (w.n_in() + kScaleBlock - 1) / kScaleBlock;
-  const std::size_t n_groups = (x.rows() + kFixedRows - 1) / kFixedRows;
-  const base::MatView<FixedBlock> fixed(
-      reinterpret_cast<FixedBlock*>(pool.scratch(n_groups * n_blocks * sizeof(FixedBlock))),
-      n_groups, n_blocks);
+  const std::size_t n_groups = (x.rows() + XBlock::kRows - 1) / XBlock::kRows;
+  const base::MatView<XBlock> converted(
+      reinterpret_cast<XBlock*>(pool.scratch(n_groups * n_blocks * sizeof(XBlock))), n_groups,
+      n_blocks);
   pool.for_each(n_groups, [&](std::size_t group, std::size_t) {
-    const std::size_t first = group * kFixedRows;
-    for (std::size_t r = first; r < std::min(first + kFixedRows, x.rows()); ++r) {
-      to_fixed(x.row(r), r - first, fixed.row(group));
+    const std::size_t first = group * XBlock::kRows;
+    for (std::size_t r = first; r < std::min(first + XBlock::kRows, x.rows()); ++r) {
+      convert(x.row(r), r - first, converted.row(group));
     }
   });
-  for_parts(pool, w, y,
-            [&](std::size_t panel, std::size_t k, std::size_t n_k, base::MatView<float> y_cols,
-                Start start) {
-              const std::size_t first = k / kScaleBlock;
-              const std::size_t count = (n_k + kScaleBlock - 1) / kScaleBlock;
-              block_product(fixed.cols(first, count), w.panel<Block>(panel) + first, n_blocks,
-                            y_cols, start);
-            });
+  for_parts(pool, w, y, [&](const Part& part, std::size_t) {
+    const std::size_t group = part.first_row / XBlock::kRows, first = part.k / kScaleBlock;
+    const std::size_t count = (part.n_k + kScaleBlock - 1) / kScaleBlock;
+    block_product(converted.rows(group, n_groups - group).cols(first, count),
+                  w.panel<Block>(part.panel) + first, n_blocks, part.y, part.start);
+  });
 }
 
 }  // namespace
@@ -166,6 +226,11 @@ void panel_product(base::MatView<const float> x, const Panels<base::Bf16>& panel
   HWY_DYNAMIC_DISPATCH(panel_product_bf16)(x, panels, y, start);
 }
 
+void panel_product(base::MatView<const float> x, const Panels<std::int8_t>& panels,
+                   base::MatView<float> y, Start start) noexcept {
+  HWY_DYNAMIC_DISPATCH(panel_product_int8)(x, panels, y, start);
+}
+
 void multiply(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
               base::MatView<float> y) noexcept {
   LR_DCHECK(x.cols() == w.n_in() && y.cols() == w.n_out() && x.rows() == y.rows());
@@ -173,11 +238,13 @@ void multiply(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix
     case base::WeightFormat::kF32:
       return multiply_float<float>(pool, x, w, y);
     case base::WeightFormat::kBf16:
-      return multiply_float<base::Bf16>(pool, x, w, y);
+      if (w.has_bf16_blocks()) return multiply_blocks<Bf16Block>(pool, x, w, y, to_terms);
+      return x.rows() < kLeastTaskRows ? multiply_float<base::Bf16>(pool, x, w, y)
+                                       : multiply_widened(pool, x, w, y);
     case base::WeightFormat::kInt8:
-      return multiply_blocks<Int8Block>(pool, x, w, y);
+      return multiply_blocks<Int8Block>(pool, x, w, y, to_fixed);
     case base::WeightFormat::kInt4:
-      return multiply_blocks<Int4Block>(pool, x, w, y);
+      return multiply_blocks<Int4Block>(pool, x, w, y, to_fixed);
   }
 }
 

@@ -45,6 +45,14 @@ HWY_INLINE hn::Vec<D> load(D d, const base::Bf16* from) {
   return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(word, bits)));
 }
 
+/// Whole numbers as f32: exact.
+template <class D>
+HWY_INLINE hn::Vec<D> load(D d, const std::int8_t* from) {
+  const hn::Rebind<std::int8_t, D> byte;
+  const hn::Rebind<std::int32_t, D> word;
+  return hn::ConvertTo(d, hn::PromoteTo(word, hn::LoadU(byte, from)));
+}
+
 /// How far ahead one row asks for its weights, which it uses once, at the speed of memory: what the
 /// hardware fetches ahead by itself ends with every page.
 constexpr std::size_t kBytesAhead = 8192;
@@ -69,14 +77,17 @@ HWY_INLINE void for_lanes(std::size_t n, Body&& body) {
 /// i, i + 1, ..
 template <class Term>
 HWY_INLINE float ordered_sum(std::size_t n, Term&& term) {
-  HWY_ALIGN float sums[16] = {};
+  const Wide d;
+  hn::Vec<Wide> running[16 / kLanes];
+  for (auto& sum : running) sum = hn::Zero(d);
   const std::size_t n_whole = n - n % 16;
   for (std::size_t i = 0; i < n_whole; i += 16) {
-    for (std::size_t lane = 0; lane < 16; lane += kLanes) {
-      const Wide d;
-      hn::Store(hn::Add(hn::Load(d, sums + lane), term(d, i + lane)), d, sums + lane);
+    for (std::size_t v = 0; v < 16 / kLanes; ++v) {
+      running[v] = hn::Add(running[v], term(d, i + v * kLanes));
     }
   }
+  HWY_ALIGN float sums[16];
+  for (std::size_t v = 0; v < 16 / kLanes; ++v) hn::Store(running[v], d, sums + v * kLanes);
   for (std::size_t i = n_whole; i < n; ++i) sums[i - n_whole] += hn::GetLane(term(One(), i));
   for (std::size_t half = 8; half != 0; half /= 2) {
     for (std::size_t lane = 0; lane < half; ++lane) sums[lane] += sums[lane + half];

@@ -49,10 +49,10 @@ std::string run_text(const OpenedModel& opened, std::size_t n_replicas) {
   const model::AttentionConfig& attention = opened.engine_options.attention;
   const auto given = [](std::optional<std::size_t> number) { return number.value_or(0); };
   return fmt::format(
-      "version {}, {} + {} blocks of {} channels, {} heads and {} tokens, weights {}, attention "
-      "{}/{}/{}/{}/{}/{}/{}, exchange {}, {} x grid {} x {}, {} threads",
+      "version {}, {} + {} blocks of {} channels, {} heads and {} tokens, weights {}, kv {}, "
+      "attention {}/{}/{}/{}/{}/{}/{}, exchange {}, {} x grid {} x {}, {} threads",
       LONGREACH_VERSION, config.n_rwkv, config.n_sparse, config.n_embd, config.n_head,
-      config.vocab_size, base::name_of(opened.engine_options.weights),
+      config.vocab_size, base::name_of(opened.engine_options.weights), base::name_of(attention.kv),
       static_cast<int>(attention.mode), attention.chunk_size, attention.top_k, attention.kv_max,
       attention.kv_min, attention.kv_window, attention.decode_full,
       static_cast<int>(attention.exchange), n_replicas, given(opened.grid.n_stages),
@@ -100,11 +100,13 @@ void tell(const partition::Grid& grid, const OpenedModel& opened,
     const bool warns = finding.weight == Finding::Weight::kWarning;
     spdlog::log(warns ? spdlog::level::warn : spdlog::level::info, "{}", finding.text);
   }
+  const dist::EngineOptions& options = opened.engine_options;
   const std::size_t n_replicas = reports.size() / grid.n_ranks();
-  spdlog::info("instruction set {}, weights {}, ranks {} = {}stages {} x shards {}, nodes {}",
-               reports.front().isa, base::name_of(opened.engine_options.weights), reports.size(),
-               n_replicas > 1 ? fmt::format("replicas {} x ", n_replicas) : "", grid.n_stages,
-               grid.n_shards, ranks_of_hosts(reports).size());
+  spdlog::info(
+      "instruction set {}, weights {}, kv {}, ranks {} = {}stages {} x shards {}, nodes {}",
+      reports.front().isa, base::name_of(options.weights), base::name_of(options.attention.kv),
+      reports.size(), n_replicas > 1 ? fmt::format("replicas {} x ", n_replicas) : "",
+      grid.n_stages, grid.n_shards, ranks_of_hosts(reports).size());
   for (std::size_t rank = 0; rank < reports.size(); ++rank) {
     spdlog::info("rank {} on {}: {}", rank, reports[rank].host, ranks[rank]);
   }

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Evaluations by several replicas: the results of one, and jobs that end in any way and go on with other replicas."""
+import csv
 import json
 import os
 import re
@@ -15,7 +16,7 @@ from program import MODEL
 
 
 class Replicas(EvalTest):
-    LONG = ("--lengths", "2000", "--depths", "5", "--samples", "4", "--threads", 1)
+    LONG = ("--lengths", "2000", "--depths", "5", "--samples", "8", "--threads", 1)
 
     def replicas(self, n_ranks, n_replicas, *args, **options):
         """The results of a run on so many ranks that must succeed."""
@@ -28,15 +29,21 @@ class Replicas(EvalTest):
         self.evaluate(*self.LONG, out=whole)
         return self.without_grid(whole)
 
-    def start_replicas(self, n_ranks, n_replicas, n_lines):
-        """A job that has written n_lines of results and has more to do, and its process ids by rank."""
+    def n_lines(self):
+        return self.out.read_bytes().count(b"\n") if self.out.exists() else 0
+
+    def start_replicas(self, n_ranks, n_replicas):
+        """A job that has just written some results and has more to do, and its process ids by rank."""
+        n_before, ranks = self.n_lines(), {}
         running = self.start_job("-n", n_ranks, program.PROGRAM, *self.command(*self.LONG, "--replicas", n_replicas))
         end = time.monotonic() + program.SECONDS
         while time.monotonic() < end and running.poll() is None:
-            if self.out.exists() and self.out.read_bytes().count(b"\n") >= n_lines:
-                return running, job.ranks_of(running.pid)
+            if len(ranks) < n_ranks:
+                ranks = job.ranks_of(running.pid)
+            elif self.n_lines() >= n_before + 3:
+                return running, ranks
             time.sleep(0.01)
-        raise AssertionError(f"{n_lines} results never came")
+        raise AssertionError("no results came")
 
     def assert_goes_on(self, n_ranks, n_replicas):
         """All lines that are there stay, and no question is asked that has one."""
@@ -63,8 +70,8 @@ class Replicas(EvalTest):
         self.assertEqual(self.replicas(2, 2, *args, task="niah_multikey_2", out=other), self.without_grid())
 
     def test_killed_and_begun_again_with_other_replicas(self):
-        for n_ranks, n_replicas, killed, n_lines in ((4, 2, 3, 3), (2, 2, 1, 6), (4, 4, 0, 9)):
-            running, ranks = self.start_replicas(n_ranks, n_replicas, n_lines)
+        for n_ranks, n_replicas, killed in ((4, 2, 3), (2, 2, 1), (4, 4, 0)):
+            running, ranks = self.start_replicas(n_ranks, n_replicas)
             os.kill(ranks[killed], signal.SIGKILL)
             done = self.finish(running)
             self.assertNotEqual(done.returncode, 0)
@@ -73,17 +80,17 @@ class Replicas(EvalTest):
         self.assert_goes_on(3, 3)
 
     def test_interrupted(self):
-        for number, n_lines in ((signal.SIGINT, 3), (signal.SIGTERM, 8)):
-            running, ranks = self.start_replicas(4, 2, n_lines)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            running, ranks = self.start_replicas(4, 2)
             os.kill(ranks[0], number)
             done = self.finish(running)
             self.assertEqual(done.returncode, 128 + number, done.stderr)
-            n_done = self.out.read_bytes().count(b"\n")
-            self.assertEqual(done.stderr.decode().count(f"stopped after {n_done} of 20 questions; the same command"), 1)
+            told = f"stopped after {self.n_lines()} of 40 questions; the same command goes on"
+            self.assertEqual(done.stderr.decode().count(told), 1, done.stderr)
         self.assert_goes_on(1, 1)
 
     def test_a_replica_that_fails_ends_the_job(self):
-        running, ranks = self.start_replicas(4, 2, 2)
+        running, ranks = self.start_replicas(4, 2)
         resource.prlimit(ranks[2], resource.RLIMIT_AS, (1, 1))  # what it has is all it gets
         done = self.finish(running)
         self.assertNotEqual(done.returncode, 0)
@@ -117,6 +124,20 @@ class Replicas(EvalTest):
         names = [event["args"]["name"] for event in json.loads(trace.read_text())["traceEvents"]
                  if event["name"] == "process_name"]
         self.assertEqual(names, [f"rank {rank}: replica {rank // 2}, stage 0, shard {rank % 2}" for rank in range(4)])
+
+    def test_what_was_measured_is_that_of_all(self):
+        rows = {}
+        for n_ranks, n_replicas in ((1, 1), (4, 2)):
+            masses = self.folder / f"{n_replicas}.csv"
+            done = self.run_ranks(n_ranks, *self.command(*PASSKEY, "--no-sharing", "--threads", 1, "--selection-mass", masses,
+                                                         "--replicas", n_replicas, out=self.folder / f"{n_replicas}.jsonl"))
+            self.assertEqual(done.returncode, 0, done.stderr)
+            rows[n_replicas] = list(csv.reader(masses.read_text().splitlines()))
+        self.assertGreater(len(rows[1]), 4)
+        self.assertEqual([row[:5] for row in rows[1]], [row[:5] for row in rows[2]])  # block to number of queries
+        for one, other in zip(rows[1][1:], rows[2][1:]):
+            for number, same in zip(one[5:], other[5:]):
+                self.assertAlmostEqual(float(number), float(same), places=5)  # sums in another order
 
     def test_refusals(self):
         self.assert_told_once(self.run_ranks(3, *self.command(*PASSKEY, "--replicas", 2)),
