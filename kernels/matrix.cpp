@@ -217,6 +217,7 @@ void panel_product(base::MatView<const float> x, const Panels<base::Bf16>& panel
 void multiply(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
               base::MatView<float> y) noexcept {
   LR_DCHECK(x.cols() == w.n_in() && y.cols() == w.n_out() && x.rows() == y.rows());
+  if (w.n_out() == 0) return;  // as in a shard that has no heads
   switch (w.format()) {
     case base::WeightFormat::kF32:
       return multiply_float<float>(pool, x, w, y);
