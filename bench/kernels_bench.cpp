@@ -147,26 +147,29 @@ void recurrence(benchmark::State& state) {
 }
 
 /// Queries of one head with all rows of a chunk. One query reads chunks that come from memory.
-void attention(benchmark::State& state) {
+void attention(benchmark::State& state, base::KvFormat format) {
   constexpr std::size_t kSize = kernels::kHeadSize;
   const std::size_t n_queries = argument(state, 0), n_rows = argument(state, 1);
-  const std::size_t chunk_size = 2 * n_rows * kSize;
+  const kernels::HeadLayout layout(format, n_rows);
   const std::size_t n_chunks =
-      n_queries == 1 ? kBeyondCaches / sizeof(float) / chunk_size : std::size_t{1};
-  const std::vector<float> cache = numbers(n_chunks * chunk_size);
+      n_queries == 1 ? kBeyondCaches / layout.size_bytes() : std::size_t{1};
+  base::Buffer<std::byte> cache(n_chunks * layout.size_bytes());
+  const std::vector<float> row = numbers(kSize);
+  std::vector<float> sums(kSize);
+  for (std::size_t i = 0; i < n_chunks * n_rows; ++i) {
+    layout.put(cache.data() + i / n_rows * layout.size_bytes(), i % n_rows, row, row, sums);
+  }
   const std::vector<float> q = numbers(n_queries * kSize);
   const std::vector<std::uint32_t> last(n_queries, static_cast<std::uint32_t>(n_rows));
   std::vector<kernels::Partial> partials(n_queries);
   const double seconds = median_seconds(state, [&](std::size_t i) {
-    const float* keys = cache.data() + i % n_chunks * chunk_size;
-    kernels::attend(
-        {q.data(), n_queries, kSize},
-        {{keys, kSize * kernels::kPanelCols, kernels::kPanelCols}, keys + chunk_size / 2}, 0, last,
-        partials);
+    kernels::attend({q.data(), n_queries, kSize},
+                    layout.rows(cache.data() + i % n_chunks * layout.size_bytes()), 0, last,
+                    partials);
   });
   if (n_queries == 1) {
     kernels::ThreadPool pool(1);
-    tell_bandwidth(state, pool, static_cast<double>(chunk_size * sizeof(float)) / seconds);
+    tell_bandwidth(state, pool, static_cast<double>(layout.size_bytes()) / seconds);
   } else {
     tell_flops(state, 4.0 * static_cast<double>(n_queries * n_rows * kSize) / seconds);
   }
@@ -190,10 +193,13 @@ void list_benchmarks() {
         ->UseRealTime();
   }
   benchmark::RegisterBenchmark("recurrence", recurrence)->ArgName("tokens")->Arg(256);
-  benchmark::RegisterBenchmark("attention", attention)
-      ->ArgNames({"queries", "rows"})
-      ->Args({1, 2048})
-      ->Args({64, 2048});
+  for (const auto format : {base::KvFormat::kF32, base::KvFormat::kBf16, base::KvFormat::kInt8}) {
+    benchmark::RegisterBenchmark(("attention/" + std::string(name_of(format))).c_str(), attention,
+                                 format)
+        ->ArgNames({"queries", "rows"})
+        ->Args({1, 2048})
+        ->Args({64, 2048});
+  }
 }
 
 }  // namespace

@@ -39,8 +39,8 @@ void ShardExchange::all_to_all(model::Traffic traffic, std::span<const std::byte
   }
 }
 
-std::shared_ptr<float> ShardExchange::new_chunk(std::size_t owner, std::size_t n_numbers) {
-  return shared_ ? shared_->new_chunk(owner, n_numbers) : Exchange::new_chunk(owner, n_numbers);
+std::shared_ptr<std::byte> ShardExchange::new_chunk(std::size_t owner, std::size_t n_bytes) {
+  return shared_ ? shared_->new_chunk(owner, n_bytes) : Exchange::new_chunk(owner, n_bytes);
 }
 
 void ShardExchange::barrier() {

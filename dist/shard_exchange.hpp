@@ -33,7 +33,7 @@ class ShardExchange final : public model::Exchange {
                   std::span<const partition::Range> sent_parts, std::span<std::byte> received,
                   std::span<const partition::Range> received_parts) override;
   void barrier() override;
-  std::shared_ptr<float> new_chunk(std::size_t owner, std::size_t n_numbers) override;
+  std::shared_ptr<std::byte> new_chunk(std::size_t owner, std::size_t n_bytes) override;
   bool reaches_chunks() const override { return shards_.size() == 1 || shared_ != nullptr; }
 
   /// What this shard has sent to others, by block of the model.

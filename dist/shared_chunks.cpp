@@ -128,14 +128,13 @@ class MappedChunks final : public SharedChunks, public std::enable_shared_from_t
  public:
   explicit MappedChunks(std::vector<Arena> arenas) : arenas_(std::move(arenas)) {}
 
-  std::shared_ptr<float> new_chunk(std::size_t owner, std::size_t n_numbers) override {
-    const std::size_t bytes =
-        (n_numbers * sizeof(float) + kPageBytes - 1) / kPageBytes * kPageBytes;
-    LR_CHECK(slot_bytes_ == 0 || slot_bytes_ == bytes);
-    slot_bytes_ = bytes;
-    const std::size_t slot = arenas_[owner].take(bytes);
-    auto* memory = reinterpret_cast<float*>(arenas_[owner].at(slot, bytes));
-    return {memory, [self = shared_from_this(), owner, slot](float*) {
+  std::shared_ptr<std::byte> new_chunk(std::size_t owner, std::size_t n_bytes) override {
+    const std::size_t slot_bytes = (n_bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
+    LR_CHECK(slot_bytes_ == 0 || slot_bytes_ == slot_bytes);
+    slot_bytes_ = slot_bytes;
+    const std::size_t slot = arenas_[owner].take(slot_bytes);
+    std::byte* const memory = arenas_[owner].at(slot, slot_bytes);
+    return {memory, [self = shared_from_this(), owner, slot](std::byte*) {
               self->arenas_[owner].give_back(slot, self->slot_bytes_);
             }};
   }

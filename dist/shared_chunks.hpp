@@ -21,7 +21,7 @@ class SharedChunks {
 
   /// Zeroed memory for a chunk that shard `owner` keeps. All chunks have the same size. Errors:
   /// std::bad_alloc.
-  virtual std::shared_ptr<float> new_chunk(std::size_t owner, std::size_t n_numbers) = 0;
+  virtual std::shared_ptr<std::byte> new_chunk(std::size_t owner, std::size_t n_bytes) = 0;
 };
 
 }  // namespace longreach::dist

@@ -50,8 +50,7 @@ Stage::Stage(const Seat& seat, const model::Checkpoint& checkpoint,
 }
 
 void Stage::open(std::uint32_t session) {
-  sessions_.emplace(session,
-                    model::SequenceState(config_, attention_.chunk_size, blocks_, exchange_));
+  sessions_.emplace(session, model::SequenceState(config_, attention_, blocks_, exchange_));
 }
 
 void Stage::fork(std::uint32_t session, std::uint32_t source) {

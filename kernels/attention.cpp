@@ -73,6 +73,13 @@ void add_weighted(std::span<const float> x, float weight, std::span<float> y) {
   });
 }
 
+/// x[i] *= scales[i].
+void scale_by(const base::Bf16* scales, std::span<float> x) {
+  for_lanes(x.size(), [&](auto d, std::size_t i) {
+    hn::StoreU(hn::Mul(hn::LoadU(d, x.data() + i), load(d, scales + i)), d, x.data() + i);
+  });
+}
+
 /// First index >= from whose score is above the threshold, or the end.
 std::size_t next_above(std::span<const float> scores, std::size_t from, float threshold) {
   const Wide d;
@@ -99,38 +106,76 @@ HWY_EXPORT(exponentiate);
 HWY_EXPORT(merge_partials);
 HWY_EXPORT(divide);
 HWY_EXPORT(add_weighted);
+HWY_EXPORT(scale_by);
 HWY_EXPORT(next_above);
 
-/// Adds to partials what queries q [n, 64], n <= kAttentionTileQueries, see of the block of rows
-/// from `block` on.
-void attend_block(base::MatView<const float> q, const ChunkRows& rows, std::size_t block,
-                  std::size_t first, std::span<const std::uint32_t> last,
-                  std::span<Partial> partials) {
+constexpr std::size_t kKeyPanel = kHeadSize * kPanelCols;
+
+/// Rows of a chunk from a multiple of kPanelCols on, which are counted from 0 here. Null pointers
+/// for scales that are 1.
+template <typename T>
+struct BlockRows {
+  const T* keys;    ///< Panels behind one another.
+  const T* values;  ///< [rows, 64]
+  const base::Bf16 *key_scales, *value_scales;
+};
+
+template <typename T>
+BlockRows<T> rows_from(const ChunkRows& rows, std::size_t first) {
+  const bool is_scaled = rows.key_scales != nullptr;
+  return {reinterpret_cast<const T*>(rows.keys) + first * kHeadSize,
+          reinterpret_cast<const T*>(rows.values) + first * kHeadSize,
+          is_scaled ? rows.key_scales + first : nullptr,
+          is_scaled ? rows.value_scales + first : nullptr};
+}
+
+/// Asks for the scales of n rows, which are needed only after the keys.
+void prefetch_scales(const base::Bf16* scales, std::size_t n) {
+  constexpr std::size_t kInLine = 64 / sizeof(base::Bf16);
+  for (std::size_t i = 0; i < n; i += kInLine) __builtin_prefetch(scales + i);
+}
+
+template <typename T>
+void score_rows(base::MatView<const float> q, const BlockRows<T>& rows,
+                base::MatView<float> scores) {
+  panel_product(q, Panels<T>{rows.keys, kKeyPanel, kPanelCols}, scores, Start::kZero);
+  if (rows.key_scales == nullptr) return;
+  for (std::size_t i = 0; i < q.rows(); ++i) {
+    HWY_DYNAMIC_DISPATCH(scale_by)(rows.key_scales, scores.row(i));
+  }
+}
+
+/// Adds to partials what queries q [n, 64], n <= kAttentionTileQueries, see of rows begin ..
+/// end_of(i) - 1 of a block.
+template <typename T, typename EndOf>
+void attend_block(base::MatView<const float> q, const BlockRows<T>& rows, std::size_t begin,
+                  EndOf&& end_of, std::span<Partial> partials) {
   const std::size_t n = q.rows();
-  const auto end_of = [&](std::size_t i) {
-    return std::min<std::size_t>(last[i], block + kAttentionBlockRows);
-  };
-  const std::size_t begin = std::max(first, block);
+  if (rows.key_scales != nullptr) {
+    prefetch_scales(rows.key_scales, end_of(n - 1));
+    prefetch_scales(rows.value_scales, end_of(n - 1));
+  }
   std::array<float, kAttentionTileQueries * kAttentionBlockRows> buffer;
-  const base::MatView<float> scores(buffer.data(), n, end_of(n - 1) - block, kAttentionBlockRows);
-  const Panels<float> keys{rows.keys.data + block / kPanelCols * rows.keys.panel_stride,
-                           rows.keys.panel_stride, rows.keys.k_stride};
-  panel_product(q, keys, scores, Start::kZero);
+  const base::MatView<float> scores(buffer.data(), n, end_of(n - 1), kAttentionBlockRows);
+  score_rows(q, rows, scores);
 
   std::array<Partial, kAttentionTileQueries> found;
   const auto weights_of = [&](std::size_t i) {
-    return scores.row(i).subspan(begin - block, end_of(i) - begin);
+    return scores.row(i).subspan(begin, end_of(i) - begin);
   };
   for (std::size_t i = 0; i < n; ++i) {
     found[i].max = HWY_DYNAMIC_DISPATCH(exponentiate)(weights_of(i), found[i].weight);
+    if (rows.value_scales != nullptr) {
+      HWY_DYNAMIC_DISPATCH(scale_by)(rows.value_scales + begin, weights_of(i));
+    }
   }
   // Rows that all queries see go together; the few that only later ones see follow in order.
   const std::size_t n_common = end_of(0) - begin;
   const auto values_from = [&](std::size_t row) {
-    return Panels<float>{rows.values + row * kHeadSize, kPanelCols, kHeadSize};
+    return Panels<T>{rows.values + row * kHeadSize, kPanelCols, kHeadSize};
   };
   panel_product(
-      scores.cols(begin - block, n_common), values_from(begin),
+      scores.cols(begin, n_common), values_from(begin),
       base::MatView<float>(found[0].sum.data(), n, kHeadSize, sizeof(Partial) / sizeof(float)),
       Start::kZero);
   for (std::size_t i = 0; i < n; ++i) {
@@ -152,15 +197,28 @@ void attend(base::MatView<const float> q, const ChunkRows& rows, std::size_t fir
   // Block by block, so that a block's keys and values stay in the inner caches for all queries.
   for (std::size_t block = first / kAttentionBlockRows * kAttentionBlockRows; block < last[n - 1];
        block += kAttentionBlockRows) {
+    const std::size_t begin = std::max(first, block) - block;
     std::size_t i = 0;
     while (last[i] <= block) ++i;
     while (i < n) {
       const std::size_t n_tile = std::min(kAttentionTileQueries, n - i);
-      attend_block(q.rows(i, n_tile), rows, block, first, last.subspan(i, n_tile),
-                   partials.subspan(i, n_tile));
+      const auto end_of = [&](std::size_t j) {
+        return std::min<std::size_t>(last[i + j] - block, kAttentionBlockRows);
+      };
+      with_type_of(rows.format, [&]<typename T>(std::type_identity<T>) {
+        attend_block(q.rows(i, n_tile), rows_from<T>(rows, block), begin, end_of,
+                     partials.subspan(i, n_tile));
+      });
       i += n_tile;
     }
   }
+}
+
+void score_keys(base::MatView<const float> q, const ChunkRows& rows,
+                base::MatView<float> scores) noexcept {
+  with_type_of(rows.format, [&]<typename T>(std::type_identity<T>) {
+    score_rows(q, rows_from<T>(rows, 0), scores);
+  });
 }
 
 void merge(Partial& total, const Partial& next) noexcept {

@@ -5,6 +5,7 @@
 /// depend on where a chunk lies or what is computed beside it.
 #pragma once
 
+#include "kernels/kv_rows.hpp"
 #include "kernels/matrix.hpp"
 #include "kernels/recurrence.hpp"
 
@@ -22,12 +23,6 @@ inline constexpr std::size_t kAttentionBlockRows = 256;
 /// Queries whose scores with a block of rows are held at a time.
 inline constexpr std::size_t kAttentionTileQueries = 12;
 
-/// One head's keys and values of a chunk.
-struct ChunkRows {
-  Panels<float> keys;   ///< Column = row of the chunk, step = channel.
-  const float* values;  ///< [rows, 64].
-};
-
 /// An unfinished softmax-weighted sum: sum of exp(score - max) * value, and of the weights.
 struct Partial {
   float max = -std::numeric_limits<float>::infinity();
@@ -37,12 +32,18 @@ struct Partial {
 
 /// partials[i] = that of query i over rows first .. last[i]-1 of a chunk, score = q . k / sqrt(64).
 /// The queries share the reading of keys and values; the bits of each are those it has alone.
+/// Numbers become f32, exactly; the scale of a key is multiplied into its score, that of a value
+/// into its weight.
 /// Shapes:   q [n, 64], last and partials n; rows.keys readable to whole panels.
 /// Requires: first < last[i], last ascending.
 /// Numerics: f32.          Threads: single-threaded, re-entrant.      Allocates: no
 /// Source:   model-spec section 4.
 void attend(base::MatView<const float> q, const ChunkRows& rows, std::size_t first,
             std::span<const std::uint32_t> last, std::span<Partial> partials) noexcept;
+
+/// scores[r][i] = q[r] . key of row i. Shapes: q [n, 64], scores [n, rows].
+void score_keys(base::MatView<const float> q, const ChunkRows& rows,
+                base::MatView<float> scores) noexcept;
 
 /// Adds `next`, which comes behind everything in `total`.
 void merge(Partial& total, const Partial& next) noexcept;

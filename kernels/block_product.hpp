@@ -19,6 +19,7 @@ inline constexpr std::size_t kFixedRows = 6;
 
 /// kScaleBlock activations of a few rows: scale * code, codes -32767 .. 32767.
 struct alignas(64) FixedBlock {
+  static constexpr std::size_t kRows = kFixedRows;
   std::array<float, kFixedRows> scales;
   alignas(64) std::array<std::array<std::int16_t, kScaleBlock>, kFixedRows> codes;
 };

@@ -2,6 +2,7 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/isa.cpp"
+#include "kernels/amx_product.hpp"
 #include "kernels/base/error.hpp"
 
 #include <fmt/ranges.h>
@@ -10,6 +11,7 @@
 #include <hwy/targets.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 
 HWY_BEFORE_NAMESPACE();
@@ -39,40 +41,66 @@ std::string name_of_target(std::int64_t target) {
   }
 }
 
-/// Highway keeps the choice in one process-wide place; LONGREACH_ISA is applied to it once.
-void apply_environment_once() {
-  static const bool applied = [] {
-    if (const char* name = std::getenv("LONGREACH_ISA")) select_isa(name);
+struct Path {
+  std::string name;
+  std::int64_t target;  ///< Of Highway.
+  bool uses_amx;
+};
+
+/// The register, fastest first. Highway has no target for AMX: whoever wants it asks uses_amx().
+std::vector<Path> available_paths() {
+  std::vector<Path> paths;
+  for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    paths.push_back({name_of_target(target), target, false});
+  }
+  if (amx_available()) paths.insert(paths.begin(), {"amx", paths.front().target, true});
+  return paths;
+}
+
+/// Beside the target, which Highway keeps in one process-wide place.
+std::atomic<bool> amx_chosen{false};
+
+void choose(std::string_view name) {
+  const std::vector<Path> paths = available_paths();
+  const auto found = std::ranges::find(paths, name, &Path::name);
+  if (found == paths.end()) {
+    base::input_error("instruction set {}: this CPU and build have {}", name,
+                      fmt::join(available_isas(), ", "));
+  }
+  hwy::GetChosenTarget().Update(found->target);
+  amx_chosen.store(found->uses_amx, std::memory_order_relaxed);
+}
+
+/// Chooses what LONGREACH_ISA names or else the fastest path, once.
+void choose_first_once() {
+  static const bool chosen = [] {
+    const char* name = std::getenv("LONGREACH_ISA");
+    choose(name != nullptr ? name : available_paths().front().name);
     return true;
   }();
-  static_cast<void>(applied);
+  static_cast<void>(chosen);
 }
 
 }  // namespace
 
 std::vector<std::string> available_isas() {
   std::vector<std::string> names;
-  for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
-    names.push_back(name_of_target(target));
-  }
+  for (const Path& path : available_paths()) names.push_back(path.name);
   return names;
 }
 
 std::string active_isa() {
-  apply_environment_once();
-  return name_of_target(HWY_DYNAMIC_DISPATCH(compiled_target)());
+  return uses_amx() ? "amx" : name_of_target(HWY_DYNAMIC_DISPATCH(compiled_target)());
+}
+
+bool uses_amx() {
+  choose_first_once();
+  return amx_chosen.load(std::memory_order_relaxed);
 }
 
 void select_isa(std::string_view name) {
-  const std::vector<std::int64_t> targets = hwy::SupportedAndGeneratedTargets();
-  const auto found = std::find_if(targets.begin(), targets.end(), [&](std::int64_t target) {
-    return name_of_target(target) == name;
-  });
-  if (found == targets.end()) {
-    base::input_error("instruction set {}: this CPU and build have {}", name,
-                      fmt::join(available_isas(), ", "));
-  }
-  hwy::GetChosenTarget().Update(*found);
+  choose_first_once();  // which must not come later
+  choose(name);
 }
 
 }  // namespace longreach::kernels

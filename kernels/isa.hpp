@@ -8,12 +8,17 @@
 
 namespace longreach::kernels {
 
-/// Names of the paths that this CPU can run, fastest first: "avx512", "avx2", "neon", "portable".
+/// Names of the paths that this CPU can run, fastest first: "amx", "avx512", "avx2",
+/// "neon", "portable".
 std::vector<std::string> available_isas();
 
 /// The path in use: the fastest one, unless select_isa or the environment variable LONGREACH_ISA
 /// says otherwise. Errors: InputError when LONGREACH_ISA names a path that this CPU cannot run.
 std::string active_isa();
+
+/// Whether products with bf16 weights packed from now on go by AMX: the path "amx", which is the
+/// fastest other one in everything else. Errors: as active_isa().
+bool uses_amx();
 
 /// Makes every kernel use that path from now on. Not while kernels run.
 /// Errors: InputError for a name that is not among available_isas().

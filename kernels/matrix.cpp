@@ -2,6 +2,7 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/matrix.cpp"
+#include "kernels/amx_product.hpp"
 #include "kernels/block_product.hpp"
 
 #include <hwy/foreach_target.h>
@@ -86,6 +87,11 @@ void panel_product_bf16(base::MatView<const float> x, const Panels<base::Bf16>& 
   for_tiles(PanelKernel<base::Bf16>(x, panels, start), y, start);
 }
 
+void panel_product_int8(base::MatView<const float> x, const Panels<std::int8_t>& panels,
+                        base::MatView<float> y, Start start) {
+  for_tiles(PanelKernel<std::int8_t>(x, panels, start), y, start);
+}
+
 /// to[i] = from[i], for whole steps of a panel.
 void widen(std::span<const base::Bf16> from, float* HWY_RESTRICT to) {
   const Wide d;
@@ -106,16 +112,19 @@ namespace {
 
 HWY_EXPORT(panel_product_f32);
 HWY_EXPORT(panel_product_bf16);
+HWY_EXPORT(panel_product_int8);
 HWY_EXPORT(widen);
 
 /// Steps of k after which the next block of weights is fetched, so that a block of two panels stays
 /// in the second cache for all rows. Sums are carried on through y, which changes no bit.
 constexpr std::size_t kBlockK = 1024;
 
-/// Columns that a thread takes at a time, and rows at least, if all of them would leave threads
-/// idle.
+/// Columns that a thread takes at a time, and rows, or a multiple of them, if all of them would
+/// leave threads idle.
 constexpr std::size_t kTaskCols = 2 * kPanelCols;
-constexpr std::size_t kLeastTaskRows = 8 * kFixedRows;
+constexpr std::size_t kLeastTaskRows = 48;
+static_assert(kLeastTaskRows % FixedBlock::kRows == 0 && kLeastTaskRows % TermBlock::kRows == 0,
+              "rows that are converted together are not parted");
 
 /// Part of a product: rows from `first_row` on and columns from those of panel `panel` on, of which
 /// steps k .. k + n_k are added to y.
@@ -130,9 +139,9 @@ template <class Body>
 void for_parts(ThreadPool& pool, const PackedMatrix& w, base::MatView<float> y, Body&& body) {
   const std::size_t n_strips = (w.n_out() + kTaskCols - 1) / kTaskCols;
   const std::size_t n_wanted = pool.size() == 1 ? 1 : (4 * pool.size() + n_strips - 1) / n_strips;
-  const std::size_t n_groups = (y.rows() + kFixedRows - 1) / kFixedRows;
+  const std::size_t n_least = (y.rows() + kLeastTaskRows - 1) / kLeastTaskRows;
   const std::size_t task_rows =
-      std::max((n_groups + n_wanted - 1) / n_wanted * kFixedRows, kLeastTaskRows);
+      std::max<std::size_t>((n_least + n_wanted - 1) / n_wanted * kLeastTaskRows, kLeastTaskRows);
   const std::size_t n_row_tasks = (y.rows() + task_rows - 1) / task_rows;
   const std::size_t block_k = y.rows() == 1 ? w.n_in() : kBlockK;  // one row has nothing to reuse
   pool.for_each(n_strips * n_row_tasks, [&](std::size_t task, std::size_t worker) {
@@ -180,24 +189,27 @@ void multiply_widened(ThreadPool& pool, base::MatView<const float> x, const Pack
   });
 }
 
-template <class Block>
+/// `convert` writes a row of x in the form that weights in blocks are multiplied by.
+template <class Block, class XBlock>
 void multiply_blocks(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
-                     base::MatView<float> y) {
+                     base::MatView<float> y,
+                     void (*convert)(std::span<const float>, std::size_t,
+                                     std::span<XBlock>) noexcept) {
   const std::size_t n_blocks = (w.n_in() + kScaleBlock - 1) / kScaleBlock;
-  const std::size_t n_groups = (x.rows() + kFixedRows - 1) / kFixedRows;
-  const base::MatView<FixedBlock> fixed(
-      reinterpret_cast<FixedBlock*>(pool.scratch(n_groups * n_blocks * sizeof(FixedBlock))),
-      n_groups, n_blocks);
+  const std::size_t n_groups = (x.rows() + XBlock::kRows - 1) / XBlock::kRows;
+  const base::MatView<XBlock> converted(
+      reinterpret_cast<XBlock*>(pool.scratch(n_groups * n_blocks * sizeof(XBlock))), n_groups,
+      n_blocks);
   pool.for_each(n_groups, [&](std::size_t group, std::size_t) {
-    const std::size_t first = group * kFixedRows;
-    for (std::size_t r = first; r < std::min(first + kFixedRows, x.rows()); ++r) {
-      to_fixed(x.row(r), r - first, fixed.row(group));
+    const std::size_t first = group * XBlock::kRows;
+    for (std::size_t r = first; r < std::min(first + XBlock::kRows, x.rows()); ++r) {
+      convert(x.row(r), r - first, converted.row(group));
     }
   });
   for_parts(pool, w, y, [&](const Part& part, std::size_t) {
-    const std::size_t group = part.first_row / kFixedRows, first = part.k / kScaleBlock;
+    const std::size_t group = part.first_row / XBlock::kRows, first = part.k / kScaleBlock;
     const std::size_t count = (part.n_k + kScaleBlock - 1) / kScaleBlock;
-    block_product(fixed.rows(group, n_groups - group).cols(first, count),
+    block_product(converted.rows(group, n_groups - group).cols(first, count),
                   w.panel<Block>(part.panel) + first, n_blocks, part.y, part.start);
   });
 }
@@ -214,6 +226,11 @@ void panel_product(base::MatView<const float> x, const Panels<base::Bf16>& panel
   HWY_DYNAMIC_DISPATCH(panel_product_bf16)(x, panels, y, start);
 }
 
+void panel_product(base::MatView<const float> x, const Panels<std::int8_t>& panels,
+                   base::MatView<float> y, Start start) noexcept {
+  HWY_DYNAMIC_DISPATCH(panel_product_int8)(x, panels, y, start);
+}
+
 void multiply(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
               base::MatView<float> y) noexcept {
   LR_DCHECK(x.cols() == w.n_in() && y.cols() == w.n_out() && x.rows() == y.rows());
@@ -222,12 +239,13 @@ void multiply(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix
     case base::WeightFormat::kF32:
       return multiply_float<float>(pool, x, w, y);
     case base::WeightFormat::kBf16:
+      if (w.has_bf16_blocks()) return multiply_blocks<Bf16Block>(pool, x, w, y, to_terms);
       return x.rows() < kLeastTaskRows ? multiply_float<base::Bf16>(pool, x, w, y)
                                        : multiply_widened(pool, x, w, y);
     case base::WeightFormat::kInt8:
-      return multiply_blocks<Int8Block>(pool, x, w, y);
+      return multiply_blocks<Int8Block>(pool, x, w, y, to_fixed);
     case base::WeightFormat::kInt4:
-      return multiply_blocks<Int4Block>(pool, x, w, y);
+      return multiply_blocks<Int4Block>(pool, x, w, y, to_fixed);
   }
 }
 

@@ -7,6 +7,7 @@
 #include "kernels/parallel.hpp"
 
 #include <cstddef>
+#include <cstdint>
 
 namespace longreach::kernels {
 
@@ -30,6 +31,8 @@ enum class Start { kZero, kContinue };
 void panel_product(base::MatView<const float> x, const Panels<float>& panels,
                    base::MatView<float> y, Start start) noexcept;
 void panel_product(base::MatView<const float> x, const Panels<base::Bf16>& panels,
+                   base::MatView<float> y, Start start) noexcept;
+void panel_product(base::MatView<const float> x, const Panels<std::int8_t>& panels,
                    base::MatView<float> y, Start start) noexcept;
 
 /// y = x W^T, split over the pool by columns. Shapes: x [rows, n_in], y [rows, n_out]; x and y

@@ -1,5 +1,7 @@
 #include "kernels/packed_matrix.hpp"
 
+#include "kernels/isa.hpp"
+
 #include <algorithm>
 #include <cstring>
 
@@ -54,7 +56,16 @@ void read_block(const StridedMatrix& source, std::size_t first_col, std::size_t 
   }
 }
 
-/// Writes n_k steps of a panel.
+/// Writes a block in which weights beyond the last input are zero.
+void write_pairs(const BlockWeights& weights, Bf16Block& block) {
+  for (std::size_t k = 0; k < kScaleBlock; ++k) {
+    for (std::size_t col = 0; col < kPanelCols; ++col) {
+      block.weights[k / 2][col][k % 2] = base::to_bf16(weights[k][col]);
+    }
+  }
+}
+
+/// Writes n_k steps of a panel, or a block.
 void write_block(const BlockWeights& weights, std::size_t n_k, base::WeightFormat format,
                  std::byte* to) {
   switch (format) {
@@ -91,7 +102,10 @@ float StridedMatrix::at(std::size_t o, std::size_t i) const {
 }
 
 PackedMatrix::PackedMatrix(const StridedMatrix& source, base::WeightFormat format, ThreadPool& pool)
-    : n_out_(source.n_out), n_in_(source.n_in), format_(format) {
+    : n_out_(source.n_out),
+      n_in_(source.n_in),
+      format_(format),
+      has_bf16_blocks_(format == base::WeightFormat::kBf16 && uses_amx()) {
   const std::size_t bytes = panel_count(n_out_) * panel_bytes();
   data_ = base::Buffer<std::byte>(bytes, pages_for(bytes));
   pool.for_each(panel_count(n_out_), [&](std::size_t panel, std::size_t) {
@@ -103,7 +117,12 @@ PackedMatrix::PackedMatrix(const StridedMatrix& source, base::WeightFormat forma
       std::fill(weights.begin() + static_cast<std::ptrdiff_t>(n_k), weights.end(),
                 decltype(weights)::value_type{});
       read_block(source, panel * kPanelCols, k, weights);
-      write_block(weights, n_k, format, to + k / kScaleBlock * block_bytes);
+      std::byte* const block = to + k / kScaleBlock * block_bytes;
+      if (has_bf16_blocks_) {
+        write_pairs(weights, *reinterpret_cast<Bf16Block*>(block));
+      } else {
+        write_block(weights, n_k, format, block);
+      }
     }
   });
 }

@@ -31,7 +31,8 @@ struct StridedMatrix {
   float at(std::size_t o, std::size_t i) const;
 };
 
-/// A matrix packed into panels. Move-only.
+/// A matrix packed into panels. Those of bf16 are packed for the instruction-set path in use
+/// (isa.hpp), and multiplied by it ever after. Move-only.
 class PackedMatrix {
  public:
   PackedMatrix() = default;
@@ -42,18 +43,25 @@ class PackedMatrix {
   std::size_t n_out() const { return n_out_; }
   std::size_t n_in() const { return n_in_; }
   base::WeightFormat format() const { return format_; }
+  /// Whether panels of bf16 are blocks for pairs of inputs, not steps.
+  bool has_bf16_blocks() const { return has_bf16_blocks_; }
   std::size_t size_bytes() const { return data_.size(); }
-  /// A panel: n_in steps of 32 float or Bf16, or ceil(n_in / 32) Int8Block or Int4Block; T must be
-  /// what format() says.
+  /// A panel: n_in steps of 32 float or Bf16, or ceil(n_in / 32) Bf16Block, Int8Block or Int4Block;
+  /// T must be what format() and has_bf16_blocks() say.
   template <typename T>
   const T* panel(std::size_t index) const {
     return reinterpret_cast<const T*>(data_.data() + index * panel_bytes());
   }
-  std::size_t panel_bytes() const { return base::column_bytes(format_, n_in_) * kPanelCols; }
+  std::size_t panel_bytes() const {
+    const std::size_t n_blocks = (n_in_ + kScaleBlock - 1) / kScaleBlock;
+    const std::size_t n_kept = has_bf16_blocks_ ? n_blocks * kScaleBlock : n_in_;
+    return base::column_bytes(format_, n_kept) * kPanelCols;
+  }
 
  private:
   std::size_t n_out_ = 0, n_in_ = 0;
   base::WeightFormat format_ = base::WeightFormat::kF32;
+  bool has_bf16_blocks_ = false;
   base::Buffer<std::byte> data_;
 };
 

@@ -45,6 +45,14 @@ HWY_INLINE hn::Vec<D> load(D d, const base::Bf16* from) {
   return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(word, bits)));
 }
 
+/// Whole numbers as f32: exact.
+template <class D>
+HWY_INLINE hn::Vec<D> load(D d, const std::int8_t* from) {
+  const hn::Rebind<std::int8_t, D> byte;
+  const hn::Rebind<std::int32_t, D> word;
+  return hn::ConvertTo(d, hn::PromoteTo(word, hn::LoadU(byte, from)));
+}
+
 /// How far ahead one row asks for its weights, which it uses once, at the speed of memory: what the
 /// hardware fetches ahead by itself ends with every page.
 constexpr std::size_t kBytesAhead = 8192;

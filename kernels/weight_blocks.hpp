@@ -1,5 +1,6 @@
-/// Weights of few bits: blocks of 32 inputs by the 32 columns of a panel, each column of a block
-/// with one scale. weight-formats.md describes the bytes.
+/// Weights in blocks of 32 inputs by the 32 columns of a panel: those of few bits, each column of a
+/// block with one scale, and bf16 for instructions that take pairs of inputs. weight-formats.md
+/// describes the bytes.
 #pragma once
 
 #include "kernels/base/types.hpp"
@@ -24,6 +25,11 @@ struct alignas(64) Int8Block {
   std::array<std::array<std::array<std::int8_t, 2>, kPanelCols>, kScaleBlock / 2> codes;
 };
 
+/// bf16: weights[p][c] are those of inputs 2 p and 2 p + 1 of column c.
+struct alignas(64) Bf16Block {
+  std::array<std::array<std::array<base::Bf16, 2>, kPanelCols>, kScaleBlock / 2> weights;
+};
+
 /// 4 bits: -8 .. 7. codes[g][c][h] holds those of inputs 8 g + h + 0, 2, 4, 6 of column c, the
 /// first one in the lowest four bits.
 struct alignas(64) Int4Block {
@@ -31,6 +37,7 @@ struct alignas(64) Int4Block {
   std::array<std::array<std::array<std::uint16_t, 2>, kPanelCols>, kScaleBlock / 8> codes;
 };
 
+static_assert(sizeof(Bf16Block) == base::column_bytes(base::WeightFormat::kBf16, 32) * kPanelCols);
 static_assert(sizeof(Int8Block) == base::column_bytes(base::WeightFormat::kInt8, 32) * kPanelCols);
 static_assert(sizeof(Int4Block) == base::column_bytes(base::WeightFormat::kInt4, 32) * kPanelCols);
 

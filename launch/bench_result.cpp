@@ -43,7 +43,7 @@ std::string json_line(const OpenedModel& opened, const BenchResult& result) {
                {"context", result.context},
                {"attention", model::name_of(opened.engine_options.attention.mode)},
                {"weights", name_of(opened.engine_options.weights)},
-               {"kv", name_of(base::DType::kF32)},
+               {"kv", name_of(opened.engine_options.attention.kv)},
                {"isa", kernels::active_isa()},
                {"ranks", result.grid.n_ranks()},
                {"stages", result.grid.n_stages},

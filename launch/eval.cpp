@@ -39,7 +39,7 @@ eval::Settings settings_of(const OpenedModel& opened, const model::Tokenizer& to
   eval::Settings settings{
       {"model", model_name(opened.checkpoint)},
       {"weights", std::string(base::name_of(opened.engine_options.weights))},
-      {"kv", "f32"},
+      {"kv", std::string(base::name_of(attention.kv))},
       {"tokenizer", std::filesystem::path(tokenizer.name()).filename().string()},
       {"attention", std::string(model::name_of(attention.mode))},
       {"chunk_size", attention.chunk_size},

@@ -49,10 +49,10 @@ std::string run_text(const OpenedModel& opened) {
   const model::AttentionConfig& attention = opened.engine_options.attention;
   const auto given = [](std::optional<std::size_t> number) { return number.value_or(0); };
   return fmt::format(
-      "version {}, {} + {} blocks of {} channels, {} heads and {} tokens, weights {}, attention "
-      "{}/{}/{}/{}/{}/{}/{}, exchange {}, grid {} x {}, {} threads",
+      "version {}, {} + {} blocks of {} channels, {} heads and {} tokens, weights {}, kv {}, "
+      "attention {}/{}/{}/{}/{}/{}/{}, exchange {}, grid {} x {}, {} threads",
       LONGREACH_VERSION, config.n_rwkv, config.n_sparse, config.n_embd, config.n_head,
-      config.vocab_size, base::name_of(opened.engine_options.weights),
+      config.vocab_size, base::name_of(opened.engine_options.weights), base::name_of(attention.kv),
       static_cast<int>(attention.mode), attention.chunk_size, attention.top_k, attention.kv_max,
       attention.kv_min, attention.kv_window, attention.decode_full,
       static_cast<int>(attention.exchange), given(opened.grid.n_stages),
@@ -97,8 +97,9 @@ void tell(const partition::Plan& plan, const OpenedModel& opened,
     const bool warns = finding.weight == Finding::Weight::kWarning;
     spdlog::log(warns ? spdlog::level::warn : spdlog::level::info, "{}", finding.text);
   }
-  spdlog::info("instruction set {}, weights {}, ranks {} = stages {} x shards {}, nodes {}",
-               reports.front().isa, base::name_of(opened.engine_options.weights), reports.size(),
+  spdlog::info("instruction set {}, weights {}, kv {}, ranks {} = stages {} x shards {}, nodes {}",
+               reports.front().isa, base::name_of(opened.engine_options.weights),
+               base::name_of(opened.engine_options.attention.kv), reports.size(),
                plan.grid.n_stages, plan.grid.n_shards, plan.n_nodes);
   for (std::size_t rank = 0; rank < reports.size(); ++rank) {
     spdlog::info("rank {} on {}: {}; {}", rank, reports[rank].host, bound[rank],

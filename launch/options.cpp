@@ -188,10 +188,11 @@ void add_planned_options(CLI::App& app, ModelOptions& options) {
        {"int4", WeightFormat::kInt4}},
       "how weights are kept; default: bf16 for bf16 files, else f32")
       ->group("Running");
-  add_text(app, "--kv", "f32", "how the cache is kept",
-           [](const std::string& text) {
-             if (text != "f32") refuse("--kv", "f32", text);
-           })
+  using base::KvFormat;
+  add_choice<KvFormat, KvFormat>(
+      app, "--kv", attention.kv,
+      {{"f32", KvFormat::kF32}, {"bf16", KvFormat::kBf16}, {"int8", KvFormat::kInt8}},
+      "how keys and values of the cache are kept")
       ->default_str("f32")
       ->group("Running");
   add_count(app, "--threads", options.n_threads, 1, kMaxThreads,

@@ -43,6 +43,7 @@ struct AttentionConfig {
   std::size_t kv_min = 16000;     ///< Tokens left after eviction.
   std::size_t kv_window = 2000;   ///< Newest tokens, never evicted.
   bool decode_full = false;       ///< Reference mode: one-token calls see the whole cache.
+  base::KvFormat kv = base::KvFormat::kF32;  ///< How the cache is kept.
   ExchangeWay exchange = ExchangeWay::kAuto;
 };
 

@@ -50,6 +50,7 @@ partition::RunSizes run_sizes(const ModelConfig& config, const AttentionConfig& 
   sizes.chunk_size = attention.chunk_size;
   sizes.attended = attended_rows(attention, context_tokens);
   sizes.weights = weights;
+  sizes.kv = attention.kv;
   sizes.context_tokens = context_tokens;
   sizes.slice_tokens = kSliceTokens;
   // Only the reference mode needs a call's hidden rows all at once: its eviction asks them all.

@@ -52,6 +52,12 @@ class Scratch {
     if (n > data_.size()) data_ = base::Buffer<float>(n);
   }
   std::span<float> first(std::size_t n) { return data_.span().first(n); }
+  /// Room for n bytes; what was there is gone.
+  std::span<std::byte> bytes(std::size_t n) {
+    const std::size_t n_numbers = (n + sizeof(float) - 1) / sizeof(float);
+    grow(n_numbers);
+    return std::as_writable_bytes(first(n_numbers)).first(n);
+  }
 
  private:
   base::Buffer<float> data_;

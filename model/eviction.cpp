@@ -116,7 +116,7 @@ KvCache Eviction::kept_rows() const {
   const std::vector<std::uint32_t> kept = choose_rows();
   const std::size_t n_rows = context_.attention.kv_min, n_heads = context_.config.n_head;
   const partition::Shard own = context_.exchange.shard();
-  KvCache result(n_heads, cache_.chunk_size(), context_.exchange);
+  KvCache result(n_heads, cache_.chunk_size(), cache_.format(), context_.exchange);
   const std::size_t width = n_heads * kHeadSize;
   Rows k(kRoundRows, width), v(kRoundRows, width);
   for (std::size_t begin = 0; begin < n_rows; begin += kRoundRows) {
@@ -142,13 +142,13 @@ KvCache Eviction::kept_rows() const {
       received[s].begin = n_came * sizeof(float);
       if (s == own.index) {
         for_told(s, s, [&](float* key, float* value, std::size_t old_row, std::size_t head) {
-          cache_.copy_row(head, old_row, key, value);
+          cache_.copy_row(head, old_row, {key, kHeadSize}, {value, kHeadSize});
         });
       } else {
         for_told(own.index, s, [&](float*, float*, std::size_t old_row, std::size_t head) {
           going.resize(going.size() + 2 * kHeadSize);
-          cache_.copy_row(head, old_row, going.data() + going.size() - 2 * kHeadSize,
-                          going.data() + going.size() - kHeadSize);
+          const auto both = std::span(going).last(2 * kHeadSize);
+          cache_.copy_row(head, old_row, both.first(kHeadSize), both.last(kHeadSize));
         });
         for_told(s, own.index,
                  [&](float*, float*, std::size_t, std::size_t) { n_came += 2 * kHeadSize; });

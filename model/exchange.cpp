@@ -24,9 +24,9 @@ std::string_view name_of(Traffic traffic) {
   return "?";
 }
 
-std::shared_ptr<float> Exchange::new_chunk(std::size_t owner, std::size_t n_numbers) {
+std::shared_ptr<std::byte> Exchange::new_chunk(std::size_t owner, std::size_t n_bytes) {
   if (owner != shard().index) return nullptr;
-  const auto memory = std::make_shared<base::Buffer<float>>(n_numbers);
+  const auto memory = std::make_shared<base::Buffer<std::byte>>(n_bytes);
   return {memory, memory->data()};
 }
 

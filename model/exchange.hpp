@@ -63,7 +63,7 @@ class Exchange {
   /// Zeroed memory for a chunk of the cache that shard `owner` keeps and alone writes, where this
   /// shard can read it: empty if it cannot. All shards ask for the same chunks in the same order,
   /// and drop them likewise, but need not wait for each other.
-  virtual std::shared_ptr<float> new_chunk(std::size_t owner, std::size_t n_numbers);
+  virtual std::shared_ptr<std::byte> new_chunk(std::size_t owner, std::size_t n_bytes);
 
   /// Whether this shard, and so every other, can read the chunks of all.
   virtual bool reaches_chunks() const = 0;

@@ -8,35 +8,26 @@ namespace {
 using kernels::kHeadSize;
 using kernels::kPanelCols;
 
-/// Where row `row` of a set of key panels keeps its first channel; the next one is kPanelCols
-/// further.
-constexpr std::size_t panel_offset(std::size_t row) {
-  return row / kPanelCols * kPanelCols * kHeadSize + row % kPanelCols;
-}
-
 constexpr std::size_t kMeanPanel = kHeadSize * kPanelCols;
 
 }  // namespace
 
-KvCache::KvCache(std::size_t n_head, std::size_t chunk_size, Exchange& exchange)
+KvCache::KvCache(std::size_t n_head, std::size_t chunk_size, base::KvFormat format,
+                 Exchange& exchange)
     : exchange_(&exchange),
       shard_(exchange.shard()),
       n_head_(n_head),
       chunk_size_(chunk_size),
+      layout_(format, chunk_size),
       open_sums_(n_head * kHeadSize) {
   LR_CHECK(n_head >= 1 && chunk_size >= 1);
 }
 
-std::size_t KvCache::head_keys() const {
-  return kernels::panel_count(chunk_size_) * kPanelCols * kHeadSize;
+KvCache::Chunk KvCache::new_chunk(std::size_t chunk) const {
+  return exchange_->new_chunk(partition::owner_of_chunk(chunk, shard_.count), chunk_bytes());
 }
 
-KvCache::Memory KvCache::new_chunk(std::size_t chunk) const {
-  return exchange_->new_chunk(partition::owner_of_chunk(chunk, shard_.count),
-                              n_head_ * head_size());
-}
-
-KvCache::Memory KvCache::new_means() const {
+KvCache::Means KvCache::new_means() const {
   const auto memory = std::make_shared<base::Buffer<float>>(n_head_ * kMeanPanel);
   return {memory, memory->data()};
 }
@@ -47,7 +38,7 @@ void KvCache::reserve(std::size_t n_rows) {
 }
 
 KvCache KvCache::fork() const {
-  KvCache result(n_head_, chunk_size_, *exchange_);
+  KvCache result(n_head_, chunk_size_, format(), *exchange_);
   result.n_rows_ = n_rows_;
   result.chunks_ = chunks_;
   result.means_ = means_;
@@ -55,7 +46,7 @@ KvCache KvCache::fork() const {
   if (const std::size_t open = closed_chunks(); open < chunks_.size()) {
     result.chunks_[open] = new_chunk(open);
     if (partition::owner_of_chunk(open, shard_.count) == shard_.index) {
-      std::copy_n(chunks_[open].get(), n_head_ * head_size(), result.chunks_[open].get());
+      std::copy_n(chunks_[open].get(), chunk_bytes(), result.chunks_[open].get());
     }
   }
   const std::size_t full_panels = own_chunks(closed_chunks()) / kPanelCols;
@@ -66,16 +57,11 @@ KvCache KvCache::fork() const {
   return result;
 }
 
-void KvCache::put(std::size_t head, std::size_t row, const float* k, const float* v) {
+void KvCache::put(std::size_t head, std::size_t row, std::span<const float> k,
+                  std::span<const float> v) {
   const std::size_t chunk = row / chunk_size_, chunk_row = row % chunk_size_;
-  float* keys = chunks_[chunk].get() + head * head_size();
-  float* sums = open_sums_.data() + head * kHeadSize;
-  float* key = keys + panel_offset(chunk_row);
-  for (std::size_t d = 0; d < kHeadSize; ++d) {
-    key[d * kPanelCols] = k[d];
-    sums[d] += k[d];
-  }
-  std::copy_n(v, kHeadSize, keys + head_keys() + chunk_row * kHeadSize);
+  const auto sums = std::span(open_sums_).subspan(head * kHeadSize, kHeadSize);
+  layout_.put(chunks_[chunk].get() + head * layout_.size_bytes(), chunk_row, k, v, sums);
   if (chunk_row + 1 == chunk_size_) {
     const std::size_t own = chunk / shard_.count;
     float* mean = means_[own / kPanelCols].get() + head * kMeanPanel + own % kPanelCols;
@@ -92,8 +78,8 @@ void KvCache::append(base::MatView<const float> k, base::MatView<const float> v,
   pool.for_each(n_head_, [&](std::size_t head, std::size_t) {
     for (std::size_t t = 0; t < k.rows(); ++t) {
       if (owner_of_row(n_rows_ + t) != shard_.index) continue;
-      put(head, n_rows_ + t, k.row(t).data() + head * kHeadSize,
-          v.row(t).data() + head * kHeadSize);
+      put(head, n_rows_ + t, k.row(t).subspan(head * kHeadSize, kHeadSize),
+          v.row(t).subspan(head * kHeadSize, kHeadSize));
     }
   });
   n_rows_ += k.rows();
@@ -101,15 +87,7 @@ void KvCache::append(base::MatView<const float> k, base::MatView<const float> v,
 
 kernels::ChunkRows KvCache::rows(std::size_t chunk, std::size_t head) const {
   LR_DCHECK(chunks_[chunk]);
-  const float* keys = chunks_[chunk].get() + head * head_size();
-  return {{keys, kMeanPanel, kPanelCols}, keys + head_keys()};
-}
-
-KvCache::HeadNumbers KvCache::head_numbers(std::size_t chunk, std::size_t head,
-                                           std::size_t n_rows) const {
-  const kernels::ChunkRows from = rows(chunk, head);
-  return {{from.keys.data, kernels::panel_count(n_rows) * kMeanPanel},
-          {from.values, n_rows * kHeadSize}};
+  return layout_.rows(chunks_[chunk].get() + head * layout_.size_bytes());
 }
 
 void KvCache::score_chunks(std::size_t head, base::MatView<const float> q,
@@ -125,28 +103,23 @@ void KvCache::score_chunks(std::size_t head, base::MatView<const float> q,
 
 void KvCache::score_rows(std::size_t head, std::size_t chunk, std::span<const float> q,
                          std::span<float> scores) const {
-  kernels::panel_product({q.data(), 1, kHeadSize}, rows(chunk, head).keys,
-                         {scores.data(), 1, scores.size()}, kernels::Start::kZero);
+  kernels::score_keys({q.data(), 1, kHeadSize}, rows(chunk, head),
+                      {scores.data(), 1, scores.size()});
 }
 
-void KvCache::copy_row(std::size_t head, std::size_t row, float* key, float* value) const {
-  const kernels::ChunkRows from = rows(row / chunk_size_, head);
-  const std::size_t chunk_row = row % chunk_size_;
-  for (std::size_t d = 0; d < kHeadSize; ++d)
-    key[d] = from.keys.data[panel_offset(chunk_row) + d * kPanelCols];
-  std::copy_n(from.values + chunk_row * kHeadSize, kHeadSize, value);
+void KvCache::copy_row(std::size_t head, std::size_t row, std::span<float> key,
+                       std::span<float> value) const {
+  kernels::read_row(rows(row / chunk_size_, head), row % chunk_size_, key, value);
 }
 
 std::size_t KvCache::size_bytes() const {
   const std::size_t own_closed = own_chunks(closed_chunks());
   const std::size_t own_open =
       partition::tokens_of(n_rows_, chunk_size_, shard_) - own_closed * chunk_size_;
-  const std::size_t padded_rows =
-      (own_closed * kernels::panel_count(chunk_size_) + kernels::panel_count(own_open)) *
-      kPanelCols;
-  const std::size_t n_rows = own_closed * chunk_size_ + own_open;
-  const std::size_t numbers = (padded_rows + n_rows) * kHeadSize + means_.size() * kMeanPanel;
-  return n_head_ * numbers * sizeof(float);
+  const std::size_t of_head = own_closed * layout_.size_bytes() +
+                              kernels::HeadLayout(format(), own_open).size_bytes() +
+                              means_.size() * kMeanPanel * sizeof(float);
+  return n_head_ * of_head;
 }
 
 }  // namespace longreach::model

@@ -12,10 +12,10 @@ using kernels::kHeadSize;
 using kernels::Partial;
 using partition::Range;
 
-/// Partials, and numbers of keys and values, that travel in a round: some megabytes of memory on
+/// Partials, and bytes of keys and values, that travel in a round: some megabytes of memory on
 /// either side. A round has one chunk at least.
 constexpr std::size_t kRoundPartials = 32768;
-constexpr std::size_t kRoundNumbers = std::size_t{1} << 23;
+constexpr std::size_t kRoundBytes = std::size_t{1} << 25;
 
 /// Groups of a head's queries, treated together: they share the reading of the chunks they see.
 struct Groups {
@@ -49,10 +49,10 @@ class Meeting {
                   [this](std::size_t chunk, std::size_t head) { return cache_.rows(chunk, head); });
       return;
     }
-    const auto n_numbers = [this](std::size_t chunk) {
-      return heads_that_see(chunk) * numbers_of_head(chunk);
+    const auto n_bytes = [this](std::size_t chunk) {
+      return heads_that_see(chunk) * travelling(chunk).size_bytes();
     };
-    for_rounds(kRoundNumbers, n_numbers, [this](Range chunks) { gather_round(chunks); });
+    for_rounds(kRoundBytes, n_bytes, [this](Range chunks) { gather_round(chunks); });
   }
 
   /// The queries' partials come from the chunks.
@@ -79,7 +79,7 @@ class Meeting {
       }
       for (std::size_t chunk = 0; chunk < selection_.n_chunks(); ++chunk) {
         if (seen[chunk * selection_.n_heads() + head] != 0 && owner_of(chunk) != head_owner) {
-          gathered += numbers_of_head(chunk) * sizeof(float);
+          gathered += travelling(chunk).size_bytes();
         }
       }
     }
@@ -222,12 +222,9 @@ class Meeting {
   std::size_t rows_in(std::size_t chunk) const {
     return std::min(cache_.chunk_size(), cache_.size() - chunk * cache_.chunk_size());
   }
-  /// Of keys and values of one head of a chunk, as they travel.
-  std::size_t numbers_of_head(std::size_t chunk) const {
-    return key_numbers(chunk) + rows_in(chunk) * kHeadSize;
-  }
-  std::size_t key_numbers(std::size_t chunk) const {
-    return kernels::panel_count(rows_in(chunk)) * kernels::kPanelCols * kHeadSize;
+  /// One head of a chunk as it travels: the rows there are, as they are kept.
+  kernels::HeadLayout travelling(std::size_t chunk) const {
+    return {cache_.format(), rows_in(chunk)};
   }
 
   /// part(chunk, head) for what goes from shard `from` to shard `to` in a round, in order. A shard
@@ -247,41 +244,37 @@ class Meeting {
   void gather_round(Range chunks) {
     Workspace& space = context_.workspace;
     std::vector<Range> sent(own_.count), received(own_.count);
-    std::size_t n_sent = 0, n_received = 0;
+    std::size_t n_sent = 0, n_received = 0;  // bytes
     // Where a chunk's head has come to, [chunk][own head].
     const Range heads = context_.slices.heads;
     std::vector<std::size_t> places(chunks.size() * heads.size());
     for (std::size_t s = 0; s < own_.count; ++s) {
-      sent[s].begin = n_sent * sizeof(float);
-      for_travelling(chunks, own_.index, s,
-                     [&](std::size_t chunk, std::size_t) { n_sent += numbers_of_head(chunk); });
-      sent[s].end = n_sent * sizeof(float);
-      received[s].begin = n_received * sizeof(float);
+      sent[s].begin = n_sent;
+      for_travelling(chunks, own_.index, s, [&](std::size_t chunk, std::size_t) {
+        n_sent += travelling(chunk).size_bytes();
+      });
+      sent[s].end = n_sent;
+      received[s].begin = n_received;
       for_travelling(chunks, s, own_.index, [&](std::size_t chunk, std::size_t head) {
         places[(chunk - chunks.begin) * heads.size() + head - heads.begin] = n_received;
-        n_received += numbers_of_head(chunk);
+        n_received += travelling(chunk).size_bytes();
       });
-      received[s].end = n_received * sizeof(float);
+      received[s].end = n_received;
     }
-    space.sent.grow(n_sent);
-    space.gathered.grow(n_received);
-    float* next = space.sent.first(n_sent).data();
+    const std::span<std::byte> going = space.sent.bytes(n_sent);
+    std::byte* next = going.data();
     for (std::size_t s = 0; s < own_.count; ++s) {
       for_travelling(chunks, own_.index, s, [&](std::size_t chunk, std::size_t head) {
-        const KvCache::HeadNumbers numbers = cache_.head_numbers(chunk, head, rows_in(chunk));
-        next = std::ranges::copy(numbers.keys, next).out;
-        next = std::ranges::copy(numbers.values, next).out;
+        travelling(chunk).copy(cache_.rows(chunk, head), next);
+        next += travelling(chunk).size_bytes();
       });
     }
-    context_.exchange.all_to_all(Traffic::kChunks, std::as_bytes(space.sent.first(n_sent)), sent,
-                                 std::as_writable_bytes(space.gathered.first(n_received)),
-                                 received);
-    const float* const came = space.gathered.first(n_received).data();
-    attend_here(chunks, [&](std::size_t chunk, std::size_t head) -> kernels::ChunkRows {
+    const std::span<std::byte> came = space.gathered.bytes(n_received);
+    context_.exchange.all_to_all(Traffic::kChunks, going, sent, came, received);
+    attend_here(chunks, [&](std::size_t chunk, std::size_t head) {
       if (owner_of(chunk) == own_.index) return cache_.rows(chunk, head);
-      const float* keys = came + places[(chunk - chunks.begin) * heads.size() + head - heads.begin];
-      return {{keys, kernels::kPanelCols * kHeadSize, kernels::kPanelCols},
-              keys + key_numbers(chunk)};
+      const std::size_t place = places[(chunk - chunks.begin) * heads.size() + head - heads.begin];
+      return travelling(chunk).rows(came.data() + place);
     });
   }
 

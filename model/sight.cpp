@@ -45,7 +45,9 @@ partition::AttendedRows attended_rows(const AttentionConfig& config, std::size_t
 std::size_t attended_bytes(const AttentionConfig& config, std::size_t n_rows) {
   const partition::AttendedRows rows = attended_rows(config, n_rows);
   const std::size_t n_attended = rows.n_chosen * config.chunk_size + rows.recent_tokens;
-  return (2 * n_attended + rows.n_scored) * kernels::kHeadSize * sizeof(float);
+  const std::size_t row_bytes =
+      kernels::kHeadSize * base::size_of(config.kv) + base::scale_bytes(config.kv);
+  return 2 * n_attended * row_bytes + rows.n_scored * kernels::kHeadSize * sizeof(float);
 }
 
 }  // namespace longreach::model

@@ -4,7 +4,7 @@
 
 namespace longreach::model {
 
-SequenceState::SequenceState(const ModelConfig& config, std::size_t chunk_size,
+SequenceState::SequenceState(const ModelConfig& config, const AttentionConfig& attention,
                              partition::Range stage_blocks, Exchange& exchange) {
   const std::vector<float> zeros(config.n_embd);
   const std::vector<BlockRef> order = config.execution_order();
@@ -14,7 +14,8 @@ SequenceState::SequenceState(const ModelConfig& config, std::size_t chunk_size,
       blocks.emplace_back(
           RwkvState{zeros, zeros, base::Buffer<float>(n_heads * kernels::kHeadStateSize)});
     } else {
-      blocks.emplace_back(SparseState{zeros, KvCache(config.n_head, chunk_size, exchange)});
+      blocks.emplace_back(
+          SparseState{zeros, KvCache(config.n_head, attention.chunk_size, attention.kv, exchange)});
     }
   }
 }

@@ -29,9 +29,9 @@ struct SparseState {
 struct SequenceState {
   std::vector<std::variant<RwkvState, SparseState>> blocks;  ///< Those of the rank's stage.
 
-  /// The state before the first token. chunk_size is the KV cache's. The exchange must outlive it.
-  SequenceState(const ModelConfig& config, std::size_t chunk_size, partition::Range stage_blocks,
-                Exchange& exchange);
+  /// The state before the first token. The exchange must outlive it.
+  SequenceState(const ModelConfig& config, const AttentionConfig& attention,
+                partition::Range stage_blocks, Exchange& exchange);
   /// The same state once more, in O(state): the caches share their closed chunks.
   SequenceState fork() const;
 

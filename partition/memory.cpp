@@ -47,7 +47,9 @@ std::size_t cache_bytes(const RunSizes& s, Shard shard) {
   const std::size_t n_tokens = tokens_of(s.context_tokens, s.chunk_size, shard);
   const std::size_t key_rows =
       n_tokens / s.chunk_size * padded(s.chunk_size) + padded(n_tokens % s.chunk_size);
-  return (key_rows + n_tokens) * s.n_embd * kFloat;
+  // Keys, and the scales of keys and of values, are filled up to whole panels.
+  return (key_rows + n_tokens) * s.n_embd * base::size_of(s.kv) +
+         2 * key_rows * s.n_head * base::scale_bytes(s.kv);
 }
 
 std::size_t closed_chunks(const RunSizes& s, Shard shard) {

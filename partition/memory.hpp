@@ -36,6 +36,7 @@ struct RunSizes {
   std::size_t chunk_size = 0;      ///< Tokens.
   AttendedRows attended;
   base::WeightFormat weights = base::WeightFormat::kF32;  ///< Of matrices.
+  base::KvFormat kv = base::KvFormat::kF32;               ///< Of keys and values; means are f32.
   std::size_t context_tokens = 0;                         ///< Prompt and continuation.
   std::size_t slice_tokens = 0;  ///< Tokens that pass through a block together.
   std::size_t held_tokens = 0;   ///< Of the longest call whose hidden rows are held as a whole.

@@ -68,6 +68,30 @@ constexpr std::size_t column_bytes(WeightFormat format, std::size_t n_in) {
   return 0;
 }
 
+/// How the rows of a cache of keys and values are kept (kernels/kv-formats.md).
+enum class KvFormat { kF32, kBf16, kInt8 };
+
+/// "f32", "bf16" or "int8".
+constexpr std::string_view name_of(KvFormat format) {
+  switch (format) {
+    case KvFormat::kF32:
+      return "f32";
+    case KvFormat::kBf16:
+      return "bf16";
+    case KvFormat::kInt8:
+      return "int8";
+  }
+  return "?";
+}
+
+/// Bytes of one channel of a key or value.
+constexpr std::size_t size_of(KvFormat format) {
+  return format == KvFormat::kF32 ? 4 : format == KvFormat::kBf16 ? 2 : 1;
+}
+
+/// Bytes of the scale that a row has in each head, its key and its value each; 0 for none.
+constexpr std::size_t scale_bytes(KvFormat format) { return format == KvFormat::kInt8 ? 2 : 0; }
+
 /// A bfloat16: the upper half of a float.
 struct Bf16 {
   std::uint16_t bits;

@@ -6,6 +6,7 @@
 #include "tests/support/golden_engine.hpp"
 #include "tests/support/input_error.hpp"
 #include "tests/support/isa_fixture.hpp"
+#include "tests/support/kv_formats.hpp"
 #include "tests/support/random.hpp"
 
 #include <gtest/gtest.h>
@@ -24,9 +25,11 @@ LR_ON_EVERY_ISA(EngineBits);
 
 TEST_P(EngineBits, SplitsThreadsAndStorageChangeNothing) {
   const Golden golden;
+  // The file's weights are bf16, whose products have the bits of f32 but by AMX.
+  const auto other = kernels::uses_amx() ? base::WeightFormat::kBf16 : base::WeightFormat::kF32;
   for (const AttentionMode mode :
        {AttentionMode::kMoba, AttentionMode::kFull, AttentionMode::kNone}) {
-    const auto want = golden.logits(*golden.engine(mode), golden.tokens.size());
+    const auto want = golden.logits(*golden.engine(mode, 1, other), golden.tokens.size());
     ASSERT_EQ(want.size(), golden.tokens.size() * golden.config.vocab_size);
     for (const std::size_t n_threads : {1, 2}) {
       const auto engine = golden.engine(mode, n_threads, base::WeightFormat::kBf16);
@@ -177,17 +180,20 @@ TEST(Engine, DecodingReadsNoMoreAtALongerContext) {
     EXPECT_EQ(bytes[i] - bytes[i - 1], 2U * 2U * 64U * 4U);
 }
 
-TEST(Engine, NeedsTheMemoryThatWasEstimated) {
+class EngineMemory : public testing::TestWithParam<base::KvFormat> {};
+LR_ON_EVERY_KV_FORMAT(EngineMemory);
+
+TEST_P(EngineMemory, IsWhatWasEstimated) {
   const Golden golden;
-  const auto engine = golden.engine(AttentionMode::kMoba);
+  const EngineOptions options = Golden::options(AttentionMode::kMoba, GetParam());
+  const auto engine = golden.engine(options);
   Session session = engine->new_session();
   engine->feed(session, golden.tokens, {}, {});
   LoneCommunicator alone;
   const Seat seat(alone, {1, 1});
   const partition::Layout layout = golden.layout(1, 1);
   Recorder recorder(Recording::kNothing);
-  Stage stage(seat, golden.checkpoint, golden.config, layout, Golden::options(AttentionMode::kMoba),
-              recorder);
+  Stage stage(seat, golden.checkpoint, golden.config, layout, options, recorder);
   stage.open(0);
   const std::size_t n = golden.tokens.size();
   stage.embed(golden.tokens, stage.rows(0, n, n));
@@ -201,11 +207,9 @@ TEST(Engine, NeedsTheMemoryThatWasEstimated) {
     if (const auto* rwkv = std::get_if<model::RwkvState>(&block))
       states += rwkv->wkv.size() * sizeof(float);
   }
-  model::AttentionConfig attention;
-  attention.chunk_size = 16;
   const partition::RunSizes sizes =
-      model::run_sizes(golden.config, attention, base::WeightFormat::kF32, golden.tokens.size(),
-                       golden.tokens.size(), 1);
+      model::run_sizes(golden.config, options.attention, base::WeightFormat::kF32,
+                       golden.tokens.size(), golden.tokens.size(), 1);
   const partition::MemoryNeed need = partition::memory_need(sizes);
   const auto near = [](std::size_t got, std::size_t want) {
     return std::abs(static_cast<double>(got) / static_cast<double>(want) - 1) < 0.05;

@@ -87,6 +87,38 @@ TEST_P(GridBits, ReferenceModeWithEvictionGivesTheBitsOfOneRank) {
   }
 }
 
+TEST_P(GridBits, CachesOfFewBitsGiveTheBitsOfOneRankAndOneCall) {
+  const Golden golden;
+  struct Trial {
+    ExchangeWay way;
+    ChunkMemory chunks;
+    std::size_t call;
+  };
+  const std::vector<Trial> trials{{ExchangeWay::kShip, ChunkMemory::kOwn, 30},
+                                  {ExchangeWay::kGather, ChunkMemory::kOwn, 7},
+                                  {ExchangeWay::kGather, ChunkMemory::kShared, 256},
+                                  {ExchangeWay::kAuto, ChunkMemory::kOwn, 1}};
+  for (const auto kv : {base::KvFormat::kBf16, base::KvFormat::kInt8}) {
+    const EngineOptions moba = Golden::options(AttentionMode::kMoba, kv);
+    const auto want = golden.logits(*golden.engine(moba), golden.tokens.size());
+    for (const Trial& trial : trials) {
+      EngineOptions options = moba;
+      options.attention.exchange = trial.way;
+      options.chunks = trial.chunks;
+      on_grid(golden, GetParam(), options, [&](Engine& engine) {
+        EXPECT_TRUE(test::same_bits(golden.logits(engine, trial.call), want))
+            << name_of(kv) << ", calls of " << trial.call;
+      });
+    }
+    // Rows that eviction keeps get other places, on other shards, with the same bits.
+    const EngineOptions reference = Golden::options(AttentionMode::kReference, kv);
+    const auto evicted = golden.logits(*golden.engine(reference), 70);
+    on_grid(golden, GetParam(), reference, [&](Engine& engine) {
+      EXPECT_TRUE(test::same_bits(golden.logits(engine, 70), evicted)) << name_of(kv);
+    });
+  }
+}
+
 TEST_P(GridBits, SequencesInFlightTogetherDoNotSeeEachOther) {
   const Golden golden;
   const auto want = golden.logits(*golden.engine(AttentionMode::kMoba), golden.tokens.size());
@@ -126,28 +158,85 @@ TEST_P(GridBits, AFilledSessionGoesOnWithTheBitsOfOneRank) {
                             }));
     return logits;
   };
-  const auto want = logits_after_fill(*golden.engine(AttentionMode::kMoba));
-  on_grid(golden, GetParam(), Golden::options(AttentionMode::kMoba),
-          [&](Engine& engine) { EXPECT_TRUE(test::same_bits(logits_after_fill(engine), want)); });
+  for (const auto kv : {base::KvFormat::kF32, base::KvFormat::kInt8}) {
+    const EngineOptions options = Golden::options(AttentionMode::kMoba, kv);
+    const auto want = logits_after_fill(*golden.engine(options));
+    on_grid(golden, GetParam(), options, [&](Engine& engine) {
+      EXPECT_TRUE(test::same_bits(logits_after_fill(engine), want)) << name_of(kv);
+    });
+  }
 }
 
 TEST_P(GridBits, AForkGoesOnAsItsSourceWould) {
   const Golden golden;
-  const auto want = golden.logits(*golden.engine(AttentionMode::kMoba), golden.tokens.size());
-  on_grid(golden, GetParam(), Golden::options(AttentionMode::kMoba), [&](Engine& engine) {
-    for (const std::size_t at : {1, 15, 16, 133}) {
-      Session source = engine.new_session();
-      std::vector<float> logits;
-      golden.feed(engine, source, at, logits);
-      Session fork = engine.fork(source);
-      std::vector<float> forked = logits;
-      // Other tokens in the source must not be seen by the fork.
-      const std::vector<base::TokenId> others(40, 3);
-      EXPECT_TRUE(engine.feed(source, others, {}, {}));
-      golden.feed(engine, fork, golden.tokens.size(), forked);
-      EXPECT_TRUE(test::same_bits(forked, want)) << "forked at " << at;
+  for (const auto kv : {base::KvFormat::kF32, base::KvFormat::kInt8}) {
+    const EngineOptions options = Golden::options(AttentionMode::kMoba, kv);
+    const auto want = golden.logits(*golden.engine(options), golden.tokens.size());
+    on_grid(golden, GetParam(), options, [&](Engine& engine) {
+      for (const std::size_t at : {1, 15, 16, 133}) {
+        Session source = engine.new_session();
+        std::vector<float> logits;
+        golden.feed(engine, source, at, logits);
+        Session fork = engine.fork(source);
+        std::vector<float> forked = logits;
+        // Other tokens in the source must not be seen by the fork.
+        const std::vector<base::TokenId> others(40, 3);
+        EXPECT_TRUE(engine.feed(source, others, {}, {}));
+        golden.feed(engine, fork, golden.tokens.size(), forked);
+        EXPECT_TRUE(test::same_bits(forked, want)) << name_of(kv) << ", forked at " << at;
+      }
+    });
+  }
+}
+
+/// Bytes of chunks and of partials that all ranks of 1 x 2 send for the tokens in calls of `call`.
+std::array<std::uint64_t, 2> sent_bytes(const Golden& golden, base::KvFormat kv, ExchangeWay way,
+                                        std::size_t call) {
+  EngineOptions options = Golden::options(AttentionMode::kFull, kv);
+  options.attention.exchange = way;
+  options.chunks = ChunkMemory::kOwn;
+  std::array<std::uint64_t, 2> sent{};
+  on_grid(golden, {1, 2}, options, [&](Engine& engine) {
+    golden.logits(engine, call);
+    for (const RankUsage& rank : engine.usage()) {
+      for (const TrafficBytes& block : rank.block_bytes) {
+        sent[0] += block[static_cast<std::size_t>(model::Traffic::kChunks)];
+        sent[1] += block[static_cast<std::size_t>(model::Traffic::kPartials)];
+      }
     }
   });
+  return sent;
+}
+
+TEST(GridBytes, ChunksTravelAsTheyAreKept) {
+  const Golden golden;
+  const auto bytes = [&](base::KvFormat kv) {
+    return sent_bytes(golden, kv, ExchangeWay::kGather, 100)[0];
+  };
+  const std::uint64_t f32 = bytes(base::KvFormat::kF32), int8 = bytes(base::KvFormat::kInt8);
+  EXPECT_GT(f32, 0U);
+  EXPECT_EQ(bytes(base::KvFormat::kBf16), f32 / 2);
+  // Of 32 rows, of which 16 at most are there: numbers of 16 + 32 rows at most and 2 x 32 scales.
+  EXPECT_GE(int8 - f32 / 4, f32 / 4 * 128 / (48 * 64));
+  EXPECT_LT(int8 - f32 / 4, f32 / 4 * 128 / (32 * 64));
+}
+
+TEST(GridBytes, WhatMovesFewerBytesDependsOnTheFormat) {
+  // A chunk of 16 rows is 12288 bytes in f32, 6144 in bf16 and 3200 in int8; a partial is 264. All
+  // queries of a call see all chunks before it, so the latter is less from 47, 24 and 13 queries
+  // on, were it not for the chunks that the call itself fills.
+  const Golden golden;
+  struct Trial {
+    base::KvFormat kv;
+    std::size_t least;
+  };
+  for (const Trial& trial : {Trial{base::KvFormat::kF32, 47}, Trial{base::KvFormat::kBf16, 24},
+                             Trial{base::KvFormat::kInt8, 13}}) {
+    const auto few = sent_bytes(golden, trial.kv, ExchangeWay::kAuto, trial.least / 2);
+    EXPECT_EQ(few[0], 0U) << name_of(trial.kv);
+    const auto many = sent_bytes(golden, trial.kv, ExchangeWay::kAuto, 2 * trial.least);
+    EXPECT_GT(many[0], many[1]) << name_of(trial.kv);
+  }
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs `longreach logits` over folders of golden cases and compares with the expected logits.
 
-    golden_test.py PROGRAM [FOLDER...] [--launch "mpirun -n 2"] [--options "--stages 2"]
+    golden_test.py PROGRAM [FOLDER...] [--launch "mpirun -n 2"] [--options "--stages 2"] [--stored-weights]
 
 By default the folders are data/ and more/ beside this file; README.md there says what a folder holds.
 Every run is made with one and with two threads. It fails when a logit is further from the expected one
@@ -126,7 +126,7 @@ def execute(args, folder, case, run, threads):
                    "--attention", run["mode"], "--chunk-size", config["chunk"], "--top-k", config["topk"],
                    "--kv-max", config["kv_max"], "--kv-min", config["kv_min"], "--kv-window", config["kv_window"],
                    *(["--decode-full"] if config["decode_full"] else []),
-                   "--weights", "f32", "--kv", "f32", "--threads", threads, "--out", out, "--hash",
+                   *([] if args.stored_weights else ["--weights", "f32"]), "--kv", "f32", "--threads", threads, "--out", out, "--hash",
                    *shlex.split(args.options)]
         command = [str(word) for word in command]
         try:
@@ -154,6 +154,7 @@ def main():
     parser.add_argument("folders", nargs="*", type=pathlib.Path, default=[here / "data", here / "more"])
     parser.add_argument("--launch", default="", help="put before the program")
     parser.add_argument("--options", default="", help="put behind the options of every run")
+    parser.add_argument("--stored-weights", action="store_true", help="keep weights as the files do, not in f32")
     args = parser.parse_args()
 
     faults = comparer_faults()

@@ -2,14 +2,18 @@
 
 #include "tests/support/compare.hpp"
 #include "tests/support/isa_fixture.hpp"
+#include "tests/support/kv_formats.hpp"
 #include "tests/support/random.hpp"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numeric>
+#include <string>
+#include <vector>
 
 namespace longreach::kernels {
 namespace {
@@ -20,25 +24,68 @@ constexpr double kEps = std::numeric_limits<float>::epsilon();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInf = std::numeric_limits<float>::infinity();
 
-/// Rows of keys and values, the keys also as panels.
+/// Random rows of keys and values, as they were given and as they are kept.
 struct Chunk {
-  std::size_t n_rows;
-  std::vector<float> keys, values, panels;
+  HeadLayout layout;
+  std::vector<float> given_keys, given_values, keys, values;
+  std::vector<std::byte> memory;
 
-  Chunk(Random& random, std::size_t n)
-      : n_rows(n),
-        keys(random.normal(n * kHeadSize)),
-        values(random.normal(n * kHeadSize)),
-        panels(panel_count(n) * kPanelCols * kHeadSize) {
-    for (std::size_t row = 0; row < n; ++row) {
+  Chunk(Random& random, std::size_t n, base::KvFormat format = base::KvFormat::kF32)
+      : layout(format, n),
+        given_keys(random.normal(n * kHeadSize)),
+        given_values(random.normal(n * kHeadSize)),
+        keys(n * kHeadSize),
+        values(n * kHeadSize),
+        memory(layout.size_bytes()) {
+    for (std::size_t row = 0; row < n; ++row) put(row);
+  }
+  /// Keeps a row as it is given now.
+  void put(std::size_t row) {
+    std::vector<float> sums(kHeadSize);
+    const auto of_row = [row](std::vector<float>& all) {
+      return std::span(all).subspan(row * kHeadSize, kHeadSize);
+    };
+    layout.put(memory.data(), row, of_row(given_keys), of_row(given_values), sums);
+    read_row(rows(), row, of_row(keys), of_row(values));
+  }
+  ChunkRows rows() const { return layout.rows(memory.data()); }
+};
+
+/// A softmax over rows in double: sum of weight * value by channel, and of |weight * value|.
+struct Softmax {
+  std::vector<double> want = std::vector<double>(kHeadSize), size = want;
+  double largest_score = 0;  ///< Sum of |q k| / 8 of a row.
+
+  Softmax(std::span<const float> q, std::span<const float> keys, std::span<const float> values) {
+    const std::size_t n_rows = keys.size() / kHeadSize;
+    std::vector<double> scores;
+    for (std::size_t row = 0; row < n_rows; ++row) {
+      double score = 0, terms = 0;
       for (std::size_t d = 0; d < kHeadSize; ++d) {
-        panels[(row / kPanelCols * kHeadSize + d) * kPanelCols + row % kPanelCols] =
-            keys[row * kHeadSize + d];
+        const double term = double{q[d]} * double{keys[row * kHeadSize + d]} / 8;
+        score += term;
+        terms += std::abs(term);
+      }
+      scores.push_back(score);
+      largest_score = std::max(largest_score, terms);
+    }
+    const double max = *std::max_element(scores.begin(), scores.end());
+    double weight = 0;
+    for (double& score : scores) weight += score = std::exp(score - max);
+    for (std::size_t d = 0; d < kHeadSize; ++d) {
+      for (std::size_t row = 0; row < n_rows; ++row) {
+        const double term = scores[row] / weight * double{values[row * kHeadSize + d]};
+        want[d] += term;
+        size[d] += std::abs(term);
       }
     }
   }
-  ChunkRows rows() const {
-    return {{panels.data(), kHeadSize * kPanelCols, kPanelCols}, values.data()};
+  /// What rounding costs an attention that is computed in f32, with sums of up to n_terms weights:
+  /// a score of 64 terms and its scale errs by 66 roundings of their size, exp passes that on as a
+  /// relative error, and sums over blocks follow.
+  std::function<double(std::size_t)> rounding(std::size_t n_terms) const {
+    const double relative = 2 * (66 * largest_score + static_cast<double>(n_terms) + 21) * kEps;
+    return [this, relative](std::size_t d) { return relative * size[d]; };
   }
 };
 
@@ -56,76 +103,145 @@ LR_ON_EVERY_ISA(Attention);
 
 TEST_P(Attention, AgreesWithASoftmaxInDouble) {
   Random random;
-  for (const std::size_t n : {1, 2, 31, 32, 33, 255, 256, 257, 300, 600}) {
-    const Chunk chunk(random, n);
-    const auto q = random.normal(kHeadSize);
-    for (const std::size_t first : {std::size_t{0}, n / 3, n - 1}) {
-      std::vector<double> scores, want(kHeadSize), size(kHeadSize);
-      double largest_sum = 0;
-      for (std::size_t row = first; row < n; ++row) {
-        double score = 0, terms = 0;
-        for (std::size_t d = 0; d < kHeadSize; ++d) {
-          score += double{q[d]} * double{chunk.keys[row * kHeadSize + d]} / 8;
-          terms += std::abs(double{q[d]} * double{chunk.keys[row * kHeadSize + d]}) / 8;
-        }
-        scores.push_back(score);
-        largest_sum = std::max(largest_sum, terms);
+  for (const auto format : test::kKvFormats) {
+    for (const std::size_t n : {1, 2, 31, 32, 33, 255, 256, 257, 300, 600}) {
+      const Chunk chunk(random, n, format);
+      const auto q = random.normal(kHeadSize);
+      for (const std::size_t first : {std::size_t{0}, n / 3, n - 1}) {
+        const std::size_t from = first * kHeadSize;
+        const Softmax exact(q, std::span(chunk.keys).subspan(from),
+                            std::span(chunk.values).subspan(from));
+        std::vector<float> got(kHeadSize);
+        finish(attend_alone(q, chunk, first, n), got);
+        ASSERT_TRUE(test::near(got, exact.want, exact.rounding(kAttentionBlockRows)))
+            << name_of(format) << ", " << n << " from " << first;
       }
-      const double max = *std::max_element(scores.begin(), scores.end());
-      double weight = 0;
-      for (double& score : scores) weight += score = std::exp(score - max);
-      for (std::size_t d = 0; d < kHeadSize; ++d) {
-        for (std::size_t i = 0; i < scores.size(); ++i) {
-          const double term =
-              scores[i] / weight * double{chunk.values[(first + i) * kHeadSize + d]};
-          want[d] += term;
-          size[d] += std::abs(term);
-        }
-      }
-      std::vector<float> got(kHeadSize);
-      finish(attend_alone(q, chunk, first, n), got);
-      // A score of 64 terms errs by 65 roundings of their size, exp passes that on as a relative
-      // error, and sums over at most a block of rows, then over blocks, follow.
-      const double relative =
-          2 * (65 * largest_sum + static_cast<double>(kAttentionBlockRows) + 20) * kEps;
-      ASSERT_TRUE(test::near(got, want, [&](std::size_t d) { return relative * size[d]; }))
-          << n << " from " << first;
     }
   }
 }
 
+TEST_P(Attention, FormatsCostNoMoreThanTheirRowsErr) {
+  Random random;
+  for (const auto format : test::kKvFormats) {
+    const Chunk chunk(random, 300, format);
+    const auto q = random.normal(kHeadSize);
+    const Softmax exact(q, chunk.given_keys, chunk.given_values);
+    double score_error = 0, value_error = 0;
+    for (std::size_t row = 0; row < 300; ++row) {
+      const auto of_row = [row](const std::vector<float>& all) {
+        return std::span(all).subspan(row * kHeadSize, kHeadSize);
+      };
+      const auto key_error = test::kept_error(format, of_row(chunk.given_keys));
+      const auto error = test::kept_error(format, of_row(chunk.given_values));
+      double sum = 0;
+      for (std::size_t d = 0; d < kHeadSize; ++d) {
+        sum += std::abs(double{q[d]}) * key_error(d) / 8;
+        value_error = std::max(value_error, error(d));
+      }
+      score_error = std::max(score_error, sum);
+    }
+    std::vector<float> got(kHeadSize);
+    finish(attend_alone(q, chunk, 0, 300), got);
+    const auto rounding = exact.rounding(kAttentionBlockRows);
+    // Scores that are off by e at most change each weight by a factor of exp(2e) at most.
+    const double factor = std::exp(2 * score_error);
+    EXPECT_TRUE(test::near(got, exact.want, [&](std::size_t d) {
+      return (factor - 1) * exact.size[d] + value_error + factor * rounding(d);
+    })) << name_of(format);
+  }
+}
+
+TEST_P(Attention, KeysAreScoredAsTheyAreKept) {
+  Random random;
+  for (const auto format : test::kKvFormats) {
+    for (const std::size_t n : {1, 32, 45, 300}) {
+      const Chunk chunk(random, n, format);
+      const auto q = random.normal(2 * kHeadSize);
+      std::vector<float> got(2 * n);
+      score_keys({q.data(), 2, kHeadSize}, chunk.rows(), {got.data(), 2, n});
+      std::vector<double> want, size;
+      for (std::size_t i = 0; i < 2 * n; ++i) {
+        double score = 0, terms = 0;
+        for (std::size_t d = 0; d < kHeadSize; ++d) {
+          const double term =
+              double{q[i / n * kHeadSize + d]} * double{chunk.keys[i % n * kHeadSize + d]};
+          score += term;
+          terms += std::abs(term);
+        }
+        want.push_back(score);
+        size.push_back(terms);
+      }
+      // 64 terms in turn, then the scale.
+      EXPECT_TRUE(test::near(got, want, [&](std::size_t i) { return 65 * kEps * size[i]; }))
+          << name_of(format) << ", " << n;
+    }
+  }
+}
+
+void expect_same(const Partial& got, const Partial& want, const std::string& what) {
+  EXPECT_EQ(got.max, want.max) << what;
+  EXPECT_EQ(got.weight, want.weight) << what;
+  EXPECT_TRUE(test::same_bits(got.sum, want.sum)) << what;
+}
+
 TEST_P(Attention, QueryHasTheSameBitsWhateverIsBesideIt) {
   Random random;
-  const Chunk chunk(random, 600);
   const std::size_t n = 40;
   const auto q = random.normal(n * kHeadSize);
-  for (const std::size_t first : {0, 5, 300}) {
-    std::vector<std::uint32_t> last;
-    for (std::size_t i = 0; i < n; ++i)
-      last.push_back(static_cast<std::uint32_t>(std::min(first + 1 + i * 17, std::size_t{600})));
-    std::vector<Partial> together(n);
-    attend({q.data(), n, kHeadSize}, chunk.rows(), first, last, together);
-    for (std::size_t i = 0; i < n; ++i) {
-      const Partial alone =
-          attend_alone(std::span(q).subspan(i * kHeadSize, kHeadSize), chunk, first, last[i]);
-      ASSERT_EQ(together[i].max, alone.max) << i;
-      ASSERT_EQ(together[i].weight, alone.weight) << i;
-      ASSERT_TRUE(test::same_bits(together[i].sum, alone.sum)) << i;
+  for (const auto format : test::kKvFormats) {
+    const Chunk chunk(random, 600, format);
+    for (const std::size_t first : {0, 5, 300}) {
+      std::vector<std::uint32_t> last;
+      for (std::size_t i = 0; i < n; ++i)
+        last.push_back(static_cast<std::uint32_t>(std::min(first + 1 + i * 17, std::size_t{600})));
+      std::vector<Partial> together(n);
+      attend({q.data(), n, kHeadSize}, chunk.rows(), first, last, together);
+      for (std::size_t i = 0; i < n; ++i) {
+        const Partial alone =
+            attend_alone(std::span(q).subspan(i * kHeadSize, kHeadSize), chunk, first, last[i]);
+        expect_same(together[i], alone,
+                    std::string(name_of(format)) + ", query " + std::to_string(i));
+      }
+    }
+  }
+}
+
+TEST_P(Attention, RowsThatHaveTravelledGiveTheSameBits) {
+  Random random;
+  const auto q = random.normal(kHeadSize);
+  for (const auto format : test::kKvFormats) {
+    const Chunk chunk(random, 300, format);
+    for (const std::size_t n : {1, 77, 288}) {
+      const HeadLayout layout(format, n);
+      std::vector<std::byte> copy(layout.size_bytes());
+      layout.copy(chunk.rows(), copy.data());
+      Partial there;
+      const auto last = static_cast<std::uint32_t>(n);
+      attend({q.data(), 1, kHeadSize}, layout.rows(copy.data()), 0, {&last, 1}, {&there, 1});
+      expect_same(there, attend_alone(q, chunk, 0, n), std::string(name_of(format)));
     }
   }
 }
 
 TEST_P(Attention, LaterRowsOfANeighbourDoNoHarm) {
   Random random;
-  Chunk chunk(random, 40);
-  chunk.values[39 * kHeadSize] = kNan;
-  chunk.panels[(32 / kPanelCols * kHeadSize) * kPanelCols + 39 % kPanelCols] = kNan;
-  const auto q = random.normal(2 * kHeadSize);
-  const std::uint32_t last[] = {39, 40};
-  std::vector<Partial> partials(2);
-  attend({q.data(), 2, kHeadSize}, chunk.rows(), 0, last, partials);
-  EXPECT_TRUE(std::isfinite(partials[0].weight) && std::isfinite(partials[0].sum[0]));
-  EXPECT_FALSE(std::isfinite(partials[1].sum[0]));
+  for (const auto format : test::kKvFormats) {
+    for (const std::size_t n_before : {1, 20}) {  // few queries and many
+      Chunk chunk(random, 40, format);
+      chunk.given_values[39 * kHeadSize] = kNan;
+      chunk.given_keys[39 * kHeadSize] = kNan;
+      chunk.put(39);
+      const auto q = random.normal((n_before + 1) * kHeadSize);
+      std::vector<std::uint32_t> last(n_before, 39);
+      last.push_back(40);
+      std::vector<Partial> partials(n_before + 1);
+      attend({q.data(), n_before + 1, kHeadSize}, chunk.rows(), 0, last, partials);
+      for (std::size_t i = 0; i < n_before; ++i) {
+        EXPECT_TRUE(std::isfinite(partials[i].weight) && std::isfinite(partials[i].sum[0]));
+      }
+      EXPECT_FALSE(std::isfinite(partials.back().sum[0]));
+    }
+  }
 }
 
 TEST_P(Attention, FirstPartialIsTakenAsItIs) {
@@ -144,29 +260,10 @@ TEST_P(Attention, MergedChunksAreOneSoftmax) {
   Random random;
   const Chunk a(random, 50), b(random, 70);
   const auto q = random.normal(kHeadSize);
-  std::vector<double> want(kHeadSize), size(kHeadSize);
-  double weight = 0, largest_sum = 0;
-  for (const Chunk* chunk : {&a, &b}) {
-    for (std::size_t row = 0; row < chunk->n_rows; ++row) {
-      double score = 0, terms = 0;
-      for (std::size_t d = 0; d < kHeadSize; ++d) {
-        const double term = double{q[d]} * double{chunk->keys[row * kHeadSize + d]} / 8;
-        score += term;
-        terms += std::abs(term);
-      }
-      largest_sum = std::max(largest_sum, terms);
-      weight += std::exp(score);
-      for (std::size_t d = 0; d < kHeadSize; ++d) {
-        const double term = std::exp(score) * double{chunk->values[row * kHeadSize + d]};
-        want[d] += term;
-        size[d] += std::abs(term);
-      }
-    }
-  }
-  for (double& x : want) x /= weight;
-  for (double& x : size) x /= weight;
-  // As above, with sums of at most 70 rows; the merge rounds a few times more.
-  const double relative = 2 * (65 * largest_sum + 70 + 30) * kEps;
+  std::vector<float> keys = a.keys, values = a.values;
+  keys.insert(keys.end(), b.keys.begin(), b.keys.end());
+  values.insert(values.end(), b.values.begin(), b.values.end());
+  const Softmax exact(q, keys, values);
   const Partial of_a = attend_alone(q, a, 0, 50), of_b = attend_alone(q, b, 0, 70);
   // Either one may have the larger maximum, by which the other is scaled down.
   for (const auto& [first, second] : {std::pair(of_a, of_b), std::pair(of_b, of_a)}) {
@@ -174,7 +271,8 @@ TEST_P(Attention, MergedChunksAreOneSoftmax) {
     merge(total, second);
     std::vector<float> got(kHeadSize);
     finish(total, got);
-    EXPECT_TRUE(test::near(got, want, [&](std::size_t d) { return relative * size[d]; }));
+    // Sums of at most 70 rows; the merge rounds a few times more.
+    EXPECT_TRUE(test::near(got, exact.want, exact.rounding(80)));
   }
 }
 

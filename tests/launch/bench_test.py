@@ -15,7 +15,11 @@ FIELDS = {"question", "preset", "context", "weights", "kv", "isa", "ranks", "sta
           "share_of_bandwidth", "version", "machine"}
 
 
-def attended_bytes(context, attention):
+# Of a key or value of one head: 64 numbers, with int8 also a scale.
+ROW_BYTES = {"f32": 64 * 4, "bf16": 64 * 2, "int8": 64 + 2}
+
+
+def attended_bytes(context, attention, kv="f32"):
     """Bytes of the caches of all sparse blocks that decoding reads at the end of so many tokens."""
     closed, recent = divmod(context, CHUNK)
     if attention == "full":
@@ -23,7 +27,7 @@ def attended_bytes(context, attention):
     else:
         rows = min(TOP_K - 1, closed) * CHUNK + recent
         scored = closed if closed > TOP_K - 1 else 0
-    return SPARSE * HEADS * 64 * 4 * (2 * rows + scored)
+    return SPARSE * HEADS * (2 * rows * ROW_BYTES[kv] + scored * 64 * 4)
 
 
 class Bench(job.JobTest):
@@ -91,6 +95,13 @@ class Bench(job.JobTest):
         self.assertEqual(result["spread"], 0)
         self.assertEqual(result["bytes_per_token"],
                          self.weight_bytes() + self.state_bytes() + attended_bytes(1001, "full"))
+
+    def test_formats_of_the_cache(self):
+        for kv in ("bf16", "int8"):
+            result, = self.bench("decode", "--context", 1000, "--tokens", 1, "--repeats", 1, "--kv", kv)
+            self.assertEqual(result["kv"], kv)
+            self.assertEqual(result["bytes_per_token"],
+                             self.weight_bytes() + self.state_bytes() + attended_bytes(1001, "moba", kv))
 
     def test_prefill(self):
         short, long = self.bench("prefill", "--context", "100,16384", "--repeats", 1, "--warmups", 0)

@@ -57,7 +57,7 @@ class WrongOptions(program.ProgramTest):
                 "--ban-token": ("a", "4294967296"),
                 "--attention": ("dense", ""),
                 "--weights": ("int3",),
-                "--kv": ("bf16",),
+                "--kv": ("int4", "f16", "BF16", ""),
                 "--stages": ("0", "4097"),
                 "--shards": ("0", "x"),
                 "--exchange": ("carry", ""),

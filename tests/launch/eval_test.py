@@ -84,6 +84,15 @@ class Results(EvalTest):
         self.assertEqual([r["score"] for r in results], [0, 0, 0])
         self.assertEqual(results[0]["settings"]["attention"], "none")
 
+    def test_the_format_of_the_cache_is_among_the_settings(self):
+        args = ["--lengths", 1024, "--depths", 2, "--samples", 1]
+        self.evaluate(*args)
+        other = self.folder / "int8.jsonl"
+        results = self.evaluate(*args, "--kv", "int8", out=other)
+        self.assertEqual([r["score"] for r in results], [1, 1])
+        self.assertEqual([self.results(path)[0]["settings"]["kv"] for path in (None, other)], ["f32", "int8"])
+        self.assert_refused(self.command(*args, "--kv", "bf16"), "kv")
+
     def test_reference_mode_reads_prompts_as_one_call(self):
         args = [*PASSKEY, "--attention", "reference", "--kv-max", 200, "--kv-min", 150, "--kv-window", 50]
         self.evaluate(*args)

@@ -53,6 +53,15 @@ class Bits(GridTest):
         options = ["--exchange", "ship", "--threads", 2]
         self.assertEqual(self.hash(MODEL, tokens, 2, 2, options), self.hash(MODEL, tokens))
 
+    def test_caches_of_fewer_bits(self):
+        tokens = self.tokens(300, 256)
+        for kv, stages, shards, way in (("bf16", 2, 2, "ship"), ("int8", 1, 3, "gather")):
+            with self.subTest(kv=kv):
+                want = self.hash(MODEL, tokens, options=["--kv", kv])
+                self.assertNotEqual(want, self.hash(MODEL, tokens))
+                self.assertEqual(self.hash(MODEL, tokens, stages, shards,
+                                           ["--kv", kv, "--exchange", way, "--calls", "100,1*200"]), want)
+
     def test_prompts_shorter_than_a_chunk_and_ranks_without_chunks(self):
         for n in (1, 2, 65):
             tokens = self.tokens(n, 256)

@@ -72,6 +72,17 @@ class OneAnswer(LogitsTest):
     def test_splits_give_the_same_bits_with_weights_in_f32(self):
         self.assertEqual(self.hash("--weights", "f32", "--calls", "1*200"), self.hash("--weights", "f32"))
 
+    def test_splits_and_threads_give_the_same_bits_with_caches_of_fewer_bits(self):
+        hashes = {self.hash()}
+        for kv in ("bf16", "int8"):
+            expected = self.hash("--kv", kv)
+            hashes.add(expected)
+            for calls, threads in (("1*200", 2), ("1,63,64,65,7", 1)):
+                with self.subTest(kv=kv, calls=calls):
+                    self.assertEqual(self.hash("--kv", kv, "--calls", calls, "--threads", threads), expected)
+        self.assertEqual(len(hashes), 3)
+        self.assertEqual(self.hash("--kv", "f32"), self.hash())
+
     def test_the_modes_differ(self):
         hashes = {self.hash("--attention", mode, "--top-k", 2) for mode in ("moba", "full", "reference")}
         self.assertEqual(len(hashes), 3)

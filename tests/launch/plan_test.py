@@ -30,6 +30,17 @@ class Plans(PlanTest):
         self.assertEqual(plan["ranks"][0]["heads"], [0, 2])
         self.assertGreater(plan["seconds_per_token"], 0)
 
+    def test_the_cache_takes_what_its_format_does(self):
+        plans = {kv: self.plan("--kv", kv) for kv in ("f32", "bf16", "int8")}
+        for kv, plan in plans.items():
+            self.assertEqual((plan["weights"], plan["kv"]), ("bf16", kv))
+            self.assertIn(f"kv {kv},", self.text("--kv", kv))
+        cache = {kv: plan["ranks"][0]["bytes"]["cache"] for kv, plan in plans.items()}
+        self.assertEqual(cache["bf16"] * 2, cache["f32"])
+        self.assertEqual(cache["int8"] * 256, cache["f32"] * 66)  # chunks of 64 have nothing to fill up
+        self.assertLess(plans["int8"]["seconds_per_token"], plans["bf16"]["seconds_per_token"])
+        self.assertLess(plans["bf16"]["seconds_per_token"], plans["f32"]["seconds_per_token"])
+
     def test_all_grids_cover_the_model(self):
         for n_ranks in (1, 2, 3, 5, 8, 37, 64, 4096):
             with self.subTest(ranks=n_ranks):

@@ -1,6 +1,7 @@
 #include "model/kv_cache.hpp"
 
 #include "tests/support/compare.hpp"
+#include "tests/support/kv_formats.hpp"
 #include "tests/support/random.hpp"
 
 #include <gtest/gtest.h>
@@ -19,9 +20,9 @@ struct Filled {
   NoExchange exchange;
   KvCache cache;
 
-  Filled(test::Random& random, std::size_t chunk_size, std::initializer_list<std::size_t> calls,
-         std::size_t n_threads = 2)
-      : cache(kHeads, chunk_size, exchange) {
+  Filled(test::Random& random, base::KvFormat format, std::size_t chunk_size,
+         std::initializer_list<std::size_t> calls, std::size_t n_threads = 2)
+      : cache(kHeads, chunk_size, format, exchange) {
     std::size_t n = 0;
     for (const std::size_t call : calls) n += call;
     k = random.normal(n * kChannels);
@@ -34,7 +35,27 @@ struct Filled {
       done += call;
     }
   }
+
+  /// What becomes of a row when it is kept by itself: key, then value.
+  std::vector<float> kept(std::size_t row, std::size_t head) const {
+    const std::size_t from = row * kChannels + head * kHeadSize;
+    const kernels::HeadLayout layout(cache.format(), 1);
+    std::vector<std::byte> memory(layout.size_bytes());
+    std::vector<float> sums(kHeadSize), both(2 * kHeadSize);
+    layout.put(memory.data(), 0, std::span(k).subspan(from, kHeadSize),
+               std::span(v).subspan(from, kHeadSize), sums);
+    kernels::read_row(layout.rows(memory.data()), 0, std::span(both).first(kHeadSize),
+                      std::span(both).last(kHeadSize));
+    return both;
+  }
 };
+
+/// A row of the cache: key, then value.
+std::vector<float> row_of(const KvCache& cache, std::size_t row, std::size_t head) {
+  std::vector<float> both(2 * kHeadSize);
+  cache.copy_row(head, row, std::span(both).first(kHeadSize), std::span(both).last(kHeadSize));
+  return both;
+}
 
 void score_all_rows(const KvCache& cache, std::size_t head, std::span<const float> q,
                     std::span<float> scores) {
@@ -49,9 +70,8 @@ std::vector<float> contents(const KvCache& cache) {
   std::vector<float> all;
   for (std::size_t head = 0; head < kHeads; ++head) {
     for (std::size_t row = 0; row < cache.size(); ++row) {
-      const auto rows = cache.rows(row / cache.chunk_size(), head);
-      const float* value = rows.values + row % cache.chunk_size() * kHeadSize;
-      all.insert(all.end(), value, value + kHeadSize);
+      const auto both = row_of(cache, row, head);
+      all.insert(all.end(), both.begin(), both.end());
     }
     for (std::size_t d = 0; d < kHeadSize; ++d) {
       std::vector<float> axis(kHeadSize), rows(cache.size()), means(cache.closed_chunks());
@@ -65,10 +85,13 @@ std::vector<float> contents(const KvCache& cache) {
   return all;
 }
 
-TEST(KvCache, GivesBackWhatWasAppended) {
+class Cache : public testing::TestWithParam<base::KvFormat> {};
+LR_ON_EVERY_KV_FORMAT(Cache);
+
+TEST_P(Cache, GivesBackWhatWasAppendedAsItIsKept) {
   for (const std::size_t chunk_size : {1, 8, 12, 32, 33, 64}) {
     test::Random random;
-    const Filled f(random, chunk_size, {50, 1, 1, 48});
+    const Filled f(random, GetParam(), chunk_size, {50, 1, 1, 48});
     EXPECT_EQ(f.cache.size(), 100U);
     EXPECT_EQ(f.cache.closed_chunks(), 100 / chunk_size);
     for (std::size_t head = 0; head < kHeads; ++head) {
@@ -76,39 +99,37 @@ TEST(KvCache, GivesBackWhatWasAppended) {
       axis[5] = 1;
       score_all_rows(f.cache, head, axis, keys);
       for (std::size_t row = 0; row < 100; ++row) {
-        const auto rows = f.cache.rows(row / chunk_size, head);
-        EXPECT_EQ(keys[row], f.k[row * kChannels + head * kHeadSize + 5]);
-        EXPECT_EQ(rows.values[row % chunk_size * kHeadSize + 9],
-                  f.v[row * kChannels + head * kHeadSize + 9]);
+        const auto want = f.kept(row, head);
+        EXPECT_TRUE(test::same_bits(row_of(f.cache, row, head), want)) << row;
+        EXPECT_EQ(keys[row], want[5]);
       }
     }
   }
 }
 
-TEST(KvCache, MeansAreSumsInRowOrder) {
+TEST_P(Cache, MeansAreSumsOfKeptKeysInRowOrder) {
   test::Random random;
-  const Filled f(random, 12, {100});
+  const Filled f(random, GetParam(), 12, {100});
   std::vector<float> axis(kHeadSize), means(8);
   axis[7] = 1;
   f.cache.score_chunks(1, {axis.data(), 1, kHeadSize}, {means.data(), 1, 8});
   for (std::size_t chunk = 0; chunk < 8; ++chunk) {
     float sum = 0;
-    for (std::size_t row = 0; row < 12; ++row)
-      sum += f.k[(chunk * 12 + row) * kChannels + kHeadSize + 7];
+    for (std::size_t row = 0; row < 12; ++row) sum += f.kept(chunk * 12 + row, 1)[7];
     EXPECT_EQ(means[chunk], sum / 12);
   }
 }
 
-TEST(KvCache, SplitsAndThreadsChangeNoBit) {
+TEST_P(Cache, SplitsAndThreadsChangeNoBit) {
   test::Random a, b, c;
-  const Filled whole(a, 12, {100}, 1), parts(b, 12, {1, 30, 1, 1, 67}, 2);
+  const Filled whole(a, GetParam(), 12, {100}, 1), parts(b, GetParam(), 12, {1, 30, 1, 1, 67}, 2);
   EXPECT_TRUE(test::same_bits(contents(parts.cache), contents(whole.cache)));
 }
 
-TEST(KvCache, AForkIsTheSameAndGoesItsOwnWay) {
+TEST_P(Cache, AForkIsTheSameAndGoesItsOwnWay) {
   for (const std::size_t chunk_size : {1, 8, 12, 64}) {
     test::Random random;
-    Filled f(random, chunk_size, {40});
+    Filled f(random, GetParam(), chunk_size, {40});
     kernels::ThreadPool pool(1);
     KvCache fork = f.cache.fork();
     EXPECT_TRUE(test::same_bits(contents(fork), contents(f.cache)));
@@ -118,18 +139,6 @@ TEST(KvCache, AForkIsTheSameAndGoesItsOwnWay) {
     EXPECT_TRUE(test::same_bits(contents(f.cache), before)) << chunk_size;
     f.cache.append({more.data(), 70, kChannels}, {more.data(), 70, kChannels}, pool);
     EXPECT_TRUE(test::same_bits(contents(f.cache), contents(fork))) << chunk_size;
-  }
-}
-
-TEST(KvCache, ARowIsCopiedAsItWasAppended) {
-  test::Random random;
-  const Filled f(random, 12, {40});
-  std::vector<float> key(kHeadSize), value(kHeadSize);
-  for (const std::size_t row : {0, 11, 12, 39}) {
-    f.cache.copy_row(1, row, key.data(), value.data());
-    const std::size_t from = row * kChannels + kHeadSize;
-    EXPECT_TRUE(std::equal(key.begin(), key.end(), f.k.begin() + from));
-    EXPECT_TRUE(std::equal(value.begin(), value.end(), f.v.begin() + from));
   }
 }
 

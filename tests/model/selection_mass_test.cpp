@@ -48,7 +48,7 @@ class SelectionMass : public testing::Test {
     const Weights weights;
     NoExchange alone;
     Context context{config, attention, weights, workspace, pool, alone, {}, &listener};
-    KvCache cache(kHeads, kChunk, alone);
+    KvCache cache(kHeads, kChunk, base::KvFormat::kF32, alone);
     for (const std::size_t n : slices) {
       const std::size_t first = cache.size();
       listener.first_row = first;

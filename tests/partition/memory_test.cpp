@@ -1,5 +1,6 @@
 #include "partition/memory.hpp"
 
+#include "partition/cost.hpp"
 #include "tests/support/run_sizes.hpp"
 
 #include <gtest/gtest.h>
@@ -31,6 +32,34 @@ TEST(Memory, CacheGrowsWithTheContextOnly) {
   EXPECT_EQ(at_64k.weights, at_128k.weights);
   EXPECT_EQ(at_64k.states, at_128k.states);
   EXPECT_NEAR(ratio(at_128k.cache, 2.0 * static_cast<double>(at_64k.cache)), 1, 0.01);
+}
+
+TEST(Memory, AFormatOfFewerBitsMakesTheCacheSmallerAndNothingElse) {
+  RunSizes sizes = small_model();
+  const MemoryNeed f32 = memory_need(sizes);
+  sizes.kv = base::KvFormat::kBf16;
+  const MemoryNeed bf16 = memory_need(sizes);
+  sizes.kv = base::KvFormat::kInt8;
+  const MemoryNeed int8 = memory_need(sizes);
+  EXPECT_EQ(bf16.cache, f32.cache / 2);
+  // Keys and values of 64000 tokens, 12 heads of 64 numbers and a scale of 2 bytes, in 4 blocks.
+  EXPECT_EQ(int8.cache, 4U * 2 * 64000 * 12 * (64 + 2));
+  for (const MemoryNeed& need : {bf16, int8}) {
+    EXPECT_EQ(need.total() - need.cache, f32.total() - f32.cache);
+    EXPECT_EQ(need.means, f32.means);
+  }
+}
+
+TEST(Memory, DecodingReadsAttendedRowsAsTheyAreKept) {
+  RunSizes sizes = small_model();
+  std::size_t sparse = 0;
+  while (sizes.blocks[sparse].kind != BlockKind::kSparse) ++sparse;
+  const std::size_t n_rows = 2 * 2048 + 64000 % 2048;
+  const std::size_t f32 = block_reads(sizes, sparse, 1);
+  sizes.kv = base::KvFormat::kBf16;
+  EXPECT_EQ(f32 - block_reads(sizes, sparse, 1), 2 * n_rows * 768 * 2);
+  sizes.kv = base::KvFormat::kInt8;
+  EXPECT_EQ(f32 - block_reads(sizes, sparse, 1), 2 * n_rows * 12 * (3 * 64 - 2));
 }
 
 TEST(Memory, PlainRwkvHasNoCache) {

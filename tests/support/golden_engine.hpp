@@ -28,9 +28,11 @@ class Golden {
       tokens.push_back(static_cast<base::TokenId>(random.whole(0, config.vocab_size - 1)));
   }
 
-  static dist::EngineOptions options(model::AttentionMode mode) {
+  static dist::EngineOptions options(model::AttentionMode mode,
+                                     base::KvFormat kv = base::KvFormat::kF32) {
     dist::EngineOptions options;
     options.attention.mode = mode;
+    options.attention.kv = kv;
     options.attention.chunk_size = 16;
     options.attention.kv_max = 60;
     options.attention.kv_min = 40;
@@ -51,10 +53,13 @@ class Golden {
   std::unique_ptr<dist::Engine> engine(
       model::AttentionMode mode, std::size_t n_threads = 1,
       base::WeightFormat weights = base::WeightFormat::kF32) const {
-    static dist::LoneCommunicator alone;
     dist::EngineOptions chosen = options(mode);
     chosen.n_threads = n_threads;
     chosen.weights = weights;
+    return engine(chosen);
+  }
+  std::unique_ptr<dist::Engine> engine(const dist::EngineOptions& chosen) const {
+    static dist::LoneCommunicator alone;
     return std::make_unique<dist::Engine>(alone, checkpoint, config, layout(1, 1), chosen);
   }
 

@@ -1,0 +1,185 @@
+/// The loops around tile instructions, for anything that offers these instructions: the CPU
+/// (amx_product.cpp), or a model of it in tests. `Tiles` has
+///
+///   configure(config)          gives the tiles their sizes and zeroes them
+///   release()                  gives the tiles back
+///   zero<t>()
+///   load<t>(from, row_bytes)   rows of a tile, row_bytes from one to the next
+///   store<t>(to, row_bytes)
+///   add_bf16_products<c, a, b>()
+///
+/// all static, tiles named by their numbers 0 .. 7, and every thread has tiles of its own.
+#pragma once
+
+#include "kernels/amx_product.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+namespace longreach::kernels {
+
+/// What the instruction that configures tiles reads.
+struct alignas(64) TileConfig {
+  std::uint8_t palette = 1, start_row = 0;
+  std::array<std::uint8_t, 14> reserved{};
+  std::array<std::uint16_t, 16> row_bytes{};
+  std::array<std::uint8_t, 16> rows{};
+};
+static_assert(sizeof(TileConfig) == 64);
+
+/// Up to 32 rows of activations by the 32 columns of a panel: two by two tiles of sums, which is
+/// what it takes for one addition to a tile to end before the next begins.
+///   0 .. 3   sums: tile 2 h + v has half h of the rows and half v of the columns
+///   4, 5     activations of a half of the rows
+///   6, 7     weights of a half of the columns
+template <class Tiles>
+class AmxKernel {
+ public:
+  static constexpr std::size_t kRows = 2 * TermBlock::kRows;
+
+  AmxKernel(const TermRows& x, const Bf16Block* panels, std::size_t panel_stride, Start start)
+      : x_(x), panels_(panels), panel_stride_(panel_stride), start_(start) {}
+
+  /// All of y.
+  void operator()(base::MatView<float> y) const {
+    for (std::size_t row = 0; row < y.rows(); row += kRows) {
+      const auto y_rows = y.rows(row, std::min(kRows, y.rows() - row));
+      Tiles::configure(kConfigs[y_rows.rows()]);
+      const std::size_t group = row / TermBlock::kRows;
+      for (std::size_t col = 0; col < y.cols(); col += kPanelCols) {
+        const Bf16Block* weights = panels_ + col / kPanelCols * panel_stride_;
+        const auto part = y_rows.cols(col, std::min(kPanelCols, y.cols() - col));
+        if (part.cols() == kPanelCols) {
+          panel(group, weights, part);
+        } else {
+          ragged_panel(group, weights, part);
+        }
+      }
+    }
+    Tiles::release();
+  }
+
+ private:
+  static constexpr std::size_t kRowBytes = 64;  ///< Of a tile.
+  static constexpr std::size_t kTileCols = kRowBytes / sizeof(float);
+  static_assert(sizeof(TermBlock::terms) == 2 * TermBlock::kRows * kRowBytes);
+  static_assert(2 * kTileCols == kPanelCols);
+
+  /// Tiles for n_rows rows; those that no row needs are absent.
+  static constexpr TileConfig config_of(std::size_t n_rows) {
+    TileConfig config;
+    const auto shape = [&config](std::size_t tile, std::size_t rows) {
+      config.rows[tile] = static_cast<std::uint8_t>(rows);
+      config.row_bytes[tile] = rows == 0 ? 0 : kRowBytes;
+    };
+    const std::size_t first_half = std::min(n_rows, TermBlock::kRows);
+    for (const std::size_t tile : {0U, 1U, 4U}) shape(tile, first_half);
+    for (const std::size_t tile : {2U, 3U, 5U}) shape(tile, n_rows - first_half);
+    for (const std::size_t tile : {6U, 7U}) shape(tile, kScaleBlock / 2);
+    return config;
+  }
+
+  static constexpr std::array<TileConfig, kRows + 1> kConfigs = [] {
+    std::array<TileConfig, kRows + 1> configs;
+    for (std::size_t n_rows = 1; n_rows <= kRows; ++n_rows) configs[n_rows] = config_of(n_rows);
+    return configs;
+  }();
+
+  void panel(std::size_t group, const Bf16Block* weights, base::MatView<float> y) const {
+    if (y.rows() > TermBlock::kRows) {
+      add_blocks<2>(group, weights, y.data(), y.stride());
+    } else {
+      add_blocks<1>(group, weights, y.data(), y.stride());
+    }
+  }
+
+  /// The last, partly used panel: through a scratch of full width.
+  void ragged_panel(std::size_t group, const Bf16Block* weights, base::MatView<float> y) const {
+    alignas(64) std::array<float, kRows * kPanelCols> scratch;
+    const base::MatView<float> wide(scratch.data(), y.rows(), kPanelCols);
+    const std::size_t row_bytes = y.cols() * sizeof(float);
+    if (start_ == Start::kContinue) {
+      scratch.fill(0);
+      for (std::size_t r = 0; r < y.rows(); ++r) {
+        std::memcpy(wide.row(r).data(), y.row(r).data(), row_bytes);
+      }
+    }
+    panel(group, weights, wide);
+    for (std::size_t r = 0; r < y.rows(); ++r) {
+      std::memcpy(y.row(r).data(), wide.row(r).data(), row_bytes);
+    }
+  }
+
+  /// kHalves: how many tiles the rows fill.
+  template <std::size_t kHalves>
+  void add_blocks(std::size_t group, const Bf16Block* weights, float* y,
+                  std::size_t y_stride) const {
+    const std::size_t y_bytes = y_stride * sizeof(float);
+    float* const below = y + TermBlock::kRows * y_stride;
+    if (start_ == Start::kZero) {
+      zero_sums<0>();
+      if constexpr (kHalves == 2) zero_sums<2>();
+    } else {
+      load_sums<0>(y, y_bytes);
+      if constexpr (kHalves == 2) load_sums<2>(below, y_bytes);
+    }
+    const std::size_t n_blocks = x_.cols();
+    const TermBlock* const x = x_.row(group).data();
+    const TermBlock* const x_below = kHalves == 2 ? x_.row(group + 1).data() : nullptr;
+    for (std::size_t b = 0; b < n_blocks; ++b) {
+      const auto& w = weights[b].weights;
+      if constexpr (kHalves == 1) prefetch(&weights[b + kBlocksAhead]);
+      Tiles::template load<6>(&w[0][0], sizeof(w[0]));
+      Tiles::template load<7>(&w[0][kTileCols], sizeof(w[0]));
+      for (std::size_t term = 0; term < 2; ++term) {
+        Tiles::template load<4>(x[b].terms[term].data(), kRowBytes);
+        if constexpr (kHalves == 2) {
+          Tiles::template load<5>(x_below[b].terms[term].data(), kRowBytes);
+        }
+        Tiles::template add_bf16_products<0, 4, 6>();
+        Tiles::template add_bf16_products<1, 4, 7>();
+        if constexpr (kHalves == 2) {
+          Tiles::template add_bf16_products<2, 5, 6>();
+          Tiles::template add_bf16_products<3, 5, 7>();
+        }
+      }
+    }
+    store_sums<0>(y, y_bytes);
+    if constexpr (kHalves == 2) store_sums<2>(below, y_bytes);
+  }
+
+  template <int kTile>
+  static void zero_sums() {
+    Tiles::template zero<kTile>();
+    Tiles::template zero<kTile + 1>();
+  }
+  template <int kTile>
+  static void load_sums(const float* y, std::size_t y_bytes) {
+    Tiles::template load<kTile>(y, y_bytes);
+    Tiles::template load<kTile + 1>(y + kTileCols, y_bytes);
+  }
+  template <int kTile>
+  static void store_sums(float* y, std::size_t y_bytes) {
+    Tiles::template store<kTile>(y, y_bytes);
+    Tiles::template store<kTile + 1>(y + kTileCols, y_bytes);
+  }
+
+  /// Few rows use weights once, at the speed of memory, and ask for them as far ahead as the
+  /// kernels for one row do.
+  static constexpr std::size_t kBlocksAhead = 8192 / sizeof(Bf16Block);
+  static void prefetch(const Bf16Block* block) {
+    for (std::size_t i = 0; i < sizeof(Bf16Block); i += 64) {
+      __builtin_prefetch(reinterpret_cast<const std::byte*>(block) + i);
+    }
+  }
+
+  TermRows x_;
+  const Bf16Block* panels_;
+  std::size_t panel_stride_;
+  Start start_;
+};
+
+}  // namespace longreach::kernels
