@@ -234,6 +234,7 @@ void panel_product(base::MatView<const float> x, const Panels<std::int8_t>& pane
 void multiply(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
               base::MatView<float> y) noexcept {
   LR_DCHECK(x.cols() == w.n_in() && y.cols() == w.n_out() && x.rows() == y.rows());
+  if (w.n_out() == 0) return;  // as in a shard that has no heads
   switch (w.format()) {
     case base::WeightFormat::kF32:
       return multiply_float<float>(pool, x, w, y);

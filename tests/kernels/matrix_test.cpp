@@ -176,6 +176,16 @@ TEST_P(MatrixProduct, Bf16StorageOfBf16NumbersIsExact) {
   }
 }
 
+TEST_P(MatrixProduct, MayHaveNoColumns) {
+  ThreadPool pool(2);
+  const std::vector<float> x(60 * 40);
+  for (const WeightFormat format : kFormats) {
+    EXPECT_TRUE(
+        product(pool, x, 60, PackedMatrix({nullptr, DType::kF32, 0, 40, 40, 1}, format, pool))
+            .empty());
+  }
+}
+
 TEST_P(MatrixProduct, WritesNothingBesideItsColumns) {
   Random random;
   ThreadPool pool(2);
