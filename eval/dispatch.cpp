@@ -4,6 +4,7 @@
 #include "eval/hand_out.hpp"
 #include "kernels/base/error.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <span>
