@@ -16,7 +16,7 @@ from program import MODEL
 
 
 class Replicas(EvalTest):
-    LONG = ("--lengths", "2000", "--depths", "5", "--samples", "8", "--threads", 1)
+    LONG = ("--lengths", "3000", "--depths", "5", "--samples", "16", "--threads", 1)
 
     def replicas(self, n_ranks, n_replicas, *args, **options):
         """The results of a run on so many ranks that must succeed."""
@@ -85,7 +85,7 @@ class Replicas(EvalTest):
             os.kill(ranks[0], number)
             done = self.finish(running)
             self.assertEqual(done.returncode, 128 + number, done.stderr)
-            told = f"stopped after {self.n_lines()} of 40 questions; the same command goes on"
+            told = f"stopped after {self.n_lines()} of 80 questions; the same command goes on"
             self.assertEqual(done.stderr.decode().count(told), 1, done.stderr)
         self.assert_goes_on(1, 1)
 
