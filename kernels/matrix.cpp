@@ -45,15 +45,7 @@ class PanelKernel {
     }
     const std::size_t n_k = x_.cols(), k_stride = panels_.k_stride;
     for (std::size_t k = 0; k < n_k; ++k) {
-      if constexpr (kRows == 1) {
-        // Of panels that lie behind one another, the next ones follow when these end.
-        constexpr std::size_t kAhead = kBytesAhead / kPanels / (kPanelCols * sizeof(T));
-        const std::size_t skipped = k + kAhead < n_k ? 0 : (kPanels - 1) * panel_stride;
-        for (std::size_t p = 0; p < kPanels; ++p) {
-          prefetch(data + p * panel_stride + (k + kAhead) * k_stride + skipped,
-                   kPanelCols * sizeof(T));
-        }
-      }
+      if constexpr (kRows == 1) prefetch_behind<kPanels>(data, k);
       hn::Vec<Wide> w[kVecs];
       for (std::size_t v = 0; v < kVecs; ++v) {
         w[v] = load(d, data + (v / kVecsPerPanel) * panel_stride + k * k_stride +
@@ -72,6 +64,26 @@ class PanelKernel {
   }
 
  private:
+  /// Asks for what one row needs some time after step k of the tile at `data`.
+  template <std::size_t kPanels>
+  HWY_INLINE void prefetch_behind(const T* data, std::size_t k) const {
+    constexpr std::size_t kAhead = kBytesAhead / sizeof(T);
+    const std::size_t n_k = x_.cols(), n_tile = kPanels * n_k * kPanelCols;
+    if (panels_.panel_stride == n_k * kPanelCols && n_tile <= 2 * kAhead) {
+      // Short panels behind one another: asked for in the order they lie in, memory is fastest.
+      prefetch(data + std::max(kAhead, n_tile) + kPanels * k * kPanelCols,
+               kPanels * kPanelCols * sizeof(T));
+      return;
+    }
+    // Of longer ones behind one another, the next ones follow when these end.
+    constexpr std::size_t kStepsAhead = kAhead / kPanels / kPanelCols;
+    const std::size_t skipped = k + kStepsAhead < n_k ? 0 : (kPanels - 1) * panels_.panel_stride;
+    for (std::size_t p = 0; p < kPanels; ++p) {
+      prefetch(data + p * panels_.panel_stride + (k + kStepsAhead) * panels_.k_stride + skipped,
+               kPanelCols * sizeof(T));
+    }
+  }
+
   base::MatView<const float> x_;
   Panels<T> panels_;
   Start start_;
