@@ -153,7 +153,7 @@ void attention(benchmark::State& state, base::KvFormat format) {
   const kernels::HeadLayout layout(format, n_rows);
   const std::size_t n_chunks =
       n_queries == 1 ? kBeyondCaches / layout.size_bytes() : std::size_t{1};
-  base::Buffer<std::byte> cache(n_chunks * layout.size_bytes());
+  base::Buffer<std::byte> cache(n_chunks * layout.size_bytes(), base::Pages::kLarge);
   const std::vector<float> row = numbers(kSize);
   std::vector<float> sums(kSize);
   for (std::size_t i = 0; i < n_chunks * n_rows; ++i) {

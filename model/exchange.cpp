@@ -26,7 +26,7 @@ std::string_view name_of(Traffic traffic) {
 
 std::shared_ptr<std::byte> Exchange::new_chunk(std::size_t owner, std::size_t n_bytes) {
   if (owner != shard().index) return nullptr;
-  const auto memory = std::make_shared<base::Buffer<std::byte>>(n_bytes);
+  const auto memory = std::make_shared<base::Buffer<std::byte>>(n_bytes, base::Pages::kLarge);
   return {memory, memory->data()};
 }
 

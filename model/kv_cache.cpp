@@ -113,13 +113,8 @@ void KvCache::copy_row(std::size_t head, std::size_t row, std::span<float> key,
 }
 
 std::size_t KvCache::size_bytes() const {
-  const std::size_t own_closed = own_chunks(closed_chunks());
-  const std::size_t own_open =
-      partition::tokens_of(n_rows_, chunk_size_, shard_) - own_closed * chunk_size_;
-  const std::size_t of_head = own_closed * layout_.size_bytes() +
-                              kernels::HeadLayout(format(), own_open).size_bytes() +
-                              means_.size() * kMeanPanel * sizeof(float);
-  return n_head_ * of_head;
+  return own_chunks(chunks_.size()) * chunk_bytes() +
+         means_.size() * n_head_ * kMeanPanel * sizeof(float);
 }
 
 }  // namespace longreach::model

@@ -73,7 +73,7 @@ class KvCache {
   void copy_row(std::size_t head, std::size_t row, std::span<float> key,
                 std::span<float> value) const;
 
-  /// Bytes of keys, values and means that hold rows here.
+  /// Bytes of keys, values and means that are held here: of chunks as a whole.
   std::size_t size_bytes() const;
 
  private:

@@ -44,12 +44,13 @@ std::size_t state_bytes(const RunSizes& s, BlockKind kind, Shard shard) {
 }
 
 std::size_t cache_bytes(const RunSizes& s, Shard shard) {
-  const std::size_t n_tokens = tokens_of(s.context_tokens, s.chunk_size, shard);
-  const std::size_t key_rows =
-      n_tokens / s.chunk_size * padded(s.chunk_size) + padded(n_tokens % s.chunk_size);
+  // A chunk takes its memory as a whole, as this comes in large pages.
+  const std::size_t n_chunks =
+      chunks_of((s.context_tokens + s.chunk_size - 1) / s.chunk_size, shard);
   // Keys, and the scales of keys and of values, are filled up to whole panels.
-  return (key_rows + n_tokens) * s.n_embd * base::size_of(s.kv) +
-         2 * key_rows * s.n_head * base::scale_bytes(s.kv);
+  const std::size_t key_rows = padded(s.chunk_size);
+  return n_chunks * ((key_rows + s.chunk_size) * s.n_embd * base::size_of(s.kv) +
+                     2 * key_rows * s.n_head * base::scale_bytes(s.kv));
 }
 
 std::size_t closed_chunks(const RunSizes& s, Shard shard) {

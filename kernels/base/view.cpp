@@ -32,12 +32,21 @@ void* map(std::size_t bytes) {
 }
 
 /// Mappings in large pages, each cut into pieces from its beginning on and unmapped with its last
-/// piece: a matrix smaller than a page, or not a multiple of it, wastes nothing.
+/// piece: a matrix smaller than a page, or not a multiple of it, wastes nothing. What was given
+/// back serves for pieces of the same size until then.
 class LargePages {
  public:
   void* allocate(std::size_t bytes) {
     const std::size_t size = round_up(bytes, kAlignment);
     const std::lock_guard lock(mutex_);
+    for (Region& region : regions_) {
+      const auto found = std::ranges::find(region.free, size, &Free::size);
+      if (found == region.free.end()) continue;
+      void* const piece = found->piece;
+      region.free.erase(found);
+      ++region.n_pieces;
+      return std::memset(piece, 0, size);
+    }
     if (regions_.empty() || regions_.back().size - regions_.back().used < size) add_region(size);
     Region& region = regions_.back();
     void* piece = region.begin + region.used;
@@ -46,20 +55,28 @@ class LargePages {
     return piece;
   }
 
-  void free(void* piece) noexcept {
+  void free(void* piece, std::size_t bytes) noexcept {
     const std::lock_guard lock(mutex_);
     const auto region = std::find_if(regions_.begin(), regions_.end(), [&](const Region& r) {
       return piece >= r.begin && piece < r.begin + r.size;
     });
-    if (--region->n_pieces != 0) return;
+    if (--region->n_pieces != 0) {
+      region->free.push_back({piece, round_up(bytes, kAlignment)});
+      return;
+    }
     ::munmap(region->begin, region->size);
     regions_.erase(region);
   }
 
  private:
+  struct Free {
+    void* piece;
+    std::size_t size;
+  };
   struct Region {
     std::byte* begin;
     std::size_t size, used, n_pieces;
+    std::vector<Free> free;
   };
 
   void add_region(std::size_t bytes) {
@@ -72,7 +89,7 @@ class LargePages {
     if (before != kLargePage) ::munmap(mapped + before + size, kLargePage - before);
     // Without large pages everything still works, so the answer is not looked at.
     ::madvise(mapped + before, size, MADV_HUGEPAGE);
-    regions_.push_back({mapped + before, size, 0, 0});
+    regions_.push_back({mapped + before, size, 0, 0, {}});
   }
 
   std::mutex mutex_;
@@ -89,7 +106,7 @@ LargePages& large_pages() {
 
 void FreeMemory::operator()(void* memory) const noexcept {
   if (pages == Pages::kLarge) {
-    large_pages().free(memory);
+    large_pages().free(memory, bytes);
   } else if (bytes < kMappedBytes) {
     std::free(memory);
   } else {

@@ -43,6 +43,20 @@ TEST(Buffer, MemoryGivenBackIsZeroedAgain) {
   }
 }
 
+TEST(Buffer, MemoryGivenBackServesAgainWhileANeighbourIsHeld) {
+  constexpr std::size_t kSize = std::size_t{3} << 20;
+  Buffer<std::uint8_t> first(kSize, Pages::kLarge);
+  const Buffer<std::uint8_t> neighbour(1000, Pages::kLarge);
+  const std::uint8_t* const place = first.data();
+  for (int repeat = 0; repeat < 3; ++repeat) {
+    std::fill(first.span().begin(), first.span().end(), std::uint8_t{1});
+    first = {};
+    first = Buffer<std::uint8_t>(kSize, Pages::kLarge);
+    EXPECT_EQ(first.data(), place);
+    EXPECT_EQ(std::count(first.span().begin(), first.span().end(), 0), std::ptrdiff_t{kSize});
+  }
+}
+
 TEST(Buffer, ThreadsMayTakeAndGiveBack) {
   std::vector<std::thread> threads;
   for (int thread = 0; thread < 4; ++thread) {

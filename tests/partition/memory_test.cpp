@@ -17,8 +17,8 @@ TEST(Memory, AgreesWithThePublishedSizes) {
   // 219,361,536 parameters less the embedding (65536 x 768), which stays in the file.
   EXPECT_NEAR(ratio(need.weights, 2.0 * (219361536.0 - 65536.0 * 768)), 1, 0.01);
   EXPECT_NEAR(ratio(need.states, 2.36e6), 1, 0.05);  // of which shifts are a little
-  // 12.3 kB per token in 16 bits, so twice that in f32, plus means.
-  EXPECT_NEAR(ratio(need.cache, 2 * 0.79e9), 1, 0.01);
+  // 12.3 kB per token of 32 whole chunks in 16 bits, so twice that in f32, plus means.
+  EXPECT_NEAR(ratio(need.cache, 2 * 12.3e3 * 65536), 1, 0.01);
   EXPECT_EQ(need.means, 4U * 32 * 768 * 4) << "31 closed chunks fill a panel of 32";
   EXPECT_EQ(need.total(),
             need.weights + need.states + need.cache + need.means + need.buffers + need.program);
@@ -26,6 +26,7 @@ TEST(Memory, AgreesWithThePublishedSizes) {
 
 TEST(Memory, CacheGrowsWithTheContextOnly) {
   RunSizes sizes = small_model();
+  sizes.context_tokens = 65536;
   const MemoryNeed at_64k = memory_need(sizes);
   sizes.context_tokens *= 2;
   const MemoryNeed at_128k = memory_need(sizes);
@@ -42,8 +43,8 @@ TEST(Memory, AFormatOfFewerBitsMakesTheCacheSmallerAndNothingElse) {
   sizes.kv = base::KvFormat::kInt8;
   const MemoryNeed int8 = memory_need(sizes);
   EXPECT_EQ(bf16.cache, f32.cache / 2);
-  // Keys and values of 64000 tokens, 12 heads of 64 numbers and a scale of 2 bytes, in 4 blocks.
-  EXPECT_EQ(int8.cache, 4U * 2 * 64000 * 12 * (64 + 2));
+  // Keys and values of 32 chunks, 12 heads of 64 numbers and a scale of 2 bytes, in 4 blocks.
+  EXPECT_EQ(int8.cache, 4U * 2 * 65536 * 12 * (64 + 2));
   for (const MemoryNeed& need : {bf16, int8}) {
     EXPECT_EQ(need.total() - need.cache, f32.total() - f32.cache);
     EXPECT_EQ(need.means, f32.means);
