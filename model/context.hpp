@@ -20,9 +20,9 @@
 namespace longreach::model {
 
 /// Tokens that pass through a block together. Longer calls go in pieces of this many.
-inline constexpr std::size_t kSliceTokens = 256;
+inline constexpr std::size_t kSliceTokens = 512;
 
-/// Queries of a head that are treated together: they share the reading of the chunks they see.
+/// Queries of a head that are treated together, at least: they share the reading of what they see.
 inline constexpr std::size_t kGroupQueries = 64;
 
 /// Rows of numbers, one row a token.

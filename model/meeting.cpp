@@ -19,13 +19,21 @@ constexpr std::size_t kRoundBytes = std::size_t{1} << 25;
 
 /// Groups of a head's queries, treated together: they share the reading of the chunks they see.
 struct Groups {
-  std::size_t n_queries;
+  std::size_t n_queries, n_in_group;
 
-  std::size_t count() const { return (n_queries + kGroupQueries - 1) / kGroupQueries; }
+  std::size_t count() const { return (n_queries + n_in_group - 1) / n_in_group; }
   Range of(std::size_t group) const {
-    return {group * kGroupQueries, std::min((group + 1) * kGroupQueries, n_queries)};
+    return {group * n_in_group, std::min((group + 1) * n_in_group, n_queries)};
   }
 };
+
+/// The largest groups that leave no thread idle, as far as groups of kGroupQueries do not.
+Groups largest_groups(std::size_t n_queries, std::size_t n_heads, std::size_t n_threads) {
+  constexpr std::size_t kTasksPerThread = 4;  // so that the last ones end at about the same time
+  const std::size_t n_wanted =
+      n_threads == 1 ? 1 : (kTasksPerThread * n_threads + n_heads - 1) / n_heads;
+  return {n_queries, std::max((n_queries + n_wanted - 1) / n_wanted, kGroupQueries)};
+}
 
 /// One slice's queries on their way to the chunks.
 class Meeting {
@@ -36,7 +44,7 @@ class Meeting {
         selection_(context.workspace.selection),
         q_(q),
         own_(context.exchange.shard()),
-        groups_{q.rows()} {
+        groups_{q.rows(), kGroupQueries} {
     context.workspace.totals.assign(context.slices.heads.size() * q.rows(), {});
   }
 
@@ -116,9 +124,9 @@ class Meeting {
 
   /// task(head, group, scratch) for the groups of these heads, spread over the threads.
   template <typename Task>
-  void for_groups(Range heads, Task&& task) {
-    context_.pool.for_each(heads.size() * groups_.count(), [&](std::size_t i, std::size_t worker) {
-      task(heads.begin + i / groups_.count(), i % groups_.count(),
+  void for_groups(Range heads, const Groups& groups, Task&& task) {
+    context_.pool.for_each(heads.size() * groups.count(), [&](std::size_t i, std::size_t worker) {
+      task(heads.begin + i / groups.count(), i % groups.count(),
            context_.workspace.workers[worker]);
     });
   }
@@ -138,9 +146,8 @@ class Meeting {
   /// Lists what a group's queries see of those of the chunks that `wanted` says, by rising chunk;
   /// queries that see a chunk from the same row on stand together, the shorter sight first.
   template <typename Wanted>
-  void list_sightings(std::size_t head, std::size_t group, Range chunks, Wanted&& wanted,
+  void list_sightings(std::size_t head, Range queries, Range chunks, Wanted&& wanted,
                       std::vector<Sighting>& sightings) const {
-    const Range queries = groups_.of(group);
     sightings.clear();
     for (std::size_t i = queries.begin; i < queries.end; ++i) {
       selection_.for_each_chunk(
@@ -157,9 +164,8 @@ class Meeting {
   /// Attends to what is listed in scratch.sightings, a chunk once for all queries that see it.
   /// Calls found(sighting, partial) in the order of the list.
   template <typename RowsOf, typename Found>
-  void attend(std::size_t head, std::size_t group, WorkerScratch& scratch, RowsOf&& rows_of,
+  void attend(std::size_t head, Range queries, WorkerScratch& scratch, RowsOf&& rows_of,
               Found&& found) const {
-    const Range queries = groups_.of(group);
     const auto q = q_.rows(queries.begin, queries.size()).cols(head * kHeadSize, kHeadSize);
     for (auto begin = scratch.sightings.begin(); begin != scratch.sightings.end();) {
       const auto end = std::find_if(begin, scratch.sightings.end(), [&](const Sighting& s) {
@@ -185,13 +191,16 @@ class Meeting {
   template <typename RowsOf>
   void attend_here(Range chunks, RowsOf&& rows_of) {
     const Range heads = context_.slices.heads;
-    for_groups(heads, [&](std::size_t head, std::size_t group, WorkerScratch& scratch) {
+    if (heads.size() == 0) return;
+    const Groups groups = largest_groups(q_.rows(), heads.size(), context_.pool.size());
+    for_groups(heads, groups, [&](std::size_t head, std::size_t group, WorkerScratch& scratch) {
+      const Range queries = groups.of(group);
       list_sightings(
-          head, group, chunks, [](std::size_t) { return true; }, scratch.sightings);
-      const std::size_t first = groups_.of(group).begin;
-      attend(head, group, scratch, rows_of, [&](const Sighting& sighting, const Partial& partial) {
-        merge(head, first + sighting.query, sighting.chunk, partial);
-      });
+          head, queries, chunks, [](std::size_t) { return true; }, scratch.sightings);
+      attend(head, queries, scratch, rows_of,
+             [&](const Sighting& sighting, const Partial& partial) {
+               merge(head, queries.begin + sighting.query, sighting.chunk, partial);
+             });
     });
   }
 
@@ -300,7 +309,8 @@ class Meeting {
     const auto counts_of = [&](std::size_t head, std::size_t group) {
       return std::span(counts).subspan((head * n_groups + group) * n_shards, n_shards);
     };
-    for_groups({0, selection_.n_heads()}, [&](std::size_t head, std::size_t group, WorkerScratch&) {
+    const Range all_heads{0, selection_.n_heads()};
+    for_groups(all_heads, groups_, [&](std::size_t head, std::size_t group, WorkerScratch&) {
       const Range queries = groups_.of(group);
       for (std::size_t i = queries.begin; i < queries.end; ++i) {
         selection_.for_each_chunk(head, i, chunks, [&](std::size_t chunk, auto, auto) {
@@ -332,21 +342,23 @@ class Meeting {
 
     space.sent_partials.resize(n_sent);
     space.received_partials.resize(n_received);
-    for_groups({0, selection_.n_heads()}, [&](std::size_t head, std::size_t group,
-                                              WorkerScratch& scratch) {
-      const auto is_own = [&](std::size_t chunk) { return owner_of(chunk) == own_.index; };
-      list_sightings(head, group, chunks, is_own, scratch.sightings);
-      Partial* next = space.sent_partials.data() + sent_places[head * n_groups + group];
-      const auto rows_of = [&](std::size_t chunk, std::size_t h) { return cache_.rows(chunk, h); };
-      attend(head, group, scratch, rows_of,
-             [&](const Sighting&, const Partial& partial) { *next++ = partial; });
-    });
+    for_groups(
+        all_heads, groups_, [&](std::size_t head, std::size_t group, WorkerScratch& scratch) {
+          const auto is_own = [&](std::size_t chunk) { return owner_of(chunk) == own_.index; };
+          list_sightings(head, groups_.of(group), chunks, is_own, scratch.sightings);
+          Partial* next = space.sent_partials.data() + sent_places[head * n_groups + group];
+          const auto rows_of = [&](std::size_t chunk, std::size_t h) {
+            return cache_.rows(chunk, h);
+          };
+          attend(head, groups_.of(group), scratch, rows_of,
+                 [&](const Sighting&, const Partial& partial) { *next++ = partial; });
+        });
     context_.exchange.all_to_all(Traffic::kPartials, std::as_bytes(std::span(space.sent_partials)),
                                  sent, std::as_writable_bytes(std::span(space.received_partials)),
                                  received);
-    for_groups(heads, [&](std::size_t head, std::size_t group, WorkerScratch& scratch) {
+    for_groups(heads, groups_, [&](std::size_t head, std::size_t group, WorkerScratch& scratch) {
       list_sightings(
-          head, group, chunks, [](std::size_t) { return true; }, scratch.sightings);
+          head, groups_.of(group), chunks, [](std::size_t) { return true; }, scratch.sightings);
       const auto next = counts_of(head, group);
       const std::size_t first = groups_.of(group).begin;
       for (const Sighting& sighting : scratch.sightings) {
@@ -361,7 +373,7 @@ class Meeting {
   const Selection& selection_;
   MatView<const float> q_;
   partition::Shard own_;
-  Groups groups_;
+  Groups groups_;  ///< The same on all shards: partials travel in their order.
   std::vector<std::uint8_t> seen_;
 };
 

@@ -45,15 +45,15 @@ INSTANTIATE_TEST_SUITE_P(Grids, GridBits, testing::ValuesIn(kGrids),
 
 TEST_P(GridBits, AnyGridSplitAndWayGivesTheBitsOfOneRank) {
   const Golden golden;
-  // Ways with the splits they are tried on: decoding, few queries, a slice and a bit, whole slices.
+  // Ways with the splits they are tried on: decoding, few queries, many, and all.
   struct Trial {
     ExchangeWay way;
     ChunkMemory chunks;
     std::vector<std::size_t> calls;
   };
-  const std::vector<Trial> trials{{ExchangeWay::kShip, ChunkMemory::kShared, {1, 7, 300}},
-                                  {ExchangeWay::kGather, ChunkMemory::kOwn, {7, 256}},
-                                  {ExchangeWay::kGather, ChunkMemory::kShared, {1, 30, 256}},
+  const std::vector<Trial> trials{{ExchangeWay::kShip, ChunkMemory::kShared, {1, 7, 150}},
+                                  {ExchangeWay::kGather, ChunkMemory::kOwn, {7, 100}},
+                                  {ExchangeWay::kGather, ChunkMemory::kShared, {1, 30, 150}},
                                   {ExchangeWay::kAuto, ChunkMemory::kOwn, {100}}};
   for (const AttentionMode mode :
        {AttentionMode::kMoba, AttentionMode::kFull, AttentionMode::kNone}) {
@@ -73,9 +73,20 @@ TEST_P(GridBits, AnyGridSplitAndWayGivesTheBitsOfOneRank) {
   }
 }
 
+TEST_P(GridBits, SlicesOfACallOnTheirWayTogetherGiveTheBitsOfOneRank) {
+  const Golden golden(2 * model::kSliceTokens + 100);
+  const EngineOptions options = Golden::options(AttentionMode::kMoba);
+  const auto want = golden.logits(*golden.engine(options), model::kSliceTokens);
+  on_grid(golden, GetParam(), options, [&](Engine& engine) {
+    for (const std::size_t call : {golden.tokens.size(), model::kSliceTokens + 1}) {
+      EXPECT_TRUE(test::same_bits(golden.logits(engine, call), want)) << "calls of " << call;
+    }
+  });
+}
+
 TEST_P(GridBits, ReferenceModeWithEvictionGivesTheBitsOfOneRank) {
   const Golden golden;
-  for (const std::size_t call : {1, 70, 280}) {
+  for (const std::size_t call : {1, 70, 140}) {
     const auto want = golden.logits(*golden.engine(AttentionMode::kReference), call);
     for (const ExchangeWay way : {ExchangeWay::kShip, ExchangeWay::kGather}) {
       EngineOptions options = Golden::options(AttentionMode::kReference);
@@ -96,7 +107,7 @@ TEST_P(GridBits, CachesOfFewBitsGiveTheBitsOfOneRankAndOneCall) {
   };
   const std::vector<Trial> trials{{ExchangeWay::kShip, ChunkMemory::kOwn, 30},
                                   {ExchangeWay::kGather, ChunkMemory::kOwn, 7},
-                                  {ExchangeWay::kGather, ChunkMemory::kShared, 256},
+                                  {ExchangeWay::kGather, ChunkMemory::kShared, 150},
                                   {ExchangeWay::kAuto, ChunkMemory::kOwn, 1}};
   for (const auto kv : {base::KvFormat::kBf16, base::KvFormat::kInt8}) {
     const EngineOptions moba = Golden::options(AttentionMode::kMoba, kv);
@@ -209,7 +220,7 @@ std::array<std::uint64_t, 2> sent_bytes(const Golden& golden, base::KvFormat kv,
 }
 
 TEST(GridBytes, ChunksTravelAsTheyAreKept) {
-  const Golden golden;
+  const Golden golden(300);
   const auto bytes = [&](base::KvFormat kv) {
     return sent_bytes(golden, kv, ExchangeWay::kGather, 100)[0];
   };
@@ -225,7 +236,7 @@ TEST(GridBytes, WhatMovesFewerBytesDependsOnTheFormat) {
   // A chunk of 16 rows is 12288 bytes in f32, 6144 in bf16 and 3200 in int8; a partial is 264. All
   // queries of a call see all chunks before it, so the latter is less from 47, 24 and 13 queries
   // on, were it not for the chunks that the call itself fills.
-  const Golden golden;
+  const Golden golden(300);
   struct Trial {
     base::KvFormat kv;
     std::size_t least;

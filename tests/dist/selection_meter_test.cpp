@@ -101,7 +101,7 @@ INSTANTIATE_TEST_SUITE_P(Grids, GridMasses,
                          });
 
 TEST_P(GridMasses, AreThoseOfOneRank) {
-  const Golden golden;
+  const Golden golden(300);
   const std::vector<MassSample> want = masses(golden, *golden.engine(AttentionMode::kMoba));
   EXPECT_GT(std::ranges::count_if(want, [](const MassSample& s) { return s.shares.seen < 1; }),
             100);
@@ -124,7 +124,7 @@ TEST_P(GridMasses, AreThoseOfOneRank) {
 }
 
 TEST(Masses, AreAllThereIsInModeFull) {
-  const Golden golden;
+  const Golden golden(300);
   const std::vector<MassSample> samples = masses(golden, *golden.engine(AttentionMode::kFull));
   EXPECT_GT(samples.size(), 200);
   for (const MassSample& sample : samples) {

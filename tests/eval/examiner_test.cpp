@@ -38,7 +38,7 @@ class ExaminerTest : public ::testing::Test {
   }
   static bool carry_on(double) { return true; }
 
-  test::Golden golden_;
+  test::Golden golden_{300};
   std::unique_ptr<model::Tokenizer> bytes_ = model::open_tokenizer("bytes");
 };
 

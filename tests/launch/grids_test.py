@@ -41,16 +41,16 @@ class Bits(GridTest):
                 self.assertEqual(self.hash(model, tokens, stages, shards), want)
 
     def test_splits_ways_threads_and_modes(self):
-        tokens = self.tokens(300, 256)
         modes = {"moba": ["--attention", "moba"], "full": ["--attention", "full"],
                  "reference": ["--attention", "reference", "--kv-max", 60, "--kv-min", 40, "--kv-window", 12, "--chunk-size", 16]}
         for mode, options in modes.items():
-            for calls in ("300", "256,44", "7*42", "1*300"):
+            for calls in ("600", "513,87", "7*21", "1*150"):  # slices have 512 tokens
+                tokens = self.tokens({"600": 600, "513,87": 600, "7*21": 147, "1*150": 150}[calls], 256)
                 want = self.hash(MODEL, tokens, options=[*options, "--calls", calls])
-                way = "gather" if calls in ("300", "7*42") else "ship"
+                way = "gather" if calls in ("600", "7*21") else "ship"
                 with self.subTest(mode=mode, calls=calls, way=way):
                     self.assertEqual(self.hash(MODEL, tokens, 1, 3, [*options, "--calls", calls, "--exchange", way]), want)
-        options = ["--exchange", "ship", "--threads", 2]
+        tokens, options = self.tokens(1100, 256), ["--exchange", "ship", "--threads", 2]
         self.assertEqual(self.hash(MODEL, tokens, 2, 2, options), self.hash(MODEL, tokens))
 
     def test_caches_of_fewer_bits(self):
@@ -119,7 +119,7 @@ class Traces(GridTest):
         spans = [event for event in events if event["ph"] == "X"]
         for rank in range(4):
             names = {event["name"] for event in spans if event["pid"] == rank}
-            self.assertIn("read 256 tokens", names)
+            self.assertIn("read 512 tokens", names)
             self.assertIn("exchange columns", names)
             self.assertIn("block 0" if rank < 2 else "block 5", names)
         self.assertIn("wait for a slice", {event["name"] for event in spans if event["pid"] == 2})

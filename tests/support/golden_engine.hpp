@@ -22,9 +22,11 @@ class Golden {
   model::ModelConfig config = model::read_config(checkpoint);
   std::vector<base::TokenId> tokens;
 
-  Golden() {
+  /// So many random tokens: of the same ones, the first. The default is less than a slice, but
+  /// enough for chunks to be chosen and rows to be evicted.
+  explicit Golden(std::size_t n_tokens = 150) {
     Random random;
-    for (int i = 0; i < 300; ++i)
+    for (std::size_t i = 0; i < n_tokens; ++i)
       tokens.push_back(static_cast<base::TokenId>(random.whole(0, config.vocab_size - 1)));
   }
 
