@@ -53,7 +53,7 @@ void Engine::serve() {
   pipeline_.follow([this](const Order& order) {
     switch (order.command) {
       case Command::kReadMemory:
-        read_together(world_, stage_.pool(), order.amount);
+        read_pass(order.amount);
         break;
       case Command::kReport:
         gather_usage();
@@ -173,7 +173,15 @@ double Engine::read_bandwidth(std::size_t n_bytes) {
   told.order.command = Command::kReadMemory;
   told.order.amount = n_bytes;
   pipeline_.give(told, {});
-  return read_together(world_, stage_.pool(), n_bytes);
+  return read_pass(n_bytes);
+}
+
+double Engine::read_pass(std::size_t n_bytes) {
+  if (!yardstick_ || yardstick_->size_bytes() != n_bytes) {
+    yardstick_.reset();
+    yardstick_.emplace(n_bytes, stage_.pool());
+  }
+  return read_together(world_, *yardstick_);
 }
 
 std::vector<RankUsage> Engine::usage() {

@@ -12,6 +12,7 @@
 #include "dist/pipeline.hpp"
 #include "dist/stage.hpp"
 #include "kernels/base/types.hpp"
+#include "kernels/read_bandwidth.hpp"
 #include "model/checkpoint.hpp"
 #include "model/config.hpp"
 
@@ -19,6 +20,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -110,8 +112,9 @@ class Engine {
   bool fill(Session& session, std::size_t n_tokens, std::uint64_t seed,
             const Progress& progress = {});
 
-  /// Bytes a second that all threads of all ranks read together, n_bytes each rank: the fastest of
-  /// a few passes, each as slow as its slowest rank. Errors: std::bad_alloc.
+  /// Bytes a second that all threads of all ranks read together in one pass over n_bytes each rank,
+  /// a multiple of 8; as slow as the slowest rank. The memory is kept for the next pass. Waits for
+  /// what was submitted. Errors: std::bad_alloc, which the other ranks do not know of.
   double read_bandwidth(std::size_t n_bytes);
 
   /// What all ranks did so far, in order of ranks. Waits for what was submitted.
@@ -148,6 +151,7 @@ class Engine {
   std::vector<RankUsage> gather_usage();
   std::vector<MassSample> gather_masses();
   void gather_trace(const std::filesystem::path& file);
+  double read_pass(std::size_t n_bytes);
   void give(Command command, std::uint32_t session, std::uint32_t source = 0);
 
   Communicator& world_;
@@ -159,6 +163,7 @@ class Engine {
   Stage stage_;
   LogitsReturn logits_;
   Pipeline pipeline_;
+  std::optional<kernels::ReadYardstick> yardstick_;
   std::uint32_t n_sessions_ = 0;
   int n_exceptions_;  ///< Under way when the engine was made.
 };

@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstdint>
 #include <optional>
 #include <random>
 #include <span>
@@ -37,13 +38,14 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-/// Memory that each rank reads for comparison: by itself too much for caches, but together with the
-/// others' not more than can be had.
+/// Memory that each rank reads for comparison, in whole words: by itself too much for caches, but
+/// together with the others' not more than can be had.
 std::size_t read_memory_bytes(const BenchOptions& options, const partition::Grid& grid) {
   const std::size_t wanted = options.read_memory_mib
                                  ? *options.read_memory_mib << 20
                                  : std::max(std::size_t{1} << 30, 4 * cache_bytes());
-  return std::min(wanted, available_memory_bytes() / (2 * grid.n_ranks()));
+  const std::size_t bytes = std::min(wanted, available_memory_bytes() / (2 * grid.n_ranks()));
+  return bytes / sizeof(std::uint64_t) * sizeof(std::uint64_t);
 }
 
 /// What all measurements with an engine share.
@@ -66,13 +68,12 @@ struct Run {
     return result;
   }
 
-  /// The faster of two measurements, before and after, counts.
+  /// Beside each repeat, as the speed of a shared machine's memory changes.
   void measure_read_bandwidth(BenchResult& result) const {
     if (result.read_memory_bytes == 0) {
       result.read_memory_bytes = read_memory_bytes(options, engine.grid());
     }
-    result.read_bandwidth =
-        std::max(result.read_bandwidth, engine.read_bandwidth(result.read_memory_bytes));
+    result.read_bandwidths.push_back(engine.read_bandwidth(result.read_memory_bytes));
   }
 
   /// For the engine: shows its progress as the part of the work from `begin` on that is `share` of
@@ -116,7 +117,6 @@ std::optional<BenchResult> measure_decode(const Run& run, std::size_t context) {
   const std::size_t n_tokens = run.options.n_tokens, n_all = run.n_rounds() * n_tokens;
   BenchResult result = run.new_result("decode", context, n_tokens);
   result.n_streams = sessions.size();
-  run.measure_read_bandwidth(result);
   const std::vector<TokenId> tokens = random_tokens(n_all, run.opened.config.vocab_size);
   ProgressLine line(n_all, "decoding");
   for (std::size_t round = 0; round < run.n_rounds(); ++round) {
@@ -138,9 +138,9 @@ std::optional<BenchResult> measure_decode(const Run& run, std::size_t context) {
     if (round >= run.options.n_warmups) {
       result.seconds.push_back(seconds_since(start) /
                                static_cast<double>(n_tokens * sessions.size()));
+      run.measure_read_bandwidth(result);
     }
   }
-  run.measure_read_bandwidth(result);
   return result;
 }
 
@@ -148,7 +148,6 @@ std::optional<BenchResult> measure_decode(const Run& run, std::size_t context) {
 std::optional<BenchResult> measure_prefill(const Run& run, std::size_t context) {
   constexpr std::size_t kParts = 8;
   BenchResult result = run.new_result("prefill", context, context);
-  run.measure_read_bandwidth(result);
   // Each slice reads all weights once. Caches and states hardly count beside them and its products.
   result.bytes_per_token = run.engine.weight_bytes() / std::min(context, model::kSliceTokens);
   const std::vector<TokenId> tokens = random_tokens(context, run.opened.config.vocab_size);
@@ -177,8 +176,8 @@ std::optional<BenchResult> measure_prefill(const Run& run, std::size_t context) 
       const double begin = part == 0 ? 0 : part_ends[part - 1];
       parts[part].push_back((part_ends[part] - begin) * kParts / static_cast<double>(context));
     }
+    run.measure_read_bandwidth(result);
   }
-  run.measure_read_bandwidth(result);
   if (context >= kLongPrompt) {
     for (const std::vector<double>& part : parts) result.eighths.push_back(median(part));
   }
@@ -249,8 +248,10 @@ int bench_exchange(const BenchOptions& options, const OpenedModel& opened, dist:
     result.n_warmups = options.n_warmups * options.n_tokens;
     result.n_exchanges = opened.config.n_sparse;
     result.read_memory_bytes = read_memory_bytes(options, grid);
-    result.read_bandwidth =
-        dist::read_together(world.communicator(), pool, result.read_memory_bytes);
+    kernels::ReadYardstick yardstick(result.read_memory_bytes, pool);
+    for (std::size_t repeat = 0; repeat < options.n_repeats; ++repeat) {
+      result.read_bandwidths.push_back(dist::read_together(world.communicator(), yardstick));
+    }
     const auto measure = [&](std::string_view part, auto&& time) {
       const std::size_t n_rounds = options.n_repeats * options.n_tokens;
       time(*seat.shards, sight, result.n_warmups);

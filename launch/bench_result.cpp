@@ -36,6 +36,7 @@ double median(std::vector<double> values) {
 
 std::string json_line(const OpenedModel& opened, const BenchResult& result) {
   const double seconds = median(result.seconds);
+  const double read_bandwidth = median(result.read_bandwidths);
   const auto [least, most] = std::ranges::minmax(result.seconds);
   Json json = {{"question", result.question}};
   if (!result.part.empty()) json["part"] = result.part;
@@ -63,10 +64,10 @@ std::string json_line(const OpenedModel& opened, const BenchResult& result) {
     json["bytes_per_exchange"] = result.bytes_per_token / result.n_exchanges;
   }
   json.update({{"bytes_per_token", result.bytes_per_token},
-               {"read_bandwidth", result.read_bandwidth},
+               {"read_bandwidth", read_bandwidth},
                {"read_memory", result.read_memory_bytes},
                {"share_of_bandwidth",
-                static_cast<double>(result.bytes_per_token) / seconds / result.read_bandwidth},
+                static_cast<double>(result.bytes_per_token) / seconds / read_bandwidth},
                {"version", LONGREACH_VERSION},
                {"machine", cpu_name()}});
   if (!result.eighths.empty()) {

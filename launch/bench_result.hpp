@@ -25,7 +25,8 @@ struct BenchResult {
   std::size_t n_exchanges = 0;        ///< Of this part, per token.
   std::size_t bytes_per_token = 0;    ///< Read; for exchanges, sent.
   std::size_t read_memory_bytes = 0;  ///< By each rank, to know the next one.
-  double read_bandwidth = 0;          ///< Bytes a second, of all ranks together.
+  std::vector<double>
+      read_bandwidths;  ///< Bytes a second, of all ranks together, beside each repeat.
 };
 
 /// The middle of the values, or of the two in the middle. Requires: at least one value.
