@@ -154,6 +154,7 @@ def main():
     parser.add_argument("folders", nargs="*", type=pathlib.Path, default=[here / "data", here / "more"])
     parser.add_argument("--launch", default="", help="put before the program")
     parser.add_argument("--options", default="", help="put behind the options of every run")
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--stored-weights", action="store_true", help="keep weights as the files do, not in f32")
     args = parser.parse_args()
 
@@ -162,7 +163,7 @@ def main():
         jobs = [pool.submit(execute, args, folder, case, run, threads)
                 for folder in args.folders
                 for case in json.loads((folder / "manifest.json").read_text())["cases"]
-                for run in case["runs"] for threads in (1, 2)]
+                for run in case["runs"] for threads in args.threads]
         outcomes = [job.result() for job in jobs]
     faults += [f"{outcome.name}: {outcome.fault}" for outcome in outcomes if outcome.fault]
 
