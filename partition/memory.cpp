@@ -44,13 +44,17 @@ std::size_t state_bytes(const RunSizes& s, BlockKind kind, Shard shard) {
 }
 
 std::size_t cache_bytes(const RunSizes& s, Shard shard) {
-  // A chunk takes its memory as a whole, as this comes in large pages.
-  const std::size_t n_chunks =
-      chunks_of((s.context_tokens + s.chunk_size - 1) / s.chunk_size, shard);
+  // Large pages make a chunk take its memory as a whole. Shards of a node share chunks in memory of
+  // small pages; of those on other nodes this counts up to a chunk too little.
+  const std::size_t n_whole =
+      shard.count == 1 ? (s.context_tokens + s.chunk_size - 1) / s.chunk_size * s.chunk_size
+                       : s.context_tokens;
+  const std::size_t n_tokens = tokens_of(n_whole, s.chunk_size, shard);
+  const std::size_t key_rows =
+      n_tokens / s.chunk_size * padded(s.chunk_size) + padded(n_tokens % s.chunk_size);
   // Keys, and the scales of keys and of values, are filled up to whole panels.
-  const std::size_t key_rows = padded(s.chunk_size);
-  return n_chunks * ((key_rows + s.chunk_size) * s.n_embd * base::size_of(s.kv) +
-                     2 * key_rows * s.n_head * base::scale_bytes(s.kv));
+  return (key_rows + n_tokens) * s.n_embd * base::size_of(s.kv) +
+         2 * key_rows * s.n_head * base::scale_bytes(s.kv);
 }
 
 std::size_t closed_chunks(const RunSizes& s, Shard shard) {
