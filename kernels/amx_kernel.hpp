@@ -7,6 +7,8 @@
 ///   load<t>(from, row_bytes)   rows of a tile, row_bytes from one to the next
 ///   store<t>(to, row_bytes)
 ///   add_bf16_products<c, a, b>()
+///   add_signed_products<c, a, b>(), add_unsigned_products<c, a, b>()
+///                              of bytes: those of a are signed or not, those of b signed
 ///
 /// all static, tiles named by their numbers 0 .. 7, and every thread has tiles of its own.
 #pragma once
@@ -18,6 +20,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <span>
 
 namespace longreach::kernels {
 
@@ -29,6 +32,10 @@ struct alignas(64) TileConfig {
   std::array<std::uint8_t, 16> rows{};
 };
 static_assert(sizeof(TileConfig) == 64);
+
+/// Of a whole tile.
+inline constexpr std::size_t kTileRowBytes = 64, kTileCols = kTileRowBytes / sizeof(float);
+static_assert(2 * kTileCols == kPanelCols);
 
 /// Up to 32 rows of activations by the 32 columns of a panel: two by two tiles of sums, which is
 /// what it takes for one addition to a tile to end before the next begins.
@@ -63,17 +70,14 @@ class AmxKernel {
   }
 
  private:
-  static constexpr std::size_t kRowBytes = 64;  ///< Of a tile.
-  static constexpr std::size_t kTileCols = kRowBytes / sizeof(float);
-  static_assert(sizeof(TermBlock::terms) == 2 * TermBlock::kRows * kRowBytes);
-  static_assert(2 * kTileCols == kPanelCols);
+  static_assert(sizeof(TermBlock::terms) == 2 * TermBlock::kRows * kTileRowBytes);
 
   /// Tiles for n_rows rows; those that no row needs are absent.
   static constexpr TileConfig config_of(std::size_t n_rows) {
     TileConfig config;
     const auto shape = [&config](std::size_t tile, std::size_t rows) {
       config.rows[tile] = static_cast<std::uint8_t>(rows);
-      config.row_bytes[tile] = rows == 0 ? 0 : kRowBytes;
+      config.row_bytes[tile] = rows == 0 ? 0 : kTileRowBytes;
     };
     const std::size_t first_half = std::min(n_rows, TermBlock::kRows);
     for (const std::size_t tile : {0U, 1U, 4U}) shape(tile, first_half);
@@ -135,9 +139,9 @@ class AmxKernel {
       Tiles::template load<6>(&w[0][0], sizeof(w[0]));
       Tiles::template load<7>(&w[0][kTileCols], sizeof(w[0]));
       for (std::size_t term = 0; term < 2; ++term) {
-        Tiles::template load<4>(x[b].terms[term].data(), kRowBytes);
+        Tiles::template load<4>(x[b].terms[term].data(), kTileRowBytes);
         if constexpr (kHalves == 2) {
-          Tiles::template load<5>(x_below[b].terms[term].data(), kRowBytes);
+          Tiles::template load<5>(x_below[b].terms[term].data(), kTileRowBytes);
         }
         Tiles::template add_bf16_products<0, 4, 6>();
         Tiles::template add_bf16_products<1, 4, 7>();
@@ -178,6 +182,102 @@ class AmxKernel {
 
   TermRows x_;
   const Bf16Block* panels_;
+  std::size_t panel_stride_;
+  Start start_;
+};
+
+/// Weights of few bits: 16 rows of activations by the 32 columns of a panel. A block of inputs has
+/// scales of its own, so its sums leave the tiles and are added to y by vector code.
+///   0 .. 3   sums: tile 2 l + v has products with high (l = 0) or low bytes, in half v of the
+///            columns
+///   4, 5     activations: high bytes, low bytes
+///   6, 7     weights of a half of the columns
+template <class Tiles, class Block>
+class AmxByteKernel {
+ public:
+  AmxByteKernel(const ByteRows& x, const Block* panels, std::size_t panel_stride, Start start)
+      : x_(x), panels_(panels), panel_stride_(panel_stride), start_(start) {}
+
+  /// All of y.
+  void operator()(base::MatView<float> y) const {
+    Tiles::configure(kConfig);
+    std::array<ByteWeights, kUnpacked> weights;
+    for (std::size_t col = 0; col < y.cols(); col += kPanelCols) {
+      const Block* const panel = panels_ + col / kPanelCols * panel_stride_;
+      const auto y_cols = y.cols(col, std::min(kPanelCols, y.cols() - col));
+      for (std::size_t first = 0; first < x_.cols(); first += kUnpacked) {
+        const std::size_t count = std::min(kUnpacked, x_.cols() - first);
+        for (std::size_t b = 0; b < count; ++b) unpack(panel[first + b], weights[b]);
+        for (std::size_t row = 0; row < y.rows(); row += ByteBlock::kRows) {
+          add_blocks(x_.row(row / ByteBlock::kRows).subspan(first, count), weights.data(),
+                     y_cols.rows(row, std::min(ByteBlock::kRows, y.rows() - row)),
+                     first == 0 ? start_ : Start::kContinue);
+        }
+      }
+    }
+    Tiles::release();
+  }
+
+ private:
+  /// Blocks of weights that are unpacked for all rows: they stay in the first cache.
+  static constexpr std::size_t kUnpacked = 16;
+
+  /// Rows that a group lacks are multiplied, too, whatever they hold; nobody reads their sums.
+  static constexpr TileConfig kConfig = [] {
+    TileConfig config;
+    const auto shape = [&config](std::size_t tile, std::size_t rows, std::size_t row_bytes) {
+      config.rows[tile] = static_cast<std::uint8_t>(rows);
+      config.row_bytes[tile] = static_cast<std::uint16_t>(row_bytes);
+    };
+    for (const std::size_t tile : {0U, 1U, 2U, 3U}) shape(tile, ByteBlock::kRows, kTileRowBytes);
+    for (const std::size_t tile : {4U, 5U}) shape(tile, ByteBlock::kRows, kScaleBlock);
+    for (const std::size_t tile : {6U, 7U}) shape(tile, kScaleBlock / 4, kTileRowBytes);
+    return config;
+  }();
+
+  /// Adds the products of a group of rows with some blocks, in order. y may have fewer columns than
+  /// a panel: sums of all of them are kept in a place of their own.
+  static void add_blocks(std::span<const ByteBlock> x, const ByteWeights* weights,
+                         base::MatView<float> y, Start start) {
+    ByteOutputs outputs{};
+    const std::size_t row_bytes = y.cols() * sizeof(float);
+    if (start == Start::kContinue) {
+      for (std::size_t r = 0; r < y.rows(); ++r) {
+        std::memcpy(outputs.y[r].data(), y.row(r).data(), row_bytes);
+      }
+    }
+    std::array<ByteSums, 2> sums;
+    for (std::size_t b = 0; b <= x.size(); ++b) {
+      // Tiles multiply a block while vectors add the sums of the one before.
+      if (b < x.size()) multiply(x[b], weights[b], sums[b % 2]);
+      if (b > 0) add_sums(sums[(b - 1) % 2], x[b - 1], weights[b - 1], y.rows(), outputs);
+    }
+    for (std::size_t r = 0; r < y.rows(); ++r) {
+      std::memcpy(y.row(r).data(), outputs.y[r].data(), row_bytes);
+    }
+  }
+
+  static void multiply(const ByteBlock& x, const ByteWeights& weights, ByteSums& sums) {
+    Tiles::template zero<0>();
+    Tiles::template zero<1>();
+    Tiles::template zero<2>();
+    Tiles::template zero<3>();
+    Tiles::template load<6>(&weights.codes[0][0], sizeof(weights.codes[0]));
+    Tiles::template load<7>(&weights.codes[0][kTileCols], sizeof(weights.codes[0]));
+    Tiles::template load<4>(x.high.data(), sizeof(x.high[0]));
+    Tiles::template add_signed_products<0, 4, 6>();
+    Tiles::template add_signed_products<1, 4, 7>();
+    Tiles::template load<5>(x.low.data(), sizeof(x.low[0]));
+    Tiles::template add_unsigned_products<2, 5, 6>();
+    Tiles::template add_unsigned_products<3, 5, 7>();
+    Tiles::template store<0>(&sums.high[0][0], sizeof(sums.high[0]));
+    Tiles::template store<1>(&sums.high[0][kTileCols], sizeof(sums.high[0]));
+    Tiles::template store<2>(&sums.low[0][0], sizeof(sums.low[0]));
+    Tiles::template store<3>(&sums.low[0][kTileCols], sizeof(sums.low[0]));
+  }
+
+  ByteRows x_;
+  const Block* panels_;
   std::size_t panel_stride_;
   Start start_;
 };

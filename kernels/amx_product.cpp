@@ -43,15 +43,23 @@ struct AmxTiles {
   static void add_bf16_products() {
     asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kSum), "i"(kX), "i"(kWeight));
   }
+  template <int kSum, int kX, int kWeight>
+  static void add_signed_products() {
+    asm volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kSum), "i"(kX), "i"(kWeight));
+  }
+  template <int kSum, int kX, int kWeight>
+  static void add_unsigned_products() {
+    asm volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kSum), "i"(kX), "i"(kWeight));
+  }
 };
 
 bool cpu_has_amx() {
-  constexpr unsigned kOsxsave = 1U << 27;                  // leaf 1, ecx
-  constexpr unsigned kTiles = 1U << 24, kBf16 = 1U << 22;  // leaf 7, edx
+  constexpr unsigned kOsxsave = 1U << 27;                    // leaf 1, ecx
+  constexpr unsigned kAll = 1U << 22 | 1U << 24 | 1U << 25;  // leaf 7, edx: bf16, tiles, bytes
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
   if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) == 0 || (ecx & kOsxsave) == 0) return false;
   if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
-  return (edx & kTiles) != 0 && (edx & kBf16) != 0;
+  return (edx & kAll) == kAll;
 }
 
 /// The system saves tiles only for processes that asked for it, all of whose threads then may use
@@ -76,6 +84,16 @@ void block_product(const TermRows& x, const Bf16Block* panels, std::size_t panel
   AmxKernel<AmxTiles>(x, panels, panel_stride, start)(y);
 }
 
+void block_product(const ByteRows& x, const Int8Block* panels, std::size_t panel_stride,
+                   base::MatView<float> y, Start start) noexcept {
+  AmxByteKernel<AmxTiles, Int8Block>(x, panels, panel_stride, start)(y);
+}
+
+void block_product(const ByteRows& x, const Int4Block* panels, std::size_t panel_stride,
+                   base::MatView<float> y, Start start) noexcept {
+  AmxByteKernel<AmxTiles, Int4Block>(x, panels, panel_stride, start)(y);
+}
+
 }  // namespace longreach::kernels
 
 #else
@@ -85,6 +103,16 @@ namespace longreach::kernels {
 bool amx_available() { return false; }
 
 void block_product(const TermRows&, const Bf16Block*, std::size_t, base::MatView<float>,
+                   Start) noexcept {
+  LR_CHECK(amx_available());
+}
+
+void block_product(const ByteRows&, const Int8Block*, std::size_t, base::MatView<float>,
+                   Start) noexcept {
+  LR_CHECK(amx_available());
+}
+
+void block_product(const ByteRows&, const Int4Block*, std::size_t, base::MatView<float>,
                    Start) noexcept {
   LR_CHECK(amx_available());
 }

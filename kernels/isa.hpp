@@ -16,8 +16,9 @@ std::vector<std::string> available_isas();
 /// says otherwise. Errors: InputError when LONGREACH_ISA names a path that this CPU cannot run.
 std::string active_isa();
 
-/// Whether products with bf16 weights packed from now on go by AMX: the path "amx", which is the
-/// fastest other one in everything else. Errors: as active_isa().
+/// Whether products go by AMX: the path "amx", which is the fastest other one in everything else.
+/// That is so for bf16 weights packed from now on, and for int8 and int4 weights with many rows.
+/// Errors: as active_isa().
 bool uses_amx();
 
 /// Makes every kernel use that path from now on. Not while kernels run.

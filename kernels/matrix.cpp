@@ -4,6 +4,7 @@
 #define HWY_TARGET_INCLUDE "kernels/matrix.cpp"
 #include "kernels/amx_product.hpp"
 #include "kernels/block_product.hpp"
+#include "kernels/isa.hpp"
 
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
@@ -135,7 +136,8 @@ constexpr std::size_t kBlockK = 1024;
 /// leave threads idle.
 constexpr std::size_t kTaskCols = 2 * kPanelCols;
 constexpr std::size_t kLeastTaskRows = 48;
-static_assert(kLeastTaskRows % FixedBlock::kRows == 0 && kLeastTaskRows % TermBlock::kRows == 0,
+static_assert(kLeastTaskRows % FixedBlock::kRows == 0 && kLeastTaskRows % TermBlock::kRows == 0 &&
+                  kLeastTaskRows % ByteBlock::kRows == 0,
               "rows that are converted together are not parted");
 
 /// Part of a product: rows from `first_row` on and columns from those of panel `panel` on, of which
@@ -226,6 +228,15 @@ void multiply_blocks(ThreadPool& pool, base::MatView<const float> x, const Packe
   });
 }
 
+/// Weights of few bits. AMX takes so many rows that its tiles are full; it leaves the same bits.
+template <class Block>
+void multiply_codes(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
+                    base::MatView<float> y) {
+  return x.rows() >= ByteBlock::kRows && uses_amx()
+             ? multiply_blocks<Block>(pool, x, w, y, to_bytes)
+             : multiply_blocks<Block>(pool, x, w, y, to_fixed);
+}
+
 }  // namespace
 
 void panel_product(base::MatView<const float> x, const Panels<float>& panels,
@@ -255,9 +266,9 @@ void multiply(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix
       return x.rows() < kLeastTaskRows ? multiply_float<base::Bf16>(pool, x, w, y)
                                        : multiply_widened(pool, x, w, y);
     case base::WeightFormat::kInt8:
-      return multiply_blocks<Int8Block>(pool, x, w, y, to_fixed);
+      return multiply_codes<Int8Block>(pool, x, w, y);
     case base::WeightFormat::kInt4:
-      return multiply_blocks<Int4Block>(pool, x, w, y, to_fixed);
+      return multiply_codes<Int4Block>(pool, x, w, y);
   }
 }
 

@@ -105,7 +105,8 @@ PackedMatrix::PackedMatrix(const StridedMatrix& source, base::WeightFormat forma
     : n_out_(source.n_out),
       n_in_(source.n_in),
       format_(format),
-      has_bf16_blocks_(format == base::WeightFormat::kBf16 && uses_amx()) {
+      // Asked whatever the format: a wrong LONGREACH_ISA is an error here, not in a product.
+      has_bf16_blocks_(uses_amx() && format == base::WeightFormat::kBf16) {
   const std::size_t bytes = panel_count(n_out_) * panel_bytes();
   data_ = base::Buffer<std::byte>(bytes, pages_for(bytes));
   pool.for_each(panel_count(n_out_), [&](std::size_t panel, std::size_t) {

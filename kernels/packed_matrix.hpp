@@ -32,12 +32,12 @@ struct StridedMatrix {
 };
 
 /// A matrix packed into panels. Those of bf16 are packed for the instruction-set path in use
-/// (isa.hpp), and multiplied by it ever after. Move-only.
+/// (isa.hpp), and multiplied by it ever after; others are the same on every path. Move-only.
 class PackedMatrix {
  public:
   PackedMatrix() = default;
   /// Copies, converting to `format`: to bf16 with rounding to nearest even, exact for bf16 sources;
-  /// to int8 and int4 as quantize() says. Errors: std::bad_alloc.
+  /// to int8 and int4 as quantize() says. Errors: std::bad_alloc; as active_isa().
   PackedMatrix(const StridedMatrix& source, base::WeightFormat format, ThreadPool& pool);
 
   std::size_t n_out() const { return n_out_; }

@@ -72,6 +72,65 @@ TEST(AmxModel, KeepsProductsWhole) {
   EXPECT_EQ(add_products(-1, {1 + 0x1p-7F}, {1 + 0x1p-7F}), 0x1p-6F + 0x1p-14F);
 }
 
+/// The same of instructions for bytes: a row of 64 activations, which are signed or not, and a
+/// column of 64 weights.
+template <bool kSigned>
+std::int32_t add_byte_products(std::int32_t sum, const std::array<int, 64>& x,
+                               const std::array<int, 64>& w) {
+  std::array<std::int32_t, 256> sums{};
+  std::array<std::uint8_t, 1024> a{}, b{};
+  sums[0] = sum;
+  for (std::size_t k = 0; k < 64; ++k) {
+    a[k] = static_cast<std::uint8_t>(x[k]);
+    b[k / 4 * 64 + k % 4] = static_cast<std::uint8_t>(w[k]);
+  }
+  AmxModel::configure(kThreeTiles);
+  AmxModel::load<0>(sums.data(), 64);
+  AmxModel::load<1>(a.data(), 64);
+  AmxModel::load<2>(b.data(), 64);
+  if constexpr (kSigned) {
+    AmxModel::add_signed_products<0, 1, 2>();
+  } else {
+    AmxModel::add_unsigned_products<0, 1, 2>();
+  }
+  AmxModel::store<0>(sums.data(), 64);
+  AmxModel::release();
+  EXPECT_EQ(std::count_if(sums.begin(), sums.end(), [](int s) { return s != 0; }), sums[0] != 0);
+  return sums[0];
+}
+
+std::array<int, 64> all(int number) {
+  std::array<int, 64> numbers;
+  numbers.fill(number);
+  return numbers;
+}
+
+TEST(AmxModel, MultipliesBytesOfEitherKind) {
+  EXPECT_EQ(add_byte_products<true>(5, {-128, 127, -1}, {-128, -128, 127}),
+            5 + 16384 - 16256 - 127);
+  EXPECT_EQ(add_byte_products<true>(0, {255, 128}, {1, 1}), -1 - 128);
+  EXPECT_EQ(add_byte_products<false>(5, {255, 128, 127}, {-128, 127, -1}), 5 - 32640 + 16256 - 127);
+  EXPECT_EQ(add_byte_products<false>(0, {1, 1}, {255, 128}), -1 - 128);
+  EXPECT_EQ(add_byte_products<true>(0, all(-128), all(-128)), 64 * 16384);
+  EXPECT_EQ(add_byte_products<true>(0, all(-128), all(127)), -64 * 16256);
+  EXPECT_EQ(add_byte_products<false>(0, all(255), all(127)), 64 * 32385);
+  EXPECT_EQ(add_byte_products<false>(0, all(255), all(-128)), -64 * 32640);
+  for (std::size_t k = 0; k < 64; ++k) {
+    std::array<int, 64> one{}, numbers;
+    one[k] = 1;
+    for (std::size_t i = 0; i < 64; ++i) numbers[i] = static_cast<int>(i) + 1;
+    EXPECT_EQ(add_byte_products<true>(0, one, numbers), numbers[k]);
+    EXPECT_EQ(add_byte_products<false>(0, numbers, one), numbers[k]);
+  }
+}
+
+TEST(AmxModel, SumsOfBytesWrapAround) {
+  constexpr auto kLargest = std::numeric_limits<std::int32_t>::max();
+  constexpr auto kLeast = std::numeric_limits<std::int32_t>::min();
+  EXPECT_EQ(add_byte_products<true>(kLargest, {1}, {1}), kLeast);
+  EXPECT_EQ(add_byte_products<false>(kLeast, {1}, {-1}), kLargest);
+}
+
 TEST(AmxModelDeathTest, RefusesTilesThatDoNotFit) {
   TileConfig config = kThreeTiles;
   config.rows[2] = 15;
@@ -81,10 +140,16 @@ TEST(AmxModelDeathTest, RefusesTilesThatDoNotFit) {
         (AmxModel::add_bf16_products<0, 1, 2>());
       },
       "");
+  EXPECT_DEATH(
+      {
+        AmxModel::configure(config);
+        (AmxModel::add_signed_products<0, 1, 2>());
+      },
+      "");
   EXPECT_DEATH(AmxModel::zero<0>(), "");  // nothing is configured
 }
 
-TEST(AmxProduct, InstructionsAgreeWithTheModelInEveryBit) {
+TEST(AmxProduct, Bf16InstructionsAgreeWithTheModelInEveryBit) {
   if (!amx_available()) GTEST_SKIP() << "this CPU has no AMX";
   Random random;
   for (const float size : {1.0F, 1e-19F, 1e18F}) {  // all normal, some denormal, some infinite
@@ -113,6 +178,44 @@ TEST(AmxProduct, InstructionsAgreeWithTheModelInEveryBit) {
       }
     }
   }
+}
+
+template <class Block>
+void expect_model_of_bytes(Random& random) {
+  // More blocks than are unpacked at a time.
+  const std::size_t n_blocks = 19, n_out = 75, n_panels = 3;
+  for (const std::size_t n_rows : {1, 15, 16, 17, 32, 33, 50}) {
+    const std::size_t n_groups = (n_rows + 15) / 16;
+    std::vector<ByteBlock> bytes(n_groups * n_blocks);
+    const base::MatView<ByteBlock> x(bytes.data(), n_groups, n_blocks);
+    for (std::size_t r = 0; r < n_rows; ++r) {
+      to_bytes(random.normal(n_blocks * kScaleBlock), r % 16, x.row(r / 16));
+    }
+    std::vector<Block> panels(n_panels * n_blocks);
+    for (Block& block : panels) {
+      BlockWeights weights;
+      for (auto& row : weights) {
+        const auto numbers = random.normal(kPanelCols);
+        std::copy(numbers.begin(), numbers.end(), row.begin());
+      }
+      quantize(weights, block);
+    }
+    for (const Start start : {Start::kZero, Start::kContinue}) {
+      const auto before = random.normal(n_rows * n_out);
+      auto got = before, want = before;
+      block_product(x, panels.data(), n_blocks, {got.data(), n_rows, n_out}, start);
+      AmxByteKernel<AmxModel, Block>(x, panels.data(), n_blocks,
+                                     start)({want.data(), n_rows, n_out});
+      ASSERT_TRUE(test::same_bits(got, want)) << n_rows << " rows";
+    }
+  }
+}
+
+TEST(AmxProduct, ByteInstructionsAgreeWithTheModelInEveryBit) {
+  if (!amx_available()) GTEST_SKIP() << "this CPU has no AMX";
+  Random random;
+  expect_model_of_bytes<Int8Block>(random);
+  expect_model_of_bytes<Int4Block>(random);
 }
 
 }  // namespace

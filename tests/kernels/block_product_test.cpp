@@ -116,7 +116,7 @@ void expect_close(Random& random, ThreadPool& pool, WeightFormat format, std::si
 TEST_P(BlockProduct, AgreesWithADoubleSum) {
   Random random;
   ThreadPool pool(2);
-  for (const std::size_t rows : {1, 2, 3, 5, 6, 7, 13}) {
+  for (const std::size_t rows : {1, 2, 3, 5, 6, 7, 13, 16, 17, 35}) {
     for (const std::size_t n_in : {1, 31, 32, 33, 256, 257, 600}) {
       for (const std::size_t n_out : {1, 31, 32, 33, 64, 65, 100, 200}) {
         expect_close<Int8Block>(random, pool, WeightFormat::kInt8, rows, n_in, n_out);
@@ -129,35 +129,41 @@ TEST_P(BlockProduct, AgreesWithADoubleSum) {
 TEST_P(BlockProduct, LargestCodesDoNotOverflow) {
   // All products of a block have one sign and the largest size.
   ThreadPool pool(1);
-  const std::vector<float> weights(kScaleBlock, 127), x(kScaleBlock, -32767);
+  const std::vector<float> weights(kScaleBlock, 127);
   const StridedMatrix source{reinterpret_cast<const std::byte*>(weights.data()),
                              base::DType::kF32,
                              1,
                              kScaleBlock,
                              kScaleBlock,
                              1};
-  float y = 0;
-  multiply(pool, {x.data(), 1, kScaleBlock}, PackedMatrix(source, WeightFormat::kInt8, pool),
-           {&y, 1, 1});
-  EXPECT_EQ(y, -127.0F * 32767.0F * 32.0F);
+  for (const std::size_t rows : {1, 16}) {
+    const std::vector<float> x(rows * kScaleBlock, -32767);
+    std::vector<float> y(rows);
+    multiply(pool, {x.data(), rows, kScaleBlock}, PackedMatrix(source, WeightFormat::kInt8, pool),
+             {y.data(), rows, 1});
+    EXPECT_EQ(y, std::vector<float>(rows, -127.0F * 32767.0F * 32.0F));
+  }
 }
 
 TEST_P(BlockProduct, WhatIsNotFiniteIsSeenInItsRowOrColumnOnly) {
   Random random;
   ThreadPool pool(1);
-  const std::size_t rows = 8, n_in = 70, n_out = 40;
+  const std::size_t n_in = 70, n_out = 40;
   auto weights = random.normal(n_out * n_in);
-  auto x = random.normal(rows * n_in);
+  auto x = random.normal(20 * n_in);
   weights[9 * n_in + 69] = std::numeric_limits<float>::infinity();
   x[3 * n_in + 40] = std::numeric_limits<float>::quiet_NaN();
   const StridedMatrix source{
       reinterpret_cast<const std::byte*>(weights.data()), base::DType::kF32, n_out, n_in, n_in, 1};
   for (const WeightFormat format : {WeightFormat::kInt8, WeightFormat::kInt4}) {
-    std::vector<float> y(rows * n_out);
-    multiply(pool, {x.data(), rows, n_in}, PackedMatrix(source, format, pool),
-             {y.data(), rows, n_out});
-    for (std::size_t i = 0; i < y.size(); ++i) {
-      EXPECT_EQ(std::isnan(y[i]), i / n_out == 3 || i % n_out == 9) << name_of(format) << ", " << i;
+    for (const std::size_t rows : {8, 20}) {
+      std::vector<float> y(rows * n_out);
+      multiply(pool, {x.data(), rows, n_in}, PackedMatrix(source, format, pool),
+               {y.data(), rows, n_out});
+      for (std::size_t i = 0; i < y.size(); ++i) {
+        EXPECT_EQ(std::isnan(y[i]), i / n_out == 3 || i % n_out == 9)
+            << name_of(format) << ", " << rows << " rows, " << i;
+      }
     }
   }
 }

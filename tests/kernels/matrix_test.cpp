@@ -204,23 +204,30 @@ TEST_P(MatrixProduct, WritesNothingBesideItsColumns) {
 
 TEST(MatrixProduct, PathsWithFusedMultiplyAddAgreeInEveryBit) {
   Random random;
-  ThreadPool pool(2);
-  const std::size_t n_in = 500, n_out = 190, n_rows = 7;
-  const Weight w{n_out, n_in, random.normal(n_out * n_in)};
-  const auto x = random.normal(n_rows * n_in);
-  for (const WeightFormat format : kFormats) {
-    std::map<std::string, std::vector<float>> results;
-    for (const auto& isa : available_isas()) {
-      select_isa(isa);
-      const PackedMatrix packed(w.view(), format, pool);
-      if (isa == "portable" || packed.has_bf16_blocks()) continue;
-      results[isa] = product(pool, x, n_rows, packed);
-    }
-    select_isa(available_isas().front());
-    if (results.size() < 2) GTEST_SKIP() << "this CPU has fewer than two such paths";
-    for (const auto& [isa, result] : results) {
-      EXPECT_TRUE(test::same_bits(result, results.begin()->second))
-          << name_of(format) << " by " << isa;
+  ThreadPool one(1), two(2);
+  for (const std::size_t n_in : {20, 500, 1100}) {  // the last more than are taken at a time
+    for (const std::size_t n_out : {64, 190}) {
+      const Weight w{n_out, n_in, random.normal(n_out * n_in)};
+      for (const WeightFormat format : kFormats) {
+        for (const std::size_t n_rows : {1, 7, 15, 16, 17, 33, 100}) {
+          const auto x = random.normal(n_rows * n_in);
+          std::map<std::string, std::vector<float>> results;
+          for (const auto& isa : available_isas()) {
+            select_isa(isa);
+            const PackedMatrix packed(w.view(), format, two);
+            if (isa == "portable" || packed.has_bf16_blocks()) continue;
+            results[isa + " by one thread"] = product(one, x, n_rows, packed);
+            results[isa + " by two threads"] = product(two, x, n_rows, packed);
+          }
+          select_isa(available_isas().front());
+          if (results.size() < 4) GTEST_SKIP() << "this CPU has fewer than two such paths";
+          for (const auto& [isa, result] : results) {
+            ASSERT_TRUE(test::same_bits(result, results.begin()->second))
+                << name_of(format) << " on " << isa << ": " << n_rows << " x " << n_in << " x "
+                << n_out;
+          }
+        }
+      }
     }
   }
 }

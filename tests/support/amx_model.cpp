@@ -11,4 +11,14 @@ void block_product(const TermRows& x, const Bf16Block* panels, std::size_t panel
   AmxKernel<test::AmxModel>(x, panels, panel_stride, start)(y);
 }
 
+void block_product(const ByteRows& x, const Int8Block* panels, std::size_t panel_stride,
+                   base::MatView<float> y, Start start) noexcept {
+  AmxByteKernel<test::AmxModel, Int8Block>(x, panels, panel_stride, start)(y);
+}
+
+void block_product(const ByteRows& x, const Int4Block* panels, std::size_t panel_stride,
+                   base::MatView<float> y, Start start) noexcept {
+  AmxByteKernel<test::AmxModel, Int4Block>(x, panels, panel_stride, start)(y);
+}
+
 }  // namespace longreach::kernels

@@ -1,6 +1,7 @@
 /// A model of the AMX instructions that longreach uses, in plain C++, so that what is built on them
 /// is tested on every machine. Source: Intel's description of LDTILECFG, TILELOADD, TILESTORED,
-/// TILEZERO, TILERELEASE and TDPBF16PS. What the CPU refuses ends the test program.
+/// TILEZERO, TILERELEASE, TDPBF16PS, TDPBSSD and TDPBUSD. What the CPU refuses ends the test
+/// program.
 #pragma once
 
 #include "kernels/amx_kernel.hpp"
@@ -62,12 +63,8 @@ class AmxModel {
 
   template <int kSum, int kA, int kB>
   static void add_bf16_products() {
-    static_assert(kSum != kA && kSum != kB && kA != kB);
-    check_tile<kSum>();
-    check_tile<kA>();
-    check_tile<kB>();
+    check_product<kSum, kA, kB>();
     const std::size_t n_cols = words<kSum>(), n_pairs = words<kA>();
-    LR_CHECK(rows<kSum>() == rows<kA>() && words<kB>() == n_cols && rows<kB>() == n_pairs);
     for (std::size_t row = 0; row < rows<kSum>(); ++row) {
       for (std::size_t col = 0; col < n_cols; ++col) {
         float sum_of_even = 0, sum_of_odd = 0;
@@ -82,6 +79,14 @@ class AmxModel {
         bits = std::bit_cast<std::uint32_t>(without_denormals(before + sum));
       }
     }
+  }
+  template <int kSum, int kA, int kB>
+  static void add_signed_products() {
+    add_byte_products<kSum, kA, kB, std::int8_t>();
+  }
+  template <int kSum, int kA, int kB>
+  static void add_unsigned_products() {
+    add_byte_products<kSum, kA, kB, std::uint8_t>();
   }
 
  private:
@@ -100,6 +105,34 @@ class AmxModel {
   template <int kTile>
   static std::size_t words() {
     return config_.row_bytes[kTile] / sizeof(std::uint32_t);
+  }
+
+  template <int kSum, int kA, int kB>
+  static void check_product() {
+    static_assert(kSum != kA && kSum != kB && kA != kB);
+    check_tile<kSum>();
+    check_tile<kA>();
+    check_tile<kB>();
+    LR_CHECK(rows<kSum>() == rows<kA>() && words<kB>() == words<kSum>());
+    LR_CHECK(rows<kB>() == words<kA>());
+  }
+
+  /// Sums wrap around.
+  template <int kSum, int kA, int kB, typename AByte>
+  static void add_byte_products() {
+    check_product<kSum, kA, kB>();
+    for (std::size_t row = 0; row < rows<kSum>(); ++row) {
+      for (std::size_t col = 0; col < words<kSum>(); ++col) {
+        for (std::size_t four = 0; four < words<kA>(); ++four) {
+          const std::uint32_t a = tiles_[kA][row][four], b = tiles_[kB][four][col];
+          for (int shift = 0; shift < 32; shift += 8) {
+            const int product =
+                static_cast<AByte>(a >> shift) * static_cast<std::int8_t>(b >> shift);
+            tiles_[kSum][row][col] += static_cast<std::uint32_t>(product);
+          }
+        }
+      }
+    }
   }
 
   static float lower(std::uint32_t pair) {
