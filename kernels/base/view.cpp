@@ -52,6 +52,8 @@ class LargePages {
     void* piece = region.begin + region.used;
     region.used += size;
     ++region.n_pieces;
+    // Giving back must not fail.
+    if (region.free.capacity() < region.n_pieces) region.free.reserve(2 * region.n_pieces);
     return piece;
   }
 
