@@ -49,10 +49,6 @@ function(lr_add_tests folder)
   lr_target_defaults(${folder}_tests)
   # Tests run over lists of small sizes written as plain numbers.
   target_compile_options(${folder}_tests PRIVATE -Wno-sign-conversion)
-  if(LONGREACH_SANITIZE MATCHES undefined)
-    # What is looked for lies in the libraries, and these two checks double the time that tests take to compile.
-    target_compile_options(${folder}_tests PRIVATE -fno-sanitize=null,alignment)
-  endif()
   gtest_discover_tests(${folder}_tests PROPERTIES TIMEOUT 300 LABELS ${folder}
                        DISCOVERY_TIMEOUT 60)
 endfunction()
