@@ -44,8 +44,8 @@ class Bits(GridTest):
         modes = {"moba": ["--attention", "moba"], "full": ["--attention", "full"],
                  "reference": ["--attention", "reference", "--kv-max", 60, "--kv-min", 40, "--kv-window", 12, "--chunk-size", 16]}
         for mode, options in modes.items():
-            for calls in ("600", "513,87", "7*21", "1*150"):  # slices have 512 tokens
-                tokens = self.tokens({"600": 600, "513,87": 600, "7*21": 147, "1*150": 150}[calls], 256)
+            for calls, n in (("600", 600), ("513,87", 600), ("7*21", 147), ("1*150", 150)):  # slices have 512 tokens
+                tokens = self.tokens(n, 256)
                 want = self.hash(MODEL, tokens, options=[*options, "--calls", calls])
                 way = "gather" if calls in ("600", "7*21") else "ship"
                 with self.subTest(mode=mode, calls=calls, way=way):
