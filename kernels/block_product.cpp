@@ -2,6 +2,8 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/block_product.cpp"
+#include "kernels/isa.hpp"
+
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
@@ -32,9 +34,11 @@ HWY_INLINE Pairs codes(const Block& block, std::size_t group, std::size_t col) {
   return {code_of(block, input, col), code_of(block, input + 1, col)};
 }
 
-HWY_INLINE void add_products(const Pairs& x, const Pairs& w, hn::Vec<Ints>& sum, hn::Vec<Ints>&) {
-  sum.raw += x.first * w.first + x.second * w.second;
-}
+struct PairProducts {
+  static HWY_INLINE void add(const Pairs& x, const Pairs& w, hn::Vec<Ints>& sum, hn::Vec<Ints>&) {
+    sum.raw += x.first * w.first + x.second * w.second;
+  }
+};
 
 HWY_INLINE hn::Vec<Ints> whole_sum(hn::Vec<Ints> sum, hn::Vec<Ints>) { return sum; }
 
@@ -62,14 +66,26 @@ HWY_INLINE Pairs codes(const Int4Block& block, std::size_t group, std::size_t co
   return hn::ShiftRight<12>(hn::ShiftLeft<12 - 4 * kPair>(four));
 }
 
-HWY_INLINE void add_products(const Pairs& x, const Pairs& w, hn::Vec<Ints>& sum,
+struct PairProducts {
+  static HWY_INLINE void add(const Pairs& x, const Pairs& w, hn::Vec<Ints>& sum,
                              hn::Vec<Ints>& other) {
-  sum = hn::ReorderWidenMulAccumulate(Ints(), x, w, sum, other);
+    sum = hn::ReorderWidenMulAccumulate(Ints(), x, w, sum, other);
 #if HWY_ARCH_X86 && HWY_COMPILER_GCC_ACTUAL
-  // gcc would compute the products of several pairs before it adds them, and run out of registers.
-  asm("" : "+v"(sum.raw));
+    // gcc would compute the products of several pairs before it adds them, and run out of
+    // registers.
+    asm("" : "+v"(sum.raw));
 #endif
-}
+  }
+};
+
+#if HWY_TARGET == HWY_AVX3
+/// The same in one instruction. Written out, as the compiler may not use it in code for AVX3.
+struct VnniPairProducts {
+  static HWY_INLINE void add(const Pairs& x, const Pairs& w, hn::Vec<Ints>& sum, hn::Vec<Ints>&) {
+    asm("vpdpwssd %2, %1, %0" : "+v"(sum.raw) : "v"(x.raw), "v"(w.raw));
+  }
+};
+#endif
 
 HWY_INLINE hn::Vec<Ints> whole_sum(hn::Vec<Ints> sum, hn::Vec<Ints> other) {
   return hn::RearrangeToOddPlusEven(sum, other);
@@ -77,7 +93,7 @@ HWY_INLINE hn::Vec<Ints> whole_sum(hn::Vec<Ints> sum, hn::Vec<Ints> other) {
 
 #endif
 
-template <class Block>
+template <class Block, class Products>
 class BlockKernel {
  public:
   // As many sums as the registers of a path hold; divides kFixedRows.
@@ -149,7 +165,7 @@ class BlockKernel {
     for (std::size_t r = 0; r < kRows; ++r) {
       const Pairs x_pair = broadcast(x + r * kScaleBlock + 2 * kPair);
       for (std::size_t v = 0; v < kVecs; ++v) {
-        add_products(x_pair, w[v], sum[r][v], other[r][v]);
+        Products::add(x_pair, w[v], sum[r][v], other[r][v]);
       }
     }
   }
@@ -166,14 +182,27 @@ class BlockKernel {
   Start start_;
 };
 
+template <class Block>
+HWY_INLINE void product(const FixedRows& x, const Block* data, std::size_t panel_stride,
+                        base::MatView<float> y, Start start, [[maybe_unused]] bool by_vnni) {
+#if HWY_TARGET == HWY_AVX3
+  if (by_vnni) {
+    for_tiles(BlockKernel<Block, VnniPairProducts>(x, data, panel_stride, start), y, start);
+    return;
+  }
+#endif
+  LR_DCHECK(!by_vnni);
+  for_tiles(BlockKernel<Block, PairProducts>(x, data, panel_stride, start), y, start);
+}
+
 void int8_product(const FixedRows& x, const Int8Block* data, std::size_t panel_stride,
-                  base::MatView<float> y, Start start) {
-  for_tiles(BlockKernel<Int8Block>(x, data, panel_stride, start), y, start);
+                  base::MatView<float> y, Start start, bool by_vnni) {
+  product(x, data, panel_stride, y, start, by_vnni);
 }
 
 void int4_product(const FixedRows& x, const Int4Block* data, std::size_t panel_stride,
-                  base::MatView<float> y, Start start) {
-  for_tiles(BlockKernel<Int4Block>(x, data, panel_stride, start), y, start);
+                  base::MatView<float> y, Start start, bool by_vnni) {
+  product(x, data, panel_stride, y, start, by_vnni);
 }
 
 /// One block of 32 numbers; gives the scale.
@@ -230,12 +259,12 @@ void to_fixed(std::span<const float> x, std::size_t row, std::span<FixedBlock> b
 
 void block_product(const FixedRows& x, const Int8Block* data, std::size_t panel_stride,
                    base::MatView<float> y, Start start) noexcept {
-  HWY_DYNAMIC_DISPATCH(int8_product)(x, data, panel_stride, y, start);
+  HWY_DYNAMIC_DISPATCH(int8_product)(x, data, panel_stride, y, start, uses_vnni());
 }
 
 void block_product(const FixedRows& x, const Int4Block* data, std::size_t panel_stride,
                    base::MatView<float> y, Start start) noexcept {
-  HWY_DYNAMIC_DISPATCH(int4_product)(x, data, panel_stride, y, start);
+  HWY_DYNAMIC_DISPATCH(int4_product)(x, data, panel_stride, y, start, uses_vnni());
 }
 
 }  // namespace longreach::kernels

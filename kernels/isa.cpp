@@ -28,6 +28,15 @@ namespace {
 
 HWY_EXPORT(compiled_target);
 
+/// Whether the CPU multiplies and adds pairs of 16-bit integers in one instruction on 512 bits.
+bool vnni_available() {
+#if HWY_ARCH_X86
+  return __builtin_cpu_supports("avx512vnni") != 0;
+#else
+  return false;
+#endif
+}
+
 std::string name_of_target(std::int64_t target) {
   switch (target) {
     case HWY_AVX3:
@@ -41,24 +50,32 @@ std::string name_of_target(std::int64_t target) {
   }
 }
 
+/// Instructions that Highway has no target for: whoever wants them asks uses_vnni(), uses_amx().
+struct Extensions {
+  bool vnni = false, amx = false;
+};
+
 struct Path {
   std::string name;
   std::int64_t target;  ///< Of Highway.
-  bool uses_amx;
+  Extensions extensions;
 };
 
-/// The register, fastest first. Highway has no target for AMX: whoever wants it asks uses_amx().
+/// The register, fastest first.
 std::vector<Path> available_paths() {
   std::vector<Path> paths;
   for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
-    paths.push_back({name_of_target(target), target, false});
+    paths.push_back({name_of_target(target), target, {}});
   }
-  if (amx_available()) paths.insert(paths.begin(), {"amx", paths.front().target, true});
+  const std::int64_t best = paths.front().target;
+  const bool vnni = best == HWY_AVX3 && vnni_available();
+  if (vnni) paths.insert(paths.begin(), {"avx512vnni", best, {.vnni = true}});
+  if (amx_available()) paths.insert(paths.begin(), {"amx", best, {.vnni = vnni, .amx = true}});
   return paths;
 }
 
 /// Beside the target, which Highway keeps in one process-wide place.
-std::atomic<bool> amx_chosen{false};
+std::atomic<Extensions> chosen_extensions{};
 
 void choose(std::string_view name) {
   const std::vector<Path> paths = available_paths();
@@ -68,7 +85,7 @@ void choose(std::string_view name) {
                       fmt::join(available_isas(), ", "));
   }
   hwy::GetChosenTarget().Update(found->target);
-  amx_chosen.store(found->uses_amx, std::memory_order_relaxed);
+  chosen_extensions.store(found->extensions, std::memory_order_relaxed);
 }
 
 /// Chooses what LONGREACH_ISA names or else the fastest path, once.
@@ -90,12 +107,19 @@ std::vector<std::string> available_isas() {
 }
 
 std::string active_isa() {
-  return uses_amx() ? "amx" : name_of_target(HWY_DYNAMIC_DISPATCH(compiled_target)());
+  if (uses_amx()) return "amx";
+  if (uses_vnni()) return "avx512vnni";
+  return name_of_target(HWY_DYNAMIC_DISPATCH(compiled_target)());
+}
+
+bool uses_vnni() {
+  choose_first_once();
+  return chosen_extensions.load(std::memory_order_relaxed).vnni;
 }
 
 bool uses_amx() {
   choose_first_once();
-  return amx_chosen.load(std::memory_order_relaxed);
+  return chosen_extensions.load(std::memory_order_relaxed).amx;
 }
 
 void select_isa(std::string_view name) {

@@ -8,13 +8,17 @@
 
 namespace longreach::kernels {
 
-/// Names of the paths that this CPU can run, fastest first: "amx", "avx512", "avx2",
-/// "neon", "portable".
+/// Names of the paths that this CPU can run, fastest first: "amx", "avx512vnni",
+/// "avx512", "avx2", "neon", "portable".
 std::vector<std::string> available_isas();
 
 /// The path in use: the fastest one, unless select_isa or the environment variable LONGREACH_ISA
 /// says otherwise. Errors: InputError when LONGREACH_ISA names a path that this CPU cannot run.
 std::string active_isa();
+
+/// Whether products with int8 and int4 weights go by VNNI: the path "avx512vnni", which is "avx512"
+/// in everything else, and "amx" where it has few rows. Errors: as active_isa().
+bool uses_vnni();
 
 /// Whether products go by AMX: the path "amx", which is the fastest other one in everything else.
 /// That is so for bf16 weights packed from now on, and for int8 and int4 weights with many rows.
