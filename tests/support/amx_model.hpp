@@ -89,6 +89,9 @@ class AmxModel {
     add_byte_products<kSum, kA, kB, std::uint8_t>();
   }
 
+  /// Products of tiles so far, by this thread.
+  static std::size_t n_products() { return n_products_; }
+
  private:
   static constexpr std::size_t kTiles = 8, kRows = 16, kRowBytes = 64;
 
@@ -115,6 +118,7 @@ class AmxModel {
     check_tile<kB>();
     LR_CHECK(rows<kSum>() == rows<kA>() && words<kB>() == words<kSum>());
     LR_CHECK(rows<kB>() == words<kA>());
+    ++n_products_;
   }
 
   /// Sums wrap around.
@@ -148,6 +152,7 @@ class AmxModel {
   using Tile = std::array<std::array<std::uint32_t, kRowBytes / 4>, kRows>;
   static inline thread_local std::array<Tile, kTiles> tiles_{};
   static inline thread_local kernels::TileConfig config_{};
+  static inline thread_local std::size_t n_products_ = 0;
 };
 
 }  // namespace longreach::test
