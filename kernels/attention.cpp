@@ -31,18 +31,16 @@ HWY_INLINE float max_of(std::span<const float> x) {
   return max;
 }
 
-/// scores = exp(scores * scale - max); returns max and leaves the sum in `weight`.
+/// scores = exp(scores * scale - max); returns max and leaves the sum in `weight`. As the scale is
+/// a power of two, it may come before or after the maximum.
 float exponentiate(std::span<float> scores, float& weight) {
-  for_lanes(scores.size(), [&](auto d, std::size_t i) {
-    hn::StoreU(hn::Mul(hn::LoadU(d, scores.data() + i), hn::Set(d, kScale)), d, scores.data() + i);
+  const float max = max_of(scores) * kScale;
+  weight = ordered_sum(scores.size(), [&](auto d, std::size_t i) {
+    const auto score = hn::LoadU(d, scores.data() + i);
+    const auto power = hn::Exp(d, hn::MulSub(score, hn::Set(d, kScale), hn::Set(d, max)));
+    hn::StoreU(power, d, scores.data() + i);
+    return power;
   });
-  const float max = max_of(scores);
-  for_lanes(scores.size(), [&](auto d, std::size_t i) {
-    const auto lowered = hn::Sub(hn::LoadU(d, scores.data() + i), hn::Set(d, max));
-    hn::StoreU(hn::Exp(d, lowered), d, scores.data() + i);
-  });
-  weight = ordered_sum(scores.size(),
-                       [&](auto d, std::size_t i) { return hn::LoadU(d, scores.data() + i); });
   return max;
 }
 
