@@ -73,6 +73,18 @@ HWY_INLINE void for_lanes(std::size_t n, Body&& body) {
   for (std::size_t i = n_whole; i < n; ++i) body(One(), i);
 }
 
+/// The sum of a vector's lanes, by adding its upper half to its lower one until one is left.
+template <class D>
+HWY_INLINE float folded([[maybe_unused]] D d, hn::Vec<D> v) {
+  if constexpr (hn::MaxLanes(D()) == 1) {
+    return hn::GetLane(v);
+  } else {
+    const hn::Half<D> half;
+    // Not qualified, as hn has it only where vectors have halves.
+    return folded(half, hn::Add(hn::LowerHalf(half, v), UpperHalf(half, v)));
+  }
+}
+
 /// Sum of term(d, i) over 0..n in the fixed order described above. term gives a vector of elements
 /// i, i + 1, ..
 template <class Term>
@@ -86,13 +98,17 @@ HWY_INLINE float ordered_sum(std::size_t n, Term&& term) {
       running[v] = hn::Add(running[v], term(d, i + v * kLanes));
     }
   }
-  HWY_ALIGN float sums[16];
-  for (std::size_t v = 0; v < 16 / kLanes; ++v) hn::Store(running[v], d, sums + v * kLanes);
-  for (std::size_t i = n_whole; i < n; ++i) sums[i - n_whole] += hn::GetLane(term(One(), i));
-  for (std::size_t half = 8; half != 0; half /= 2) {
-    for (std::size_t lane = 0; lane < half; ++lane) sums[lane] += sums[lane + half];
+  if (n_whole < n) {
+    HWY_ALIGN float rest[16] = {};  // zero changes no running sum, as none is -0
+    for (std::size_t i = n_whole; i < n; ++i) rest[i - n_whole] = hn::GetLane(term(One(), i));
+    for (std::size_t v = 0; v < 16 / kLanes; ++v) {
+      running[v] = hn::Add(running[v], hn::Load(d, rest + v * kLanes));
+    }
   }
-  return sums[0];
+  for (std::size_t half = 8 / kLanes; half != 0; half /= 2) {
+    for (std::size_t v = 0; v < half; ++v) running[v] = hn::Add(running[v], running[v + half]);
+  }
+  return folded(d, running[0]);
 }
 
 /// 1 / (1 + exp(-x)); exp's argument is kept below overflow.
