@@ -38,9 +38,10 @@ HWY_INLINE void rest_of_rows(const Kernel& kernel, std::size_t n_rows, std::size
   }
 }
 
-/// Rows first .. end - 1 against kPanels whole panels; y belongs to row `first`.
+/// Rows first .. end - 1 against kPanels whole panels; y belongs to row `first`. Not inline, as the
+/// tiles of all sizes within take compilers long.
 template <std::size_t kPanels, class Kernel>
-HWY_INLINE void for_rows(const Kernel& kernel, std::size_t first, std::size_t end,
+HWY_NOINLINE void for_rows(const Kernel& kernel, std::size_t first, std::size_t end,
                          std::size_t panel, float* y, std::size_t y_stride) {
   constexpr std::size_t kTileRows = Kernel::kTileRows;
   std::size_t row = first;
