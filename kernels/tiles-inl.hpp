@@ -42,7 +42,7 @@ HWY_INLINE void rest_of_rows(const Kernel& kernel, std::size_t n_rows, std::size
 /// tiles of all sizes within take compilers long.
 template <std::size_t kPanels, class Kernel>
 HWY_NOINLINE void for_rows(const Kernel& kernel, std::size_t first, std::size_t end,
-                         std::size_t panel, float* y, std::size_t y_stride) {
+                           std::size_t panel, float* y, std::size_t y_stride) {
   constexpr std::size_t kTileRows = Kernel::kTileRows;
   std::size_t row = first;
   for (; row + kTileRows <= end; row += kTileRows, y += kTileRows * y_stride) {
