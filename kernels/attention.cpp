@@ -17,7 +17,7 @@ constexpr float kScale = 0.125F;  // 1 / sqrt(64), exact
 
 HWY_INLINE float exp_of(float x) {
   const One d;
-  return hn::GetLane(hn::Exp(d, hn::Set(d, x)));
+  return hn::GetLane(exp_of(d, hn::Set(d, x)));
 }
 
 HWY_INLINE float max_of(std::span<const float> x) {
@@ -37,7 +37,7 @@ float exponentiate(std::span<float> scores, float& weight) {
   const float max = max_of(scores) * kScale;
   weight = ordered_sum(scores.size(), [&](auto d, std::size_t i) {
     const auto score = hn::LoadU(d, scores.data() + i);
-    const auto power = hn::Exp(d, hn::MulSub(score, hn::Set(d, kScale), hn::Set(d, max)));
+    const auto power = exp_of(d, hn::MulSub(score, hn::Set(d, kScale), hn::Set(d, max)));
     hn::StoreU(power, d, scores.data() + i);
     return power;
   });

@@ -34,9 +34,11 @@ struct Partial {
 /// The queries share the reading of keys and values; the bits of each are those it has alone.
 /// Numbers become f32, exactly; the scale of a key is multiplied into its score, that of a value
 /// into its weight.
-/// Shapes:   q [n, 64], last and partials n; rows.keys readable to whole panels.
+/// Shapes:   q [n, 64], n >= 1, last and partials n; rows.keys readable to whole panels.
 /// Requires: first < last[i], last ascending.
-/// Numerics: f32.          Threads: single-threaded, re-entrant.      Allocates: no
+/// Numerics: f32; scores are summed over channels and values over rows, ascending, the weights of a
+/// block as in layer_norm() of rows.hpp. A NaN in what a query sees makes its partial NaN.
+/// Threads:  single-threaded, re-entrant.      Allocates: no
 /// Source:   model-spec section 4.
 void attend(base::MatView<const float> q, const ChunkRows& rows, std::size_t first,
             std::span<const std::uint32_t> last, std::span<Partial> partials) noexcept;
@@ -55,7 +57,7 @@ void finish(const Partial& total, std::span<float> out) noexcept;
 void add_softmax(std::span<float> scores, std::span<float> votes) noexcept;
 
 /// The k best of scores[0..n) as ascending chunk numbers in `chosen`; returns how many, at most k.
-/// Higher scores win, then lower numbers; a NaN never wins.
+/// Higher scores win, then lower numbers; a NaN never wins. Shapes: `chosen` k or more.
 std::size_t choose_chunks(std::span<const float> scores, std::size_t k,
                           std::span<std::uint32_t> chosen) noexcept;
 

@@ -42,7 +42,8 @@ void add(In x, Out y) {
 
 void squared_relu(Out x) {
   map(x, [&](auto d, std::size_t i) {
-    const auto positive = hn::Max(hn::LoadU(d, x.data() + i), hn::Zero(d));
+    const auto now = hn::LoadU(d, x.data() + i);
+    const auto positive = hn::IfThenZeroElse(hn::Lt(now, hn::Zero(d)), now);  // NaN stays NaN
     return hn::Mul(positive, positive);
   });
 }
@@ -69,7 +70,7 @@ void decay(In bias, Out x) {
   constexpr float kMinusExpMinusHalf = -0.60653065971F;
   map(x, [&](auto d, std::size_t i) {
     const auto rate = biased_sigmoid_at(d, bias.data() + i, x.data() + i);
-    return hn::Exp(d, hn::Mul(hn::Set(d, kMinusExpMinusHalf), rate));
+    return exp_of(d, hn::Mul(hn::Set(d, kMinusExpMinusHalf), rate));
   });
 }
 

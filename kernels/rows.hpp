@@ -1,14 +1,15 @@
-/// Element-wise steps of a block, each on one row (one token). Formulas: model-spec of RWKV-X,
+/// Element-wise steps of a block, each on one row (one token). Formulas: model/model-spec.md,
 /// sections 1 to 3. Spans of one call have equal lengths; an output may be one of the inputs, but
 /// not overlap it otherwise; nothing allocates; all are single-threaded, re-entrant, and compute an
-/// element from its index alone or by a fixed order of additions.
+/// element from its index alone or by a fixed order of additions. What meets a NaN becomes one.
 #pragma once
 
 #include <span>
 
 namespace longreach::kernels {
 
-/// y = (x - mean) / sqrt(variance + eps) * weight + bias, with the population variance.
+/// y = (x - mean) / sqrt(variance + eps) * weight + bias, with the population variance. Sums by 16
+/// running sums (element i goes to sum i mod 16), folded by halves.
 void layer_norm(std::span<const float> x, std::span<const float> weight,
                 std::span<const float> bias, float eps, std::span<float> y) noexcept;
 

@@ -111,11 +111,19 @@ HWY_INLINE float ordered_sum(std::size_t n, Term&& term) {
   return folded(d, running[0]);
 }
 
+/// exp(x). NaN stays NaN; Highway's own makes it 0.
+template <class D>
+HWY_INLINE hn::Vec<D> exp_of(D d, hn::Vec<D> x) {
+  return hn::IfThenElse(hn::IsNaN(x), x, hn::Exp(d, x));
+}
+
 /// 1 / (1 + exp(-x)); exp's argument is kept below overflow.
 template <class D>
 HWY_INLINE hn::Vec<D> sigmoid_of(D d, hn::Vec<D> x) {
-  const auto one = hn::Set(d, 1.0F);
-  return hn::Div(one, hn::Add(one, hn::Exp(d, hn::Min(hn::Neg(x), hn::Set(d, 88.0F)))));
+  const auto one = hn::Set(d, 1.0F), limit = hn::Set(d, 88.0F);
+  const auto argument = hn::Neg(x);
+  const auto limited = hn::IfThenElse(hn::Gt(argument, limit), limit, argument);  // NaN stays NaN
+  return hn::Div(one, hn::Add(one, exp_of(d, limited)));
 }
 
 }  // namespace longreach::kernels::HWY_NAMESPACE

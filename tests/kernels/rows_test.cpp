@@ -52,6 +52,44 @@ TEST_P(RowSteps, Activations) {
   expect_step([](auto v) { squared_relu(v); }, [](double v) { return v > 0 ? v * v : 0; }, x, 1);
 }
 
+/// A weight that is NaN must be seen in the end.
+TEST_P(RowSteps, NanStaysNan) {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  constexpr std::size_t kSize = 37;
+  const std::vector<float> ones(kSize, 1.0F);
+  const auto expect_nan_at = [](std::size_t at, std::span<const float> got) {
+    for (std::size_t i = 0; i < got.size(); ++i) EXPECT_EQ(std::isnan(got[i]), i == at) << i;
+  };
+  for (const float nan : {kNan, -kNan}) {
+    for (const std::size_t at : {std::size_t{3}, kSize - 1}) {
+      std::vector<float> with_nan = ones;
+      with_nan[at] = nan;
+      for (void (*step)(std::span<float>) noexcept : {sigmoid, tanh, squared_relu}) {
+        auto got = with_nan;
+        step(got);
+        expect_nan_at(at, got);
+      }
+      for (void (*step)(std::span<const float>, std::span<float>) noexcept :
+           {biased_sigmoid, decay, add}) {
+        auto got = ones;
+        step(with_nan, got);
+        expect_nan_at(at, got);
+        got = with_nan;
+        step(ones, got);
+        expect_nan_at(at, got);
+      }
+      std::vector<float> got(kSize);
+      token_shift(ones, with_nan, ones, got);
+      expect_nan_at(at, got);
+      got = ones;
+      value_residual(ones, ones, with_nan, got);
+      expect_nan_at(at, got);
+      layer_norm(with_nan, ones, ones, 1e-5F, got);
+      for (const float y : got) EXPECT_TRUE(std::isnan(y));
+    }
+  }
+}
+
 TEST_P(RowSteps, BiasedActivations) {
   Random random;
   const auto x = random.normal(768, 0, 3), bias = random.normal(768, 0, 3);
