@@ -1,6 +1,6 @@
 /// Weights in blocks of 32 inputs by the 32 columns of a panel: those of few bits, each column of a
-/// block with one scale, and bf16 for instructions that take pairs of inputs. weight-formats.md
-/// describes the bytes.
+/// block with one scale, and, without scales, bf16 for instructions that take pairs of inputs.
+/// weight-formats.md describes the bytes.
 #pragma once
 
 #include "kernels/base/types.hpp"
@@ -41,9 +41,9 @@ static_assert(sizeof(Bf16Block) == base::column_bytes(base::WeightFormat::kBf16,
 static_assert(sizeof(Int8Block) == base::column_bytes(base::WeightFormat::kInt8, 32) * kPanelCols);
 static_assert(sizeof(Int4Block) == base::column_bytes(base::WeightFormat::kInt4, 32) * kPanelCols);
 
-/// Each weight as the nearest scale * code of its column. |error| <= scale / 2 + 2^-126, for int4
-/// |scale| for what lies beyond 7.5 steps on the side away from the largest weight. A column that
-/// holds a number that is not finite becomes NaN.
+/// Each weight as the nearest scale * code of its column. |error| <= |scale| / 2 + 2^-126, for int4
+/// (1 + 2^-5) |scale| for what lies beyond 7.5 steps on the side away from the largest weight, as
+/// the scale is rounded to bf16. A column that holds a number that is not finite becomes NaN.
 void quantize(const BlockWeights& weights, Int8Block& block);
 void quantize(const BlockWeights& weights, Int4Block& block);
 

@@ -59,12 +59,24 @@ TYPED_TEST(WeightBlock, RoundTripErrsByAtMostWhatIsPromised) {
         const auto weight = static_cast<double>(weights[k][c]);
         const bool cut =
             is_int4 && weight / static_cast<double>(base::to_float(block.scales[c])) > 7.5;
-        const double bound = cut ? step * (1 + 0x1p-6) + 0x1p-126 : half;
+        // Cut at 7 steps, while the largest weight, rounded down to 8 of them, may have 2^-8 more.
+        const double bound = cut ? step * (1 + 0x1p-5) + 0x1p-126 : half;
         ASSERT_LE(std::abs(weight_of(block, k, c) - weight), bound)
             << weight << " in a column up to " << largest_of(weights, c);
       }
     }
   }
+}
+
+/// The worst that can be cut off: a scale rounded down by nearly half a step of bf16.
+TEST(Int4WeightBlock, WeightOppositeToTheLargestLosesUpToOneScaleAndAThirtySecond) {
+  BlockWeights weights{};
+  weights[3][7] = -8.031F;
+  weights[9][7] = 8.0309F;
+  Int4Block block;
+  quantize(weights, block);
+  EXPECT_EQ(weight_of(block, 3, 7), -8);
+  EXPECT_EQ(weight_of(block, 9, 7), 7);
 }
 
 TYPED_TEST(WeightBlock, LargestWeightHasTheLastCode) {
