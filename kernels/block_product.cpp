@@ -184,25 +184,24 @@ class BlockKernel {
 
 template <class Block>
 HWY_INLINE void product(const FixedRows& x, const Block* data, std::size_t panel_stride,
-                        base::MatView<float> y, Start start, [[maybe_unused]] bool by_vnni) {
+                        base::MatView<float> y, Start start) {
 #if HWY_TARGET == HWY_AVX3
-  if (by_vnni) {
+  if (uses_vnni()) {
     for_tiles(BlockKernel<Block, VnniPairProducts>(x, data, panel_stride, start), y, start);
     return;
   }
 #endif
-  LR_DCHECK(!by_vnni);
   for_tiles(BlockKernel<Block, PairProducts>(x, data, panel_stride, start), y, start);
 }
 
 void int8_product(const FixedRows& x, const Int8Block* data, std::size_t panel_stride,
-                  base::MatView<float> y, Start start, bool by_vnni) {
-  product(x, data, panel_stride, y, start, by_vnni);
+                  base::MatView<float> y, Start start) {
+  product(x, data, panel_stride, y, start);
 }
 
 void int4_product(const FixedRows& x, const Int4Block* data, std::size_t panel_stride,
-                  base::MatView<float> y, Start start, bool by_vnni) {
-  product(x, data, panel_stride, y, start, by_vnni);
+                  base::MatView<float> y, Start start) {
+  product(x, data, panel_stride, y, start);
 }
 
 /// One block of 32 numbers; gives the scale.
@@ -259,12 +258,12 @@ void to_fixed(std::span<const float> x, std::size_t row, std::span<FixedBlock> b
 
 void block_product(const FixedRows& x, const Int8Block* data, std::size_t panel_stride,
                    base::MatView<float> y, Start start) noexcept {
-  HWY_DYNAMIC_DISPATCH(int8_product)(x, data, panel_stride, y, start, uses_vnni());
+  HWY_DYNAMIC_DISPATCH(int8_product)(x, data, panel_stride, y, start);
 }
 
 void block_product(const FixedRows& x, const Int4Block* data, std::size_t panel_stride,
                    base::MatView<float> y, Start start) noexcept {
-  HWY_DYNAMIC_DISPATCH(int4_product)(x, data, panel_stride, y, start, uses_vnni());
+  HWY_DYNAMIC_DISPATCH(int4_product)(x, data, panel_stride, y, start);
 }
 
 }  // namespace longreach::kernels
