@@ -4,15 +4,15 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
-
 namespace longreach::kernels {
 namespace {
 
 TEST(Isa, EachAvailablePathCanBeSelected) {
   const auto names = available_isas();
   ASSERT_FALSE(names.empty());
-  EXPECT_EQ(std::count(names.begin(), names.end(), "portable"), 1);
+#if defined(__x86_64__)  // elsewhere the compiler may always use vectors, and no path does without
+  EXPECT_EQ(names.back(), "portable");
+#endif
   for (const auto& name : names) {
     select_isa(name);
     EXPECT_EQ(active_isa(), name);
