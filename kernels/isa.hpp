@@ -12,8 +12,10 @@ namespace longreach::kernels {
 /// "avx512", "avx2", "neon", "portable".
 std::vector<std::string> available_isas();
 
-/// The path in use: the fastest one, unless select_isa or the environment variable LONGREACH_ISA
-/// says otherwise. Errors: InputError when LONGREACH_ISA names a path that this CPU cannot run.
+/// The path in use, which the first call of this, of uses_..() or of select_isa() decides: call one
+/// before the first kernel. It is the fastest one, unless select_isa or the environment variable
+/// LONGREACH_ISA says otherwise. Errors: InputError when LONGREACH_ISA names a path that this CPU
+/// cannot run.
 std::string active_isa();
 
 /// Whether products with int8 and int4 weights go by VNNI: the path "avx512vnni", which is "avx512"

@@ -1,5 +1,5 @@
-/// Matrix products whose every output is one sum along k in ascending order: the same bits for a
-/// row whatever the number of rows beside it, the threads, or the columns another rank computes.
+/// Matrix products whose every output is one sum in a fixed order: the same bits for a row whatever
+/// the number of rows beside it, the threads, or the columns another rank computes.
 #pragma once
 
 #include "kernels/base/view.hpp"
@@ -36,7 +36,8 @@ void panel_product(base::MatView<const float> x, const Panels<std::int8_t>& pane
                    base::MatView<float> y, Start start) noexcept;
 
 /// y = x W^T, split over the pool by columns. Shapes: x [rows, n_in], y [rows, n_out]; x and y
-/// disjoint. Numerics as panel_product.
+/// disjoint. Orders of sums and errors: weight-formats.md, "Products". Allocates: the pool's
+/// scratch, when it has to grow; ends the program if there is no memory for it.
 void multiply(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
               base::MatView<float> y) noexcept;
 

@@ -30,7 +30,8 @@ struct TimeMixInputs {
 ///   S = S diag(w) - (S kappa^T)(a * kappa) + v^T k;   y = S r^T
 ///   out = (GroupNorm(y; eps 64e-5) + (sum r * k * r_k) v) * g
 /// Shapes:   state kHeadStateSize, updated; out [T, 64], may not overlap the inputs.
-/// Numerics: f32; sums over key channels ascending.       Threads: single-threaded, re-entrant.
+/// Numerics: f32; sums with S over key channels ascending, the other ones as in layer_norm() of
+/// rows.hpp.       Threads: single-threaded, re-entrant.
 /// Source:   model-spec section 2 ("x070").
 void time_mix_head(const TimeMixHead& head, const TimeMixInputs& inputs, std::span<float> state,
                    base::MatView<float> out) noexcept;

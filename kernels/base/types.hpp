@@ -86,11 +86,28 @@ constexpr std::string_view name_of(KvFormat format) {
 
 /// Bytes of one channel of a key or value.
 constexpr std::size_t size_of(KvFormat format) {
-  return format == KvFormat::kF32 ? 4 : format == KvFormat::kBf16 ? 2 : 1;
+  switch (format) {
+    case KvFormat::kF32:
+      return 4;
+    case KvFormat::kBf16:
+      return 2;
+    case KvFormat::kInt8:
+      return 1;
+  }
+  return 0;
 }
 
 /// Bytes of the scale that a row has in each head, its key and its value each; 0 for none.
-constexpr std::size_t scale_bytes(KvFormat format) { return format == KvFormat::kInt8 ? 2 : 0; }
+constexpr std::size_t scale_bytes(KvFormat format) {
+  switch (format) {
+    case KvFormat::kF32:
+    case KvFormat::kBf16:
+      return 0;
+    case KvFormat::kInt8:
+      return 2;
+  }
+  return 0;
+}
 
 /// A bfloat16: the upper half of a float.
 struct Bf16 {
