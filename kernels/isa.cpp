@@ -50,7 +50,7 @@ std::string name_of_target(std::int64_t target) {
   }
 }
 
-/// Instructions that Highway has no target for: whoever wants them asks uses_vnni(), uses_amx().
+/// Instructions beyond the targets built: whoever wants them asks uses_vnni(), uses_amx().
 struct Extensions {
   bool vnni = false, amx = false;
 };
