@@ -1,12 +1,12 @@
 /// How near the kernels come to what memory and multiply-adds allow. Every benchmark measures its
 /// limit right behind itself and gives its share of it, for machines whose speed varies.
 #include "bench/fma_peak.hpp"
-#include "kernels/attention.hpp"
-#include "kernels/isa.hpp"
-#include "kernels/matrix.hpp"
-#include "kernels/read_bandwidth.hpp"
-#include "kernels/recurrence.hpp"
-#include "model/random_numbers.hpp"
+#include "kernels/attention/attention.hpp"
+#include "kernels/matmul/matrix.hpp"
+#include "kernels/recurrence/recurrence.hpp"
+#include "kernels/simd/isa.hpp"
+#include "kernels/threads/read_bandwidth.hpp"
+#include "model/checkpoint/random_numbers.hpp"
 
 #include <benchmark/benchmark.h>
 

@@ -1,5 +1,5 @@
-# How every target of the project is made: sources are all .cpp files of its folder, includes start at
-# the repository root, warnings and sanitizers are the same everywhere.
+# How every target of the project is made: sources are all .cpp files of its folder and the folders below, includes
+# start at the repository root, warnings and sanitizers are the same everywhere.
 
 function(lr_target_defaults target)
   target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR})
@@ -18,9 +18,13 @@ endfunction()
 
 # lr_add_library(name folder [PUBLIC|PRIVATE libraries...])
 function(lr_add_library name folder)
-  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.cpp)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.cpp)
   list(FILTER sources EXCLUDE REGEX "/main\\.cpp$")
-  file(GLOB headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.hpp)
+  file(GLOB_RECURSE headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.hpp)
+  if(NOT folder MATCHES "/base$") # a library of its own
+    list(FILTER sources EXCLUDE REGEX "/${folder}/base/")
+    list(FILTER headers EXCLUDE REGEX "/${folder}/base/")
+  endif()
   add_library(longreach_${name} STATIC ${sources})
   # Lets CMake compile every header alone (target all_verify_interface_header_sets).
   target_sources(longreach_${name} PUBLIC FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}

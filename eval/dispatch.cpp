@@ -1,6 +1,6 @@
 #include "eval/dispatch.hpp"
 
-#include "dist/gather_texts.hpp"
+#include "dist/comm/gather_texts.hpp"
 #include "eval/hand_out.hpp"
 #include "kernels/base/error.hpp"
 

@@ -2,7 +2,7 @@
 /// between slices of its own, and writes the results; the others ask it for questions.
 #pragma once
 
-#include "dist/communicator.hpp"
+#include "dist/comm/communicator.hpp"
 #include "eval/results.hpp"
 #include "eval/run_progress.hpp"
 #include "eval/settings.hpp"

@@ -2,7 +2,7 @@
 
 #include "kernels/base/error.hpp"
 #include "kernels/base/sha256.hpp"
-#include "model/text_stream.hpp"
+#include "model/tokenizer/text_stream.hpp"
 
 #include <algorithm>
 #include <array>

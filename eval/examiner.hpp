@@ -1,11 +1,11 @@
 /// Asks a model questions.
 #pragma once
 
-#include "dist/engine.hpp"
+#include "dist/engine/engine.hpp"
 #include "eval/task.hpp"
-#include "model/config.hpp"
 #include "model/sampler.hpp"
-#include "model/tokenizer.hpp"
+#include "model/schema/config.hpp"
+#include "model/tokenizer/tokenizer.hpp"
 
 #include <cstddef>
 #include <optional>

@@ -1,7 +1,7 @@
 /// What the choice of chunks misses, put together by block, head and length of context.
 #pragma once
 
-#include "dist/selection_meter.hpp"
+#include "dist/trace/selection_meter.hpp"
 
 #include <cstddef>
 #include <span>

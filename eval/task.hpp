@@ -4,7 +4,7 @@
 
 #include "eval/scoring.hpp"
 #include "kernels/base/types.hpp"
-#include "model/tokenizer.hpp"
+#include "model/tokenizer/tokenizer.hpp"
 
 #include <cstddef>
 #include <cstdint>

@@ -1,7 +1,7 @@
 #include "launch/call_list.hpp"
 
 #include "kernels/base/error.hpp"
-#include "launch/parse_number.hpp"
+#include "launch/options/parse_number.hpp"
 
 #include <algorithm>
 

@@ -1,8 +1,8 @@
 /// What is wrong with a launch, seen from what all ranks have reported.
 #pragma once
 
-#include "dist/machine_report.hpp"
-#include "launch/core_share.hpp"
+#include "dist/comm/machine_report.hpp"
+#include "launch/machine/core_share.hpp"
 
 #include <span>
 #include <string>

@@ -1,18 +1,18 @@
 /// The program `longreach`: options -> command -> exit code, on every rank of the job. Exit codes:
 /// 0; 2 with one sentence on standard error, told by one rank, for anything outside that is not as
 /// it must be; 128 + the signal's number when stopped by one.
-#include "dist/world.hpp"
+#include "dist/comm/world.hpp"
 #include "kernels/base/error.hpp"
-#include "launch/bench.hpp"
-#include "launch/eval.hpp"
-#include "launch/generate.hpp"
-#include "launch/inspect.hpp"
-#include "launch/logits.hpp"
-#include "launch/machine.hpp"
-#include "launch/options.hpp"
-#include "launch/plan.hpp"
+#include "launch/commands/bench.hpp"
+#include "launch/commands/eval.hpp"
+#include "launch/commands/generate.hpp"
+#include "launch/commands/inspect.hpp"
+#include "launch/commands/logits.hpp"
+#include "launch/commands/plan.hpp"
+#include "launch/commands/tokenize.hpp"
+#include "launch/machine/machine.hpp"
+#include "launch/options/options.hpp"
 #include "launch/standard_streams.hpp"
-#include "launch/tokenize.hpp"
 
 #include <algorithm>
 #include <cstdio>

@@ -1,7 +1,7 @@
 #include "launch/npy.hpp"
 
 #include "kernels/base/error.hpp"
-#include "launch/parse_number.hpp"
+#include "launch/options/parse_number.hpp"
 
 #include <fcntl.h>
 #include <unistd.h>

@@ -1,12 +1,12 @@
 #include "launch/open_model.hpp"
 
-#include "dist/gather_texts.hpp"
-#include "dist/machine_report.hpp"
+#include "dist/comm/gather_texts.hpp"
+#include "dist/comm/machine_report.hpp"
 #include "kernels/base/error.hpp"
-#include "launch/binding.hpp"
-#include "launch/core_share.hpp"
 #include "launch/launch_check.hpp"
-#include "launch/machine.hpp"
+#include "launch/machine/binding.hpp"
+#include "launch/machine/core_share.hpp"
+#include "launch/machine/machine.hpp"
 #include "launch/run_plan.hpp"
 
 #include <spdlog/sinks/stdout_sinks.h>

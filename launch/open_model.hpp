@@ -1,12 +1,12 @@
 /// From --model to an engine: what the commands that run a model have in common.
 #pragma once
 
-#include "dist/engine.hpp"
-#include "dist/world.hpp"
-#include "launch/options.hpp"
-#include "model/checkpoint.hpp"
-#include "model/config.hpp"
-#include "model/tokenizer.hpp"
+#include "dist/comm/world.hpp"
+#include "dist/engine/engine.hpp"
+#include "launch/options/options.hpp"
+#include "model/checkpoint/checkpoint.hpp"
+#include "model/schema/config.hpp"
+#include "model/tokenizer/tokenizer.hpp"
 #include "partition/memory.hpp"
 #include "partition/plan.hpp"
 

@@ -1,7 +1,7 @@
 #include "launch/run_plan.hpp"
 
 #include "kernels/base/error.hpp"
-#include "launch/machine.hpp"
+#include "launch/machine/machine.hpp"
 
 #include <algorithm>
 #include <optional>

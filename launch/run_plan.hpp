@@ -1,8 +1,8 @@
 /// The plan inside a run: what all ranks have told of themselves becomes who computes what, where.
 #pragma once
 
-#include "dist/machine_report.hpp"
-#include "launch/core_share.hpp"
+#include "dist/comm/machine_report.hpp"
+#include "launch/machine/core_share.hpp"
 #include "partition/plan.hpp"
 
 #include <cstddef>

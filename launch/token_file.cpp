@@ -2,7 +2,7 @@
 
 #include "kernels/base/error.hpp"
 #include "launch/npy.hpp"
-#include "launch/parse_number.hpp"
+#include "launch/options/parse_number.hpp"
 
 #include <nlohmann/json.hpp>
 

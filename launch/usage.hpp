@@ -1,8 +1,8 @@
 /// What is told after a run about the ranks' time and bytes.
 #pragma once
 
-#include "dist/engine.hpp"
-#include "launch/options.hpp"
+#include "dist/engine/engine.hpp"
+#include "launch/options/options.hpp"
 
 namespace longreach::launch {
 

@@ -1,6 +1,6 @@
 #include "model/context.hpp"
 
-#include "model/sight.hpp"
+#include "model/cache/attention_span.hpp"
 
 namespace longreach::model {
 namespace {

@@ -2,13 +2,13 @@
 /// works in, and the way to the other shards.
 #pragma once
 
-#include "kernels/attention.hpp"
+#include "kernels/attention/attention.hpp"
 #include "kernels/base/view.hpp"
-#include "kernels/parallel.hpp"
-#include "model/config.hpp"
+#include "kernels/threads/parallel.hpp"
+#include "model/cache/selection.hpp"
 #include "model/exchange.hpp"
-#include "model/probe.hpp"
-#include "model/selection.hpp"
+#include "model/observer.hpp"
+#include "model/schema/config.hpp"
 #include "model/weights.hpp"
 #include "partition/memory.hpp"
 
@@ -68,7 +68,7 @@ struct WorkerScratch {
   std::vector<float> scores;          ///< Of queries with closed chunks.
   std::vector<std::uint32_t> chosen;  ///< By one query.
   std::vector<Candidate> candidates;  ///< For one query.
-  std::vector<Sighting> sightings;    ///< Of a group of queries of one head.
+  std::vector<ChunkVisit> visits;     ///< Of a group of queries of one head.
   std::vector<float> queries;         ///< Those that see the same rows, [n, 64].
   std::vector<std::uint32_t> last;    ///< What they see of these.
   std::vector<kernels::Partial> partials;
@@ -106,8 +106,8 @@ struct Context {
   Workspace& workspace;
   kernels::ThreadPool& pool;
   Exchange& exchange;
-  Slices slices;           ///< Of this shard.
-  Probe* probe = nullptr;  ///< Null unless someone looks on.
+  ShardExtents extents;          ///< Of this shard.
+  Observer* observer = nullptr;  ///< Null unless someone looks on.
 };
 
 }  // namespace longreach::model

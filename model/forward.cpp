@@ -1,13 +1,13 @@
 #include "model/forward.hpp"
 
-#include "kernels/matrix.hpp"
-#include "model/channel_mix.hpp"
-#include "model/columns.hpp"
-#include "model/eviction.hpp"
-#include "model/matrix_rows.hpp"
-#include "model/sparse_attention.hpp"
-#include "model/steps.hpp"
-#include "model/time_mix.hpp"
+#include "kernels/matmul/matrix.hpp"
+#include "model/blocks/channel_mix.hpp"
+#include "model/blocks/column_split.hpp"
+#include "model/blocks/row_steps.hpp"
+#include "model/blocks/sparse_attention.hpp"
+#include "model/blocks/time_mix.hpp"
+#include "model/checkpoint/matrix_rows.hpp"
+#include "model/reference/eviction.hpp"
 
 #include <algorithm>
 #include <optional>
@@ -26,12 +26,12 @@ void residual_block(Context& context, const BlockWeights& weights, MatView<float
   const auto out = context.workspace.out.first(x.rows());
   norm_rows(context.pool, x, weights.ln1, normed);
   mix(normed, out);
-  if (context.probe != nullptr) context.probe->see_rows("mix", out);
+  if (context.observer != nullptr) context.observer->see_rows("mix", out);
   add_rows(context.pool, out, x);
   norm_rows(context.pool, x, weights.ln2, normed);
   channel_mix(context, weights.channel_mix, normed, ffn_shift, out);
   add_rows(context.pool, out, x);
-  if (context.probe != nullptr) context.probe->see_rows("output", x);
+  if (context.observer != nullptr) context.observer->see_rows("output", x);
 }
 
 /// Calls slice(first, n) for the slices of n_rows; false as soon as one of them gives false.
@@ -55,9 +55,9 @@ void evict_if_due(Context& context, const SparseBlockWeights& weights, MatView<c
     norm_rows(context.pool, x.rows(first, n), weights.ln1, normed);
     if (x.rows() == 1) {
       const auto q = context.workspace.r.first(n);
-      const partition::Range own = context.slices.head_columns;
+      const partition::Range own = context.extents.head_columns;
       kernels::multiply(context.pool, normed, weights.receptance, q.cols(own.begin, own.size()));
-      share_columns(context, Dealing::kHeads, q);
+      all_gather_columns(context, ColumnSplit::kHeads, q);
       eviction.add_votes(q);
     } else {
       eviction.add_votes(normed);
@@ -87,8 +87,8 @@ bool run_blocks(Context& context, MatView<float> x, MatView<float> v_first, Sequ
       return !progress || progress(blocks_done / static_cast<double>(n_blocks));
     };
     const auto begin_slice = [&](std::size_t first) {
-      if (context.probe == nullptr) return;
-      context.probe->begin_slice(context.weights.part.blocks.begin + b, first);
+      if (context.observer == nullptr) return;
+      context.observer->begin_slice(context.weights.part.blocks.begin + b, first);
     };
     bool go_on = true;
     if (const auto* rwkv = std::get_if<RwkvBlockWeights>(&context.weights.blocks[b])) {

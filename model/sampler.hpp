@@ -2,7 +2,7 @@
 #pragma once
 
 #include "kernels/base/types.hpp"
-#include "model/tokenizer.hpp"
+#include "model/tokenizer/tokenizer.hpp"
 
 #include <cstddef>
 #include <cstdint>

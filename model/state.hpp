@@ -3,8 +3,8 @@
 #pragma once
 
 #include "kernels/base/view.hpp"
-#include "model/config.hpp"
-#include "model/kv_cache.hpp"
+#include "model/cache/kv_cache.hpp"
+#include "model/schema/config.hpp"
 
 #include <cstddef>
 #include <variant>

@@ -1,6 +1,6 @@
 #include "model/synthetic.hpp"
 
-#include "model/random_numbers.hpp"
+#include "model/checkpoint/random_numbers.hpp"
 
 #include <fmt/format.h>
 

@@ -1,7 +1,7 @@
 /// States of sequences that nobody has read, for measuring what comes after a long text.
 #pragma once
 
-#include "kernels/parallel.hpp"
+#include "kernels/threads/parallel.hpp"
 #include "model/forward.hpp"
 #include "model/state.hpp"
 #include "model/weights.hpp"

@@ -1,7 +1,7 @@
 #include "model/weights.hpp"
 
-#include "kernels/recurrence.hpp"
-#include "model/matrix_rows.hpp"
+#include "kernels/recurrence/recurrence.hpp"
+#include "model/checkpoint/matrix_rows.hpp"
 
 namespace longreach::model {
 namespace {
@@ -13,7 +13,7 @@ class Loader {
          base::WeightFormat format, kernels::ThreadPool& pool)
       : checkpoint_(checkpoint),
         config_(config),
-        slices_(slices_of(config, shard)),
+        extents_(shard_extents(config, shard)),
         format_(format),
         pool_(pool) {}
 
@@ -24,7 +24,7 @@ class Loader {
   Norm norm(const std::string& name) { return {vector(name + ".weight"), vector(name + ".bias")}; }
 
   kernels::PackedMatrix head() {
-    return linear("head.weight", config_.vocab_size, config_.n_embd, slices_.vocabulary);
+    return linear("head.weight", config_.vocab_size, config_.n_embd, extents_.vocabulary);
   }
 
   RwkvBlockWeights rwkv_block(const BlockRef& block) {
@@ -42,7 +42,7 @@ class Loader {
     w.receptance = to_heads(att + "receptance.weight");
     w.key = to_heads(att + "key.weight");
     w.value = to_heads(att + "value.weight");
-    w.output = linear(att + "output.weight", config_.n_embd, config_.n_embd, slices_.channels);
+    w.output = linear(att + "output.weight", config_.n_embd, config_.n_embd, extents_.channels);
     w.decay = low_rank(vector(att + "w0"), att + "w", ranks.w);
     w.rate = low_rank(vector(att + "a0"), att + "a", ranks.a);
     if (block.index != 0) w.residual = low_rank(vector(att + "v0"), att + "v", ranks.v);
@@ -63,7 +63,7 @@ class Loader {
     w.receptance = to_heads(att + "receptance.weight");
     w.key = to_heads(att + "key.weight");
     w.value = to_heads(att + "value.weight");
-    w.output = linear(att + "output.weight", config_.n_embd, config_.n_embd, slices_.channels);
+    w.output = linear(att + "output.weight", config_.n_embd, config_.n_embd, extents_.channels);
     w.channel_mix = channel_mix(block);
     return w;
   }
@@ -72,13 +72,13 @@ class Loader {
   ChannelMixWeights channel_mix(const BlockRef& block) {
     const std::string ffn = block.name() + ".ffn.";
     return {vector(ffn + "x_k"),
-            linear(ffn + "key.weight", config_.ffn_size, config_.n_embd, slices_.hidden),
-            linear(ffn + "value.weight", config_.n_embd, config_.ffn_size, slices_.channels)};
+            linear(ffn + "key.weight", config_.ffn_size, config_.n_embd, extents_.hidden),
+            linear(ffn + "value.weight", config_.n_embd, config_.ffn_size, extents_.channels)};
   }
 
   /// The own heads' outputs of a linear layer, stored (C, C).
   kernels::PackedMatrix to_heads(const std::string& name) {
-    return linear(name, config_.n_embd, config_.n_embd, slices_.head_columns);
+    return linear(name, config_.n_embd, config_.n_embd, extents_.head_columns);
   }
 
   /// Outputs `kept` of a linear layer, stored (n_out, n_in).
@@ -91,7 +91,7 @@ class Loader {
   /// Factors `name`1, whole, and `name`2, of which the own heads' outputs.
   LowRankWeights low_rank(Vector bias, const std::string& name, std::size_t rank) {
     return {std::move(bias), factor(name + "1", config_.n_embd, rank, {0, rank}),
-            factor(name + "2", rank, config_.n_embd, slices_.head_columns)};
+            factor(name + "2", rank, config_.n_embd, extents_.head_columns)};
   }
 
   /// Outputs `kept` of a low-rank factor, stored ready for x A: (n_in, n_out).
@@ -119,14 +119,14 @@ class Loader {
 
   const Checkpoint& checkpoint_;
   const ModelConfig& config_;
-  Slices slices_;
+  ShardExtents extents_;
   base::WeightFormat format_;
   kernels::ThreadPool& pool_;
 };
 
 }  // namespace
 
-Slices slices_of(const ModelConfig& config, partition::Shard shard) {
+ShardExtents shard_extents(const ModelConfig& config, partition::Shard shard) {
   const partition::Range heads = partition::heads_of(config.n_head, shard);
   return {.heads = heads,
           .head_columns = {heads.begin * kernels::kHeadSize, heads.end * kernels::kHeadSize},

@@ -3,10 +3,10 @@
 /// its shard's heads and output columns.
 #pragma once
 
-#include "kernels/packed_matrix.hpp"
-#include "kernels/parallel.hpp"
-#include "model/checkpoint.hpp"
-#include "model/config.hpp"
+#include "kernels/matmul/packed_matrix.hpp"
+#include "kernels/threads/parallel.hpp"
+#include "model/checkpoint/checkpoint.hpp"
+#include "model/schema/config.hpp"
 
 #include <variant>
 #include <vector>
@@ -22,14 +22,14 @@ struct Part {
 };
 
 /// What a shard computes: heads, and columns of what the blocks put out.
-struct Slices {
+struct ShardExtents {
   partition::Range heads, head_columns;  ///< The latter are the channels of the former.
   partition::Range channels;             ///< Of the residual stream (C).
   partition::Range hidden;               ///< Of the channel mix (F).
   partition::Range vocabulary;           ///< Of the logits (V).
 };
 
-Slices slices_of(const ModelConfig& config, partition::Shard shard);
+ShardExtents shard_extents(const ModelConfig& config, partition::Shard shard);
 
 /// Layer normalisation, (C) each.
 struct Norm {

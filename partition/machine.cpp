@@ -9,12 +9,12 @@ namespace longreach::partition {
 namespace {
 
 /// The domains of a node's rank, and how many ranks share them.
-struct Seat {
+struct GridPosition {
   Range domains;
   std::size_t n_sharing = 1;
 };
 
-Seat seat_of(std::size_t n_domains, std::size_t n_ranks, std::size_t rank) {
+GridPosition seat_of(std::size_t n_domains, std::size_t n_ranks, std::size_t rank) {
   if (n_ranks <= n_domains) return {part_of(n_domains, rank, n_ranks), 1};
   const std::size_t domain = part_holding(rank, n_ranks, n_domains);
   return {{domain, domain + 1}, part_of(n_ranks, domain, n_domains).size()};
@@ -32,18 +32,19 @@ Place place_of(const Machine& machine, std::size_t n_ranks, std::size_t rank) {
   Place place;
   place.node = part_holding(rank, n_ranks, n_nodes);
   const Range in_node = part_of(n_ranks, place.node, n_nodes);
-  const Seat seat = seat_of(machine.domains.size(), in_node.size(), rank - in_node.begin);
-  place.domains = seat.domains;
-  for (std::size_t i = seat.domains.begin; i < seat.domains.end; ++i) {
+  const GridPosition grid_position =
+      seat_of(machine.domains.size(), in_node.size(), rank - in_node.begin);
+  place.domains = grid_position.domains;
+  for (std::size_t i = grid_position.domains.begin; i < grid_position.domains.end; ++i) {
     const Domain& domain = machine.domains[i];
     place.n_cores += domain.n_cores;
     place.memory_bytes += domain.memory_bytes;
     place.read_bytes_per_second += domain.read_bytes_per_second;
   }
-  place.n_cores = std::max<std::size_t>(1, place.n_cores / seat.n_sharing);
-  place.memory_bytes =
-      std::min(place.memory_bytes / seat.n_sharing, machine.node_memory_bytes / in_node.size());
-  place.read_bytes_per_second /= static_cast<double>(seat.n_sharing);
+  place.n_cores = std::max<std::size_t>(1, place.n_cores / grid_position.n_sharing);
+  place.memory_bytes = std::min(place.memory_bytes / grid_position.n_sharing,
+                                machine.node_memory_bytes / in_node.size());
+  place.read_bytes_per_second /= static_cast<double>(grid_position.n_sharing);
   return place;
 }
 
@@ -54,8 +55,9 @@ Place least_place(const Machine& machine, std::size_t n_ranks) {
   for (const std::size_t node : {std::size_t{0}, part_holding(n_ranks - 1, n_ranks, n_nodes)}) {
     const Range ranks = part_of(n_ranks, node, n_nodes);
     const std::size_t n_seats = std::min(ranks.size(), machine.domains.size());
-    for (std::size_t seat = 0; seat < n_seats; ++seat) {  // who share a seat have the same
-      const std::size_t rank = ranks.begin + part_of(ranks.size(), seat, n_seats).begin;
+    for (std::size_t grid_position = 0; grid_position < n_seats;
+         ++grid_position) {  // who share a grid_position have the same
+      const std::size_t rank = ranks.begin + part_of(ranks.size(), grid_position, n_seats).begin;
       places.push_back(place_of(machine, n_ranks, rank));
     }
   }

@@ -30,7 +30,7 @@ constexpr std::string_view name_of(DType dtype) {
   return "?";
 }
 
-/// How the elements of a weight matrix are kept (kernels/weight-formats.md).
+/// How the elements of a weight matrix are kept (kernels/matmul/weight-formats.md).
 enum class WeightFormat { kF32, kBf16, kInt8, kInt4 };
 
 /// "f32", "bf16", "int8" or "int4".
@@ -68,7 +68,7 @@ constexpr std::size_t column_bytes(WeightFormat format, std::size_t n_in) {
   return 0;
 }
 
-/// How the rows of a cache of keys and values are kept (kernels/kv-formats.md).
+/// How the rows of a cache of keys and values are kept (kernels/attention/kv-formats.md).
 enum class KvFormat { kF32, kBf16, kInt8 };
 
 /// "f32", "bf16" or "int8".

@@ -1,6 +1,6 @@
-#include "dist/agreement.hpp"
+#include "dist/comm/agreement.hpp"
 
-#include "dist/lone_communicator.hpp"
+#include "dist/comm/lone_communicator.hpp"
 #include "kernels/base/error.hpp"
 #include "tests/support/agreement_cases.hpp"
 #include "tests/support/thread_ranks.hpp"

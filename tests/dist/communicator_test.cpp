@@ -1,6 +1,6 @@
-#include "dist/communicator.hpp"
+#include "dist/comm/communicator.hpp"
 
-#include "dist/lone_communicator.hpp"
+#include "dist/comm/lone_communicator.hpp"
 #include "tests/support/communicator_cases.hpp"
 #include "tests/support/thread_ranks.hpp"
 

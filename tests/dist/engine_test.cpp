@@ -1,6 +1,6 @@
-#include "dist/engine.hpp"
+#include "dist/engine/engine.hpp"
 
-#include "kernels/isa.hpp"
+#include "kernels/simd/isa.hpp"
 #include "partition/cost.hpp"
 #include "tests/support/compare.hpp"
 #include "tests/support/golden_engine.hpp"
@@ -203,10 +203,10 @@ TEST_P(EngineMemory, IsWhatWasEstimated) {
   Session session = engine->new_session();
   engine->feed(session, golden.tokens, {}, {});
   LoneCommunicator alone;
-  const Seat seat(alone, {1, 1});
+  const GridPosition grid_position(alone, {1, 1});
   const partition::Layout layout = golden.layout(1, 1);
   Recorder recorder(Recording::kNothing);
-  Stage stage(seat, golden.checkpoint, golden.config, layout, options, recorder);
+  Stage stage(grid_position, golden.checkpoint, golden.config, layout, options, recorder);
   stage.open(0);
   const std::size_t n = golden.tokens.size();
   stage.embed(golden.tokens, stage.rows(0, n, n));

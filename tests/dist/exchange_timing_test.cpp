@@ -1,6 +1,6 @@
-#include "dist/exchange_timing.hpp"
+#include "dist/engine/exchange_timing.hpp"
 
-#include "kernels/attention.hpp"
+#include "kernels/attention/attention.hpp"
 #include "tests/support/thread_ranks.hpp"
 
 #include <gtest/gtest.h>
@@ -8,7 +8,7 @@
 namespace longreach::dist {
 namespace {
 
-constexpr TokenSight kSight{.n_head = 5, .n_closed = 3, .n_chosen = 2, .n_recent = 1};
+constexpr AttendedChunks kSight{.n_head = 5, .n_closed = 3, .n_chosen = 2, .n_recent = 1};
 
 TEST(ExchangeTiming, TimesEveryRoundAndCountsWhatShardsSend) {
   for (const std::size_t n_shards : {1, 2, 3, 8}) {

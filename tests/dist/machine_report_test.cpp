@@ -1,7 +1,7 @@
-#include "dist/machine_report.hpp"
+#include "dist/comm/machine_report.hpp"
 
-#include "dist/gather_texts.hpp"
-#include "dist/lone_communicator.hpp"
+#include "dist/comm/gather_texts.hpp"
+#include "dist/comm/lone_communicator.hpp"
 #include "tests/support/thread_ranks.hpp"
 
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
 /// Which queries are held against full attention, and that the figures are the same on any grid.
-#include "dist/selection_meter.hpp"
+#include "dist/trace/selection_meter.hpp"
 
 #include "tests/support/compare.hpp"
 #include "tests/support/golden_engine.hpp"

@@ -1,6 +1,6 @@
 #include "eval/examiner.hpp"
 
-#include "dist/lone_communicator.hpp"
+#include "dist/comm/lone_communicator.hpp"
 #include "eval/run.hpp"
 #include "kernels/base/sha256.hpp"
 #include "tests/support/golden_engine.hpp"

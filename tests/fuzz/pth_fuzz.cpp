@@ -2,7 +2,7 @@
 /// archive whose checksums are left out, because no fuzzer guesses checksums. Nothing but
 /// InputError may come out.
 #include "kernels/base/error.hpp"
-#include "model/pth_reader.hpp"
+#include "model/checkpoint/pth_reader.hpp"
 #include "tests/fuzz/touch_tensors.hpp"
 #include "tests/support/zip_writer.hpp"
 

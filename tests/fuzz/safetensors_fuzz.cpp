@@ -1,7 +1,7 @@
 /// Feeds bytes to the `.safetensors` reader as a whole file, and as the header of a file whose
 /// lengths are right. Nothing but InputError may come out.
 #include "kernels/base/error.hpp"
-#include "model/safetensors_reader.hpp"
+#include "model/checkpoint/safetensors_reader.hpp"
 #include "tests/fuzz/touch_tensors.hpp"
 #include "tests/support/bytes.hpp"
 

@@ -1,7 +1,7 @@
 /// What a fuzz target does with tensors that a reader accepted.
 #pragma once
 
-#include "model/tensor_file.hpp"
+#include "model/checkpoint/tensor_file.hpp"
 
 #include <algorithm>
 #include <cstddef>

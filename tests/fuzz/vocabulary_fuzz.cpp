@@ -1,7 +1,7 @@
 /// Any bytes as a World vocabulary: they are refused with an InputError, or they make a tokenizer
 /// that gives back what it encodes.
 #include "kernels/base/error.hpp"
-#include "model/world_tokenizer.hpp"
+#include "model/tokenizer/world_tokenizer.hpp"
 
 #include <cstddef>
 #include <cstdint>

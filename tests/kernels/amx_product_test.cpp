@@ -1,4 +1,4 @@
-#include "kernels/amx_product.hpp"
+#include "kernels/matmul/amx_product.hpp"
 
 #include "tests/support/amx_model.hpp"
 #include "tests/support/compare.hpp"

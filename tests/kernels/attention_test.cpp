@@ -1,4 +1,4 @@
-#include "kernels/attention.hpp"
+#include "kernels/attention/attention.hpp"
 
 #include "tests/support/compare.hpp"
 #include "tests/support/isa_fixture.hpp"

@@ -1,4 +1,4 @@
-#include "kernels/bf16_terms.hpp"
+#include "kernels/matmul/bf16_terms.hpp"
 
 #include "tests/support/isa_fixture.hpp"
 #include "tests/support/random.hpp"

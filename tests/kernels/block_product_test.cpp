@@ -1,4 +1,4 @@
-#include "kernels/block_product.hpp"
+#include "kernels/matmul/block_product.hpp"
 
 #include "tests/support/compare.hpp"
 #include "tests/support/isa_fixture.hpp"

@@ -1,6 +1,6 @@
-#include "kernels/byte_blocks.hpp"
+#include "kernels/matmul/byte_blocks.hpp"
 
-#include "kernels/block_product.hpp"
+#include "kernels/matmul/block_product.hpp"
 #include "tests/support/compare.hpp"
 #include "tests/support/isa_fixture.hpp"
 #include "tests/support/random.hpp"

@@ -1,4 +1,4 @@
-#include "kernels/isa.hpp"
+#include "kernels/simd/isa.hpp"
 
 #include "kernels/base/error.hpp"
 

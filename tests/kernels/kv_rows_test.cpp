@@ -1,4 +1,4 @@
-#include "kernels/kv_rows.hpp"
+#include "kernels/attention/kv_rows.hpp"
 
 #include "tests/support/compare.hpp"
 #include "tests/support/kv_formats.hpp"

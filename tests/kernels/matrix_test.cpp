@@ -1,4 +1,4 @@
-#include "kernels/matrix.hpp"
+#include "kernels/matmul/matrix.hpp"
 
 #include "tests/support/compare.hpp"
 #include "tests/support/isa_fixture.hpp"

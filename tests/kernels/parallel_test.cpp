@@ -1,4 +1,4 @@
-#include "kernels/parallel.hpp"
+#include "kernels/threads/parallel.hpp"
 
 #include <gtest/gtest.h>
 

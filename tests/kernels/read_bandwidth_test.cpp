@@ -1,4 +1,4 @@
-#include "kernels/read_bandwidth.hpp"
+#include "kernels/threads/read_bandwidth.hpp"
 
 #include "tests/support/isa_fixture.hpp"
 #include "tests/support/random.hpp"

@@ -1,4 +1,4 @@
-#include "kernels/recurrence.hpp"
+#include "kernels/recurrence/recurrence.hpp"
 
 #include "tests/support/compare.hpp"
 #include "tests/support/isa_fixture.hpp"

@@ -1,4 +1,4 @@
-#include "kernels/rows.hpp"
+#include "kernels/rows/rows.hpp"
 
 #include "tests/support/compare.hpp"
 #include "tests/support/isa_fixture.hpp"

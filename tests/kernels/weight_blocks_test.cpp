@@ -1,4 +1,4 @@
-#include "kernels/weight_blocks.hpp"
+#include "kernels/matmul/weight_blocks.hpp"
 
 #include "tests/support/random.hpp"
 

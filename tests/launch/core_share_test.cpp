@@ -1,7 +1,7 @@
-#include "launch/core_share.hpp"
+#include "launch/machine/core_share.hpp"
 
-#include "launch/hwloc_handle.hpp"
-#include "launch/machine.hpp"
+#include "launch/machine/hwloc_handle.hpp"
+#include "launch/machine/machine.hpp"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "launch/machine.hpp"
+#include "launch/machine/machine.hpp"
 
 #include "tests/support/temp_folder.hpp"
 

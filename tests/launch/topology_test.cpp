@@ -1,4 +1,4 @@
-#include "launch/topology.hpp"
+#include "launch/machine/topology.hpp"
 
 #include "tests/support/input_error.hpp"
 #include "tests/support/temp_folder.hpp"

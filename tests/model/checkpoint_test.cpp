@@ -1,4 +1,4 @@
-#include "model/checkpoint.hpp"
+#include "model/checkpoint/checkpoint.hpp"
 
 #include "tests/support/bytes.hpp"
 #include "tests/support/input_error.hpp"

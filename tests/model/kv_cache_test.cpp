@@ -1,4 +1,4 @@
-#include "model/kv_cache.hpp"
+#include "model/cache/kv_cache.hpp"
 
 #include "tests/support/compare.hpp"
 #include "tests/support/kv_formats.hpp"

@@ -1,4 +1,4 @@
-#include "model/mapped_file.hpp"
+#include "model/checkpoint/mapped_file.hpp"
 
 #include "tests/support/input_error.hpp"
 #include "tests/support/temp_folder.hpp"

@@ -1,4 +1,4 @@
-#include "model/pickle.hpp"
+#include "model/checkpoint/pickle.hpp"
 
 #include "tests/support/bytes.hpp"
 #include "tests/support/input_error.hpp"

@@ -1,9 +1,9 @@
-#include "model/preset.hpp"
+#include "model/checkpoint/preset.hpp"
 
-#include "model/checkpoint.hpp"
-#include "model/config.hpp"
-#include "model/matrix_rows.hpp"
-#include "model/random_numbers.hpp"
+#include "model/checkpoint/checkpoint.hpp"
+#include "model/checkpoint/matrix_rows.hpp"
+#include "model/checkpoint/random_numbers.hpp"
+#include "model/schema/config.hpp"
 #include "tests/support/input_error.hpp"
 #include "tests/support/random.hpp"
 

@@ -1,4 +1,4 @@
-#include "model/pth_reader.hpp"
+#include "model/checkpoint/pth_reader.hpp"
 
 #include "tests/support/bytes.hpp"
 #include "tests/support/input_error.hpp"

@@ -1,4 +1,4 @@
-#include "model/safetensors_reader.hpp"
+#include "model/checkpoint/safetensors_reader.hpp"
 
 #include "tests/support/bytes.hpp"
 #include "tests/support/input_error.hpp"

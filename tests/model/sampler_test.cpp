@@ -1,7 +1,7 @@
 #include "model/sampler.hpp"
 
 #include "kernels/base/error.hpp"
-#include "model/world_tokenizer.hpp"
+#include "model/tokenizer/world_tokenizer.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 /// What the choice of chunks misses, against sums over all rows in double.
-#include "model/selection_mass.hpp"
+#include "model/cache/selection_mass.hpp"
 
 #include "tests/support/random.hpp"
 
@@ -19,7 +19,7 @@ constexpr std::size_t kChunk = 20;  // no multiple of what keys are packed by
 constexpr std::size_t kTopK = 3;
 
 /// Measures every query, and remembers what is told; queries are rows of the cache.
-class Listener final : public Probe {
+class Listener final : public Observer {
  public:
   std::size_t first_row = 0;
   std::map<std::pair<std::size_t, std::size_t>, std::vector<std::uint32_t>> choices;

@@ -1,4 +1,4 @@
-#include "model/text_stream.hpp"
+#include "model/tokenizer/text_stream.hpp"
 
 #include "kernels/base/error.hpp"
 

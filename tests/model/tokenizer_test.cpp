@@ -1,4 +1,4 @@
-#include "model/tokenizer.hpp"
+#include "model/tokenizer/tokenizer.hpp"
 
 #include "kernels/base/error.hpp"
 

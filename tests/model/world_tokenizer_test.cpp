@@ -1,4 +1,4 @@
-#include "model/world_tokenizer.hpp"
+#include "model/tokenizer/world_tokenizer.hpp"
 
 #include "kernels/base/error.hpp"
 

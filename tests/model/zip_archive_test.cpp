@@ -1,4 +1,4 @@
-#include "model/zip_archive.hpp"
+#include "model/checkpoint/zip_archive.hpp"
 
 #include "tests/support/bytes.hpp"
 #include "tests/support/input_error.hpp"

@@ -2,7 +2,7 @@
 /// is called on all ranks of a group.
 #pragma once
 
-#include "dist/agreement.hpp"
+#include "dist/comm/agreement.hpp"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
-/// Stands in for kernels/amx_product.cpp: programs linked with this file have a path "amx" on every
-/// machine, which computes by the model.
+/// Stands in for kernels/matmul/amx_product.cpp: programs linked with this file have a path "amx"
+/// on every machine, which computes by the model.
 #include "tests/support/amx_model.hpp"
 
 namespace longreach::kernels {

@@ -4,7 +4,7 @@
 /// program.
 #pragma once
 
-#include "kernels/amx_kernel.hpp"
+#include "kernels/matmul/amx_kernel.hpp"
 
 #include <array>
 #include <bit>
@@ -20,7 +20,7 @@ inline float without_denormals(float x) {
   return std::abs(x) < 0x1p-126F ? std::copysign(0.0F, x) : x;
 }
 
-/// The `Tiles` of kernels/amx_kernel.hpp.
+/// The `Tiles` of kernels/matmul/amx_kernel.hpp.
 class AmxModel {
  public:
   static void configure(const kernels::TileConfig& config) {

@@ -1,6 +1,6 @@
 /// That products go by AMX where they should. Their bits cannot tell: those of int8 and int4
 /// weights are the same on every path.
-#include "kernels/matrix.hpp"
+#include "kernels/matmul/matrix.hpp"
 #include "tests/support/amx_model.hpp"
 #include "tests/support/isa_fixture.hpp"
 #include "tests/support/random.hpp"

@@ -2,7 +2,7 @@
 /// ranks of a group; it makes no collective call behind a check that ends it.
 #pragma once
 
-#include "dist/communicator.hpp"
+#include "dist/comm/communicator.hpp"
 #include "tests/support/temp_folder.hpp"
 
 #include <gtest/gtest.h>

@@ -1,8 +1,8 @@
 /// Engines of a golden case, alone or on a grid, and all logits they give.
 #pragma once
 
-#include "dist/engine.hpp"
-#include "dist/lone_communicator.hpp"
+#include "dist/comm/lone_communicator.hpp"
+#include "dist/engine/engine.hpp"
 #include "tests/support/random.hpp"
 
 #include <gtest/gtest.h>

@@ -1,7 +1,7 @@
 /// Runs a test on every instruction-set path this CPU has.
 #pragma once
 
-#include "kernels/isa.hpp"
+#include "kernels/simd/isa.hpp"
 
 #include <gtest/gtest.h>
 

@@ -19,7 +19,8 @@ namespace longreach::test {
 inline constexpr std::array kKvFormats{base::KvFormat::kF32, base::KvFormat::kBf16,
                                        base::KvFormat::kInt8};
 
-/// How far each number of this key or value may be from what is kept (kernels/kv-formats.md).
+/// How far each number of this key or value may be from what is kept
+/// (kernels/attention/kv-formats.md).
 inline std::function<double(std::size_t)> kept_error(base::KvFormat format,
                                                      std::span<const float> x) {
   double largest = 0;

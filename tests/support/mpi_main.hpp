@@ -5,7 +5,7 @@
 /// ASSERT_* on what is not the same on all ranks.
 #pragma once
 
-#include "dist/world.hpp"
+#include "dist/comm/world.hpp"
 
 namespace longreach::test {
 

@@ -3,7 +3,7 @@
 /// its own, calls that do not fit together are errors, and nothing is waited for without end.
 #pragma once
 
-#include "dist/communicator.hpp"
+#include "dist/comm/communicator.hpp"
 #include "kernels/base/error.hpp"
 
 #include <fmt/format.h>

@@ -1,4 +1,4 @@
-#include "dist/mpi_communicator.hpp"
+#include "dist/comm/mpi_communicator.hpp"
 #include "tests/support/communicator_cases.hpp"
 #include "tests/support/mpi_main.hpp"
 

@@ -1,4 +1,4 @@
-#include "dist/world.hpp"
+#include "dist/comm/world.hpp"
 
 #include "tests/support/agreement_cases.hpp"
 #include "tests/support/mpi_main.hpp"

@@ -1,0 +1,171 @@
+/// The engine: a model ready to read tokens, and sessions that remember what they have read.
+/// Everything above (evaluation, the program) talks to the model through this.
+///
+/// All ranks of a job make the engine together. Rank 0 leads: it alone calls the engine from then
+/// on, and the others serve it until it is gone. What the leader sees does not depend on the grid.
+/// A job of several replicas has as many engines, each with a leader of its own, which know nothing
+/// of each other but in what is said to be of the whole job.
+#pragma once
+
+#include "dist/comm/communicator.hpp"
+#include "dist/engine/logits_return.hpp"
+#include "dist/engine/pipeline.hpp"
+#include "dist/engine/stage.hpp"
+#include "kernels/base/types.hpp"
+#include "kernels/threads/read_bandwidth.hpp"
+#include "model/checkpoint/checkpoint.hpp"
+#include "model/schema/config.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace longreach::dist {
+
+using model::Progress;
+
+class Engine;
+
+/// One sequence: how many tokens it has read; the state they left is on all ranks. Move-only, and
+/// gone before its engine.
+class Session {
+ public:
+  Session(Session&& other) noexcept;
+  Session& operator=(Session&& other) noexcept;
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+  ~Session();
+
+  std::size_t n_tokens() const { return n_tokens_; }
+
+ private:
+  friend class Engine;
+  Session(Engine& engine, std::uint32_t id, std::size_t n_tokens)
+      : engine_(&engine), id_(id), n_tokens_(n_tokens) {}
+
+  Engine* engine_;
+  std::uint32_t id_;
+  std::size_t n_tokens_;
+};
+
+/// What a rank did for a run, so far.
+struct RankUsage {
+  ActivitySeconds seconds = {};           ///< By activity, if they are recorded.
+  std::uint64_t pipeline_bytes = 0;       ///< Sent to the next stage, and orders to other shards.
+  std::uint64_t logits_bytes = 0;         ///< Sent to the leader.
+  std::vector<TrafficBytes> block_bytes;  ///< Sent to other shards, by block of the model.
+};
+
+/// A loaded model. Neither copied nor moved; one call at a time.
+class Engine {
+ public:
+  /// Makes the engine on all ranks of `world`, as many as the layout has; if they are a multiple of
+  /// that, an engine on each so many consecutive ones, whose layouts may differ but in their number
+  /// of ranks. Checks the checkpoint's checksums and loads this rank's part of the weights. The
+  /// arguments by reference must outlive the engine. Collective: all ranks; an error of one is not
+  /// known to the others.
+  /// Errors: InputError naming file and tensor; std::bad_alloc.
+  Engine(Communicator& world, const model::Checkpoint& checkpoint, const model::ModelConfig& config,
+         const partition::Layout& layout, const EngineOptions& options);
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+  /// The leader's tells the others to stop serving.
+  ~Engine();
+
+  bool leads() const { return grid_position_.leads(); }
+  /// Serves the leader until its engine is gone; on all other ranks.
+  void serve();
+
+  // From here on: on the leader only. What is of all ranks of the job is called by the leaders of
+  // all replicas, in the same order.
+
+  Session new_session();
+  /// A session that has read what `session` has, in O(state): closed chunks of the cache are
+  /// shared.
+  Session fork(const Session& session);
+
+  /// Reads `tokens` as one call; a call of no tokens does nothing. `wanted` are the absolute
+  /// positions whose logits go to `sink`, ascending; no others are computed. In modes moba and full
+  /// the logits do not depend on how tokens are split into calls, bit for bit; in mode reference a
+  /// call is what the released package calls one, and is held in memory as a whole. Returns false
+  /// when `progress` stopped it; the session is then of no further use. Errors: InputError for a
+  /// token id outside the vocabulary, before anything is read.
+  bool feed(Session& session, std::span<const base::TokenId> tokens,
+            std::span<const std::size_t> wanted, const LogitsSink& sink,
+            const Progress& progress = {});
+
+  /// The same, but returns as soon as the first stage is done with its part: several sessions keep
+  /// several stages busy. The sink is called during this or a later call of the engine.
+  bool submit(Session& session, std::span<const base::TokenId> tokens,
+              std::span<const std::size_t> wanted, LogitsSink sink, const Progress& progress = {});
+  /// Returns when all wanted logits of the session have come.
+  void wait_for(const Session& session);
+
+  /// Brings the session to where n_tokens more tokens could have left it, without reading any: its
+  /// state becomes random (model/synthetic.hpp), the same on any grid. Returns false when
+  /// `progress` stopped it, which only a grid of one rank asks; the session is then of no further
+  /// use. Other ranks may still be at it when this returns. Errors: std::bad_alloc.
+  bool fill(Session& session, std::size_t n_tokens, std::uint64_t seed,
+            const Progress& progress = {});
+
+  /// Bytes a second that all threads of all ranks read together in one pass over n_bytes each rank,
+  /// a multiple of 8; as slow as the slowest rank. The memory is kept for the next pass. Waits for
+  /// what was submitted. Errors: std::bad_alloc, which the other ranks do not know of.
+  double read_bandwidth(std::size_t n_bytes);
+
+  /// What all ranks did so far, in order of ranks. Waits for what was submitted.
+  std::vector<RankUsage> usage();
+
+  /// From now on measures what the choice of chunks misses (dist/trace/selection_meter.hpp), for
+  /// one query in `one_in` and all that answer. Changes no logits. Requires: mode moba or full, and
+  /// no fingerprints.
+  void measure_selection(std::size_t one_in);
+
+  /// What was measured so far on all ranks, on rank 0: of every replica and block the queries in
+  /// the order they were read, each with its heads. The same on any grid, but for the order of
+  /// blocks. Waits for what was submitted.
+  std::vector<MassSample> selection_masses();
+
+  /// Writes what all ranks did when, if spans are recorded: a trace for Chrome's or Perfetto's
+  /// viewer. Errors: InputError naming the file.
+  void write_trace(const std::filesystem::path& file);
+
+  const partition::Grid& grid() const { return layout_.grid; }
+  /// Which of the job's replicas this is.
+  std::size_t replica() const { return grid_position_.replica; }
+
+  /// Bytes of weights that every slice of a call reads once, on all ranks together.
+  std::size_t weight_bytes() const;
+  /// Bytes of weights, state and cache that decoding one more token of the session reads or writes,
+  /// on all ranks together.
+  std::size_t bytes_per_token(const Session& session) const;
+
+ private:
+  friend class Session;
+
+  void check_tokens(std::span<const base::TokenId> tokens) const;
+  std::vector<RankUsage> gather_usage();
+  std::vector<MassSample> gather_masses();
+  void gather_trace(const std::filesystem::path& file);
+  double read_pass(std::size_t n_bytes);
+  void give(Command command, std::uint32_t session, std::uint32_t source = 0);
+
+  Communicator& world_;
+  model::ModelConfig config_;
+  partition::Layout layout_;
+  EngineOptions options_;
+  GridPosition grid_position_;
+  Recorder recorder_;
+  Stage stage_;
+  LogitsReturn logits_;
+  Pipeline pipeline_;
+  std::optional<kernels::ReadYardstick> yardstick_;
+  std::uint32_t n_sessions_ = 0;
+  int n_exceptions_;  ///< Under way when the engine was made.
+};
+
+}  // namespace longreach::dist

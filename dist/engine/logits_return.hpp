@@ -1,0 +1,76 @@
+/// How logits come back to the leader: every shard of the last stage sends its columns of the
+/// vocabulary, and the leader makes whole rows of them.
+#pragma once
+
+#include "dist/engine/grid.hpp"
+#include "dist/trace/recorder.hpp"
+#include "kernels/base/view.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace longreach::dist {
+
+/// Receives the logits (vocabulary) of one position, positions ascending.
+using LogitsSink = std::function<void(std::size_t position, std::span<const float> logits)>;
+
+/// Positions whose logits travel together, at most kLogitRows.
+struct LogitsBatch {
+  std::uint32_t session = 0;
+  std::vector<std::size_t> positions;
+  std::shared_ptr<const LogitsSink> sink;
+};
+
+/// One end of the way back. Batches come in the order the slices went.
+class LogitsReturn {
+ public:
+  /// The references must outlive it. vocab_size: numbers of a row.
+  LogitsReturn(const GridPosition& grid_position, std::size_t vocab_size, Recorder& recorder);
+
+  // On the leader.
+  /// Says what is going to come.
+  void expect(LogitsBatch batch) { expected_.push_back(std::move(batch)); }
+  /// Hands out what has come; never waits.
+  void poll();
+  /// Waits for what comes next, and hands it out.
+  void wait_for_next();
+  /// Whether anything of the session is still to come.
+  bool expects(std::uint32_t session) const;
+  /// Nothing more is going to come: the run was stopped.
+  void cancel() { expected_.clear(); }
+
+  // On shards of the last stage.
+  /// Takes this shard's columns of the next batch. The leader hands the batch out, when it is a
+  /// shard of the last stage itself, with what the other shards send.
+  void give(base::MatView<const float> own_columns);
+  /// Waits until everything has left.
+  void finish();
+  /// Sent so far.
+  std::uint64_t sent_bytes() const { return sent_bytes_; }
+
+ private:
+  partition::Range columns_of(std::size_t shard) const;
+  void start_receiving();
+  /// Whether all parts of the first batch are there.
+  bool is_complete();
+  void hand_out();
+
+  const GridPosition& grid_position_;
+  std::size_t vocab_size_;
+  Recorder& recorder_;
+  std::deque<LogitsBatch> expected_;
+  base::Buffer<float> parts_;  ///< Of the first batch, each shard's [n, columns] behind another.
+  std::vector<std::unique_ptr<Message>> coming_;
+  bool receiving_ = false;
+  std::vector<float> row_;
+  base::Buffer<float> leaving_;
+  std::unique_ptr<Message> sent_;
+  std::uint64_t sent_bytes_ = 0;
+};
+
+}  // namespace longreach::dist

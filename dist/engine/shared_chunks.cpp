@@ -1,0 +1,189 @@
+#include "dist/engine/shared_chunks.hpp"
+
+#include "dist/comm/gather_values.hpp"
+#include "kernels/base/error.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <new>
+#include <queue>
+#include <random>
+#include <utility>
+#include <vector>
+
+namespace longreach::dist {
+namespace {
+
+constexpr std::size_t kPageBytes = 4096;
+/// Memory is mapped in pieces of about this size.
+constexpr std::size_t kPieceBytes = std::size_t{64} << 20;
+
+/// An open file; -1 for none.
+class File {
+ public:
+  explicit File(int descriptor) : descriptor_(descriptor) {}
+  File(File&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
+  File& operator=(File&& other) noexcept {
+    std::swap(descriptor_, other.descriptor_);
+    return *this;
+  }
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+  ~File() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
+  int get() const { return descriptor_; }
+
+ private:
+  int descriptor_;
+};
+
+/// Mapped memory.
+class Mapping {
+ public:
+  Mapping(const File& file, std::size_t offset, std::size_t n_bytes, int protection)
+      : memory_(::mmap(nullptr, n_bytes, protection, MAP_SHARED | MAP_NORESERVE, file.get(),
+                       static_cast<off_t>(offset))),
+        n_bytes_(n_bytes) {
+    if (memory_ == MAP_FAILED) throw std::bad_alloc();
+  }
+  Mapping(Mapping&& other) noexcept
+      : memory_(std::exchange(other.memory_, MAP_FAILED)), n_bytes_(other.n_bytes_) {}
+  Mapping& operator=(Mapping&&) = delete;
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+  ~Mapping() {
+    if (memory_ != MAP_FAILED) ::munmap(memory_, n_bytes_);
+  }
+  std::byte* data() const { return static_cast<std::byte*>(memory_); }
+
+ private:
+  void* memory_;
+  std::size_t n_bytes_;
+};
+
+/// What a shard tells the others so that they find its file. The mark is on its first page.
+struct Address {
+  int process = 0, descriptor = -1;
+  std::array<std::uint64_t, 2> mark = {};
+};
+
+/// One shard's file as this shard sees it. Slots begin behind the page of the mark.
+class Arena {
+ public:
+  Arena(File file, bool is_own) : file_(std::move(file)), is_own_(is_own) {}
+
+  std::size_t take(std::size_t slot_bytes) {
+    if (!free_.empty()) {
+      const std::size_t slot = free_.top();
+      free_.pop();
+      return slot;
+    }
+    const std::size_t in_piece = slots_in_piece(slot_bytes);
+    if (n_slots_ % in_piece == 0) add_piece(in_piece * slot_bytes);
+    return n_slots_++;
+  }
+
+  std::byte* at(std::size_t slot, std::size_t slot_bytes) const {
+    const std::size_t in_piece = slots_in_piece(slot_bytes);
+    return pieces_[slot / in_piece].data() + slot % in_piece * slot_bytes;
+  }
+
+  void give_back(std::size_t slot, std::size_t slot_bytes) {
+    if (is_own_) {  // the memory goes back to the system, and comes zeroed
+      ::fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                  static_cast<off_t>(kPageBytes + slot * slot_bytes),
+                  static_cast<off_t>(slot_bytes));
+    }
+    free_.push(slot);
+  }
+
+ private:
+  static std::size_t slots_in_piece(std::size_t slot_bytes) {
+    return std::max<std::size_t>(1, kPieceBytes / slot_bytes);
+  }
+
+  void add_piece(std::size_t n_bytes) {
+    const std::size_t offset = kPageBytes + pieces_.size() * n_bytes;
+    if (is_own_ && ::ftruncate(file_.get(), static_cast<off_t>(offset + n_bytes)) != 0) {
+      throw std::bad_alloc();
+    }
+    // The others may map what is not there yet: they read no row before its shard says so.
+    pieces_.emplace_back(file_, offset, n_bytes, is_own_ ? PROT_READ | PROT_WRITE : PROT_READ);
+  }
+
+  File file_;
+  bool is_own_;
+  std::vector<Mapping> pieces_;
+  std::size_t n_slots_ = 0;
+  std::priority_queue<std::size_t, std::vector<std::size_t>, std::greater<>> free_;
+};
+
+class MappedChunks final : public SharedChunks, public std::enable_shared_from_this<MappedChunks> {
+ public:
+  explicit MappedChunks(std::vector<Arena> arenas) : arenas_(std::move(arenas)) {}
+
+  std::shared_ptr<std::byte> new_chunk(std::size_t owner, std::size_t n_bytes) override {
+    const std::size_t slot_bytes = (n_bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
+    LR_CHECK(slot_bytes_ == 0 || slot_bytes_ == slot_bytes);
+    slot_bytes_ = slot_bytes;
+    const std::size_t slot = arenas_[owner].take(slot_bytes);
+    std::byte* const memory = arenas_[owner].at(slot, slot_bytes);
+    return {memory, [self = shared_from_this(), owner, slot](std::byte*) {
+              self->arenas_[owner].give_back(slot, self->slot_bytes_);
+            }};
+  }
+
+ private:
+  std::vector<Arena> arenas_;
+  std::size_t slot_bytes_ = 0;
+};
+
+/// This shard's file with its mark, or none.
+File make_file(Address& address) {
+  File file(::memfd_create("longreach-chunks", MFD_CLOEXEC));
+  std::random_device random;
+  address = {::getpid(), file.get(), {std::uint64_t{random()} << 32 | random(), random()}};
+  const bool made =
+      file.get() >= 0 && ::ftruncate(file.get(), kPageBytes) == 0 &&
+      ::pwrite(file.get(), address.mark.data(), sizeof(address.mark), 0) == sizeof(address.mark);
+  return made ? std::move(file) : File(-1);
+}
+
+/// Another shard's file. None if what is found there does not bear its mark: numbers of processes
+/// mean nothing on another node or in another container.
+File open_file(const Address& address) {
+  const std::string path = fmt::format("/proc/{}/fd/{}", address.process, address.descriptor);
+  File file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  std::array<std::uint64_t, 2> mark = {};
+  const bool found = file.get() >= 0 &&
+                     ::pread(file.get(), mark.data(), sizeof(mark), 0) == sizeof(mark) &&
+                     mark == address.mark;
+  return found ? std::move(file) : File(-1);
+}
+
+}  // namespace
+
+std::shared_ptr<SharedChunks> SharedChunks::create(Communicator& shards) {
+  Address own;
+  File own_file = make_file(own);
+  const std::vector<Address> addresses = gather_values(shards, own);
+  std::vector<Arena> arenas;
+  bool in_reach = own_file.get() >= 0;
+  for (std::size_t s = 0; s < addresses.size(); ++s) {
+    const bool is_own = s == shards.rank();
+    File file = is_own ? std::move(own_file) : open_file(addresses[s]);
+    in_reach = in_reach && file.get() >= 0;
+    arenas.emplace_back(std::move(file), is_own);
+  }
+  const std::vector<char> all = gather_values(shards, static_cast<char>(in_reach ? 1 : 0));
+  if (std::ranges::count(all, 0) > 0) return nullptr;
+  return std::make_shared<MappedChunks>(std::move(arenas));
+}
+
+}  // namespace longreach::dist

@@ -1,0 +1,117 @@
+#include "dist/engine/stage.hpp"
+
+#include "kernels/simd/isa.hpp"
+#include "model/synthetic.hpp"
+
+#include <algorithm>
+
+namespace longreach::dist {
+namespace {
+
+using base::MatView;
+
+model::Weights verify_and_load(const model::Checkpoint& checkpoint,
+                               const model::ModelConfig& config, const model::Part& part,
+                               base::WeightFormat format, kernels::ThreadPool& pool) {
+  kernels::active_isa();  // a wrong LONGREACH_ISA ends here, not in the middle of a run
+  checkpoint.verify();
+  model::Weights weights = model::load_weights(checkpoint, config, part, format, pool);
+  checkpoint.release_pages();
+  return weights;
+}
+
+}  // namespace
+
+Stage::Stage(const GridPosition& grid_position, const model::Checkpoint& checkpoint,
+             const model::ModelConfig& config, const partition::Layout& layout,
+             const EngineOptions& options, Recorder& recorder)
+    : checkpoint_(checkpoint),
+      config_(config),
+      attention_(options.attention),
+      blocks_(layout.stage_blocks[grid_position.stage]),
+      recorder_(recorder),
+      exchange_(*grid_position.shards, config.execution_order().size(), options.chunks, recorder),
+      pool_(options.n_threads, options.thread_started),
+      weights_(verify_and_load(checkpoint, config, {blocks_, exchange_.shard()}, options.weights,
+                               pool_)),
+      workspace_(config, options.n_threads),
+      context_{config_,
+               attention_,
+               weights_,
+               workspace_,
+               pool_,
+               exchange_,
+               model::shard_extents(config, exchange_.shard())},
+      hidden_(grid_position.is_last_stage() ? kLogitRows : 0, config.n_embd),
+      logits_(grid_position.is_last_stage() ? kLogitRows : 0, context_.extents.vocabulary.size()) {
+  if (!options.fingerprints) return;
+  const std::size_t rank = grid_position.stage * grid_position.grid.n_shards + grid_position.shard;
+  context_.observer = &fingerprints_.emplace(*options.fingerprints, rank, grid_position.shard);
+}
+
+void Stage::open(std::uint32_t session) {
+  sessions_.emplace(session, model::SequenceState(config_, attention_, blocks_, exchange_));
+}
+
+void Stage::fork(std::uint32_t session, std::uint32_t source) {
+  sessions_.emplace(session, sessions_.at(source).fork());
+}
+
+bool Stage::fill(std::uint32_t session, std::size_t n_tokens, std::uint64_t seed,
+                 const model::Progress& progress) {
+  return model::append_random_tokens(sessions_.at(session), weights_.part, config_.n_head, n_tokens,
+                                     seed, pool_, progress);
+}
+
+MatView<float> Stage::rows(std::size_t first, std::size_t n, std::size_t n_call) {
+  if (first == 0) {
+    workspace_.x.grow(n_call);
+    workspace_.v_first.grow(n_call);
+  }
+  return workspace_.x.first(first + n).rows(first, n);
+}
+
+MatView<float> Stage::v_first(std::size_t first, std::size_t n) {
+  return workspace_.v_first.first(first + n).rows(first, n);
+}
+
+void Stage::embed(std::span<const base::TokenId> tokens, MatView<float> x) {
+  model::embed(context_, tokens, x);
+  checkpoint_.release_pages();  // a row of the embedding brings its neighbours into memory
+}
+
+bool Stage::run(const Order& last_slice, const model::Progress& progress) {
+  const std::size_t n_call = last_slice.call_rows;
+  if (fingerprints_) fingerprints_->begin_call(last_slice.position);
+  if (meter_) meter_->begin_call(last_slice);
+  const auto span = recorder_.span(Activity::kRead, n_call);
+  const bool finished =
+      model::run_blocks(context_, workspace_.x.first(n_call), workspace_.v_first.first(n_call),
+                        sessions_.at(last_slice.session), progress);
+  recorder_.end_block();
+  return finished;
+}
+
+void Stage::measure_selection(std::size_t one_in) {
+  LR_CHECK(!fingerprints_ && (attention_.mode == model::AttentionMode::kMoba ||
+                              attention_.mode == model::AttentionMode::kFull));
+  context_.observer = &meter_.emplace(one_in, exchange_.shard().index);
+}
+
+std::span<const MassSample> Stage::masses() const {
+  return meter_ ? meter_->samples() : std::span<const MassSample>();
+}
+
+MatView<const float> Stage::logits(std::span<const std::size_t> call_rows) {
+  const auto span = recorder_.span(Activity::kLogits, call_rows.size());
+  const auto hidden = hidden_.first(call_rows.size());
+  for (std::size_t i = 0; i < call_rows.size(); ++i) {
+    std::ranges::copy(workspace_.x.first(call_rows[i] + 1).row(call_rows[i]),
+                      hidden.row(i).begin());
+  }
+  const auto logits = logits_.first(call_rows.size());
+  model::compute_logits(context_, hidden, logits);
+  return logits;
+}
+
+}  // namespace longreach::dist

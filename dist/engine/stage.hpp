@@ -1,0 +1,104 @@
+/// The part of the model that a rank computes, and the states of the sequences it keeps.
+#pragma once
+
+#include "dist/engine/grid.hpp"
+#include "dist/engine/shard_exchange.hpp"
+#include "dist/engine/slice.hpp"
+#include "dist/trace/fingerprints.hpp"
+#include "dist/trace/selection_meter.hpp"
+#include "model/checkpoint/checkpoint.hpp"
+#include "model/forward.hpp"
+#include "model/schema/config.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <span>
+
+namespace longreach::dist {
+
+/// What the user may choose about a run.
+struct EngineOptions {
+  model::AttentionConfig attention;  ///< Mode, chunk size, top-k, eviction, exchange.
+  /// kBf16 is exact for bf16 files, kInt8 and kInt4 cost some accuracy.
+  base::WeightFormat weights = base::WeightFormat::kF32;
+  std::size_t n_threads = 1;  ///< Of this rank.
+  ChunkMemory chunks = ChunkMemory::kShared;
+  kernels::ThreadStart thread_started = {};  ///< As kernels::ThreadPool takes it.
+  Recording recording = Recording::kNothing;
+  std::optional<std::filesystem::path> fingerprints = {};  ///< Of all that is computed.
+};
+
+/// One rank's blocks at work. Neither copied nor moved.
+class Stage {
+ public:
+  /// Checks the checkpoint's checksums and loads the weights; not collective. The arguments must
+  /// outlive the stage. Errors: InputError naming file and tensor; std::bad_alloc.
+  Stage(const GridPosition& grid_position, const model::Checkpoint& checkpoint,
+        const model::ModelConfig& config, const partition::Layout& layout,
+        const EngineOptions& options, Recorder& recorder);
+  Stage(const Stage&) = delete;
+  Stage& operator=(const Stage&) = delete;
+
+  const model::ModelConfig& config() const { return config_; }
+  const model::AttentionConfig& attention() const { return attention_; }
+
+  // Sessions. All ranks begin and end the same ones in the same order.
+  void open(std::uint32_t session);
+  void fork(std::uint32_t session, std::uint32_t source);
+  /// Makes up the state that n_tokens more tokens leave (model/synthetic.hpp). Returns false when
+  /// `progress` stopped it.
+  bool fill(std::uint32_t session, std::size_t n_tokens, std::uint64_t seed,
+            const model::Progress& progress);
+  void close(std::uint32_t session) { sessions_.erase(session); }
+  const model::SequenceState& state(std::uint32_t session) const { return sessions_.at(session); }
+
+  /// Rows `first` .. of the call that is being put together, [n, C]: what the last stage hands on.
+  /// The call has n_call rows.
+  base::MatView<float> rows(std::size_t first, std::size_t n, std::size_t n_call);
+  /// The same of the first block's values, of which only the own heads' columns are used.
+  base::MatView<float> v_first(std::size_t first, std::size_t n);
+  partition::Range v_first_columns() const { return context_.extents.head_columns; }
+
+  /// Fills a slice of the call with embedded tokens; on the first stage.
+  void embed(std::span<const base::TokenId> tokens, base::MatView<float> x);
+  /// Reads the call that this slice completes. Returns false when `progress` stopped it, which only
+  /// a grid of one rank may. Collective: the shards of the stage.
+  bool run(const Order& last_slice, const model::Progress& progress);
+  /// Logits of up to kLogitRows rows of the call: [n, own columns of the vocabulary], valid until
+  /// the next call; on the last stage.
+  base::MatView<const float> logits(std::span<const std::size_t> call_rows);
+
+  /// From now on holds the choice of chunks against full attention: for one query in `one_in`, and
+  /// for all that answer.
+  void measure_selection(std::size_t one_in);
+  /// What came of it; empty on all shards but the first.
+  std::span<const MassSample> masses() const;
+
+  const ShardExchange& exchange() const { return exchange_; }
+  kernels::ThreadPool& pool() { return pool_; }
+
+ private:
+  const model::Checkpoint& checkpoint_;
+  const model::ModelConfig& config_;
+  model::AttentionConfig attention_;
+  partition::Range blocks_;
+  Recorder& recorder_;
+  ShardExchange exchange_;
+  kernels::ThreadPool pool_;
+  model::Weights weights_;
+  model::Workspace workspace_;
+  std::optional<FingerprintFile> fingerprints_;
+  std::optional<SelectionMeter> meter_;
+  model::Context context_;
+  model::Rows hidden_, logits_;
+  std::map<std::uint32_t, model::SequenceState> sessions_;
+};
+
+/// Positions whose logits are computed together: enough to reuse the head's weights, few enough to
+/// keep V numbers for each.
+inline constexpr std::size_t kLogitRows = 16;
+
+}  // namespace longreach::dist

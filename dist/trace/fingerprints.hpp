@@ -1,0 +1,44 @@
+/// Hashes of all that a run computes, in a file for each rank. `scripts/first-difference` compares
+/// two runs and says where they part.
+#pragma once
+
+#include "dist/engine/grid.hpp"
+#include "model/observer.hpp"
+
+#include <filesystem>
+#include <fstream>
+#include <mutex>
+
+namespace longreach::dist {
+
+/// Writes FILE.<rank>. A line is: position, block, step, tensor, head or "-", chunk or "-", hash.
+/// Steps count the tensors of a block in the order they are computed. What all shards have, the
+/// first one writes.
+class FingerprintFile final : public model::Observer {
+ public:
+  /// Errors: InputError naming the file.
+  FingerprintFile(const std::filesystem::path& file, std::size_t rank, std::size_t shard);
+
+  /// The calls that follow are of a call whose first token has this position.
+  void begin_call(std::size_t position) { call_position_ = position; }
+
+  void begin_slice(std::size_t block, std::size_t first_row) override;
+  void see_rows(std::string_view tensor, base::MatView<const float> rows) override;
+  void see_heads(std::string_view tensor, std::size_t first_head,
+                 base::MatView<const float> columns) override;
+  void see_choice(std::size_t head, std::size_t query,
+                  std::span<const std::uint32_t> chunks) override;
+  void see_partial(std::size_t head, std::size_t query, std::size_t chunk,
+                   const kernels::Partial& partial) override;
+
+ private:
+  void write(std::size_t row, std::string_view tensor, std::string_view head,
+             std::string_view chunk, std::span<const std::byte> bytes);
+
+  std::mutex mutex_;
+  std::ofstream out_;
+  std::size_t shard_;
+  std::size_t call_position_ = 0, first_row_ = 0, block_ = 0;
+};
+
+}  // namespace longreach::dist

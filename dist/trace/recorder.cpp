@@ -1,0 +1,130 @@
+#include "dist/trace/recorder.hpp"
+
+#include "dist/comm/gather_values.hpp"
+#include "kernels/base/error.hpp"
+#include "model/exchange.hpp"
+
+#include <fmt/os.h>
+
+#include <limits>
+#include <system_error>
+
+namespace longreach::dist {
+namespace {
+
+/// Messages back and forth with each rank; the quickest one counts.
+constexpr int kClockRounds = 16;
+
+std::int64_t nanoseconds(Recorder::Clock::time_point time) {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(time.time_since_epoch()).count();
+}
+
+std::int64_t now() { return nanoseconds(Recorder::Clock::now()); }
+
+std::string text(Activity activity, std::uint32_t detail) {
+  switch (activity) {
+    case Activity::kRead:
+      return fmt::format("read {} tokens", detail);
+    case Activity::kBlock:
+      return fmt::format("block {}", detail);
+    case Activity::kExchange:
+      return fmt::format("exchange {}", name_of(static_cast<model::Traffic>(detail)));
+    case Activity::kWaitForSlice:
+      return "wait for a slice";
+    case Activity::kWaitToSend:
+      return "wait to send";
+    case Activity::kLogits:
+      return fmt::format("logits of {} tokens", detail);
+    case Activity::kWaitForLogits:
+      return "wait for logits";
+  }
+  return "?";
+}
+
+}  // namespace
+
+void Recorder::add(Activity activity, std::uint32_t detail, Clock::time_point start,
+                   Clock::time_point end) {
+  seconds_[static_cast<std::size_t>(activity)] +=
+      std::chrono::duration<double>(end - start).count();
+  if (recording_ != Recording::kSpans) return;
+  events_.push_back({static_cast<std::uint32_t>(activity), detail, nanoseconds(start),
+                     nanoseconds(end) - nanoseconds(start)});
+}
+
+void Recorder::begin_block(std::size_t block) {
+  if (recording_ == Recording::kNothing) return;
+  end_block();
+  block_ = static_cast<std::uint32_t>(block);
+  block_start_ = Clock::now();
+}
+
+void Recorder::end_block() {
+  if (recording_ == Recording::kNothing || block_start_ == Clock::time_point{}) return;
+  add(Activity::kBlock, block_, block_start_, Clock::now());
+  block_start_ = {};
+}
+
+void Recorder::compare_clocks(Communicator& world) {
+  for (std::size_t rank = 1; rank < world.size(); ++rank) {
+    std::int64_t quickest = std::numeric_limits<std::int64_t>::max();
+    for (int round = 0; round < kClockRounds; ++round) {
+      std::int64_t leaders = 0;
+      const auto bytes = std::as_writable_bytes(std::span(&leaders, 1));
+      if (world.rank() == 0) {
+        world.receive(bytes, rank)->wait();
+        leaders = now();
+        world.send(bytes, rank)->wait();
+      } else if (world.rank() == rank) {
+        const std::int64_t asked = now();
+        world.send(bytes, 0)->wait();
+        world.receive(bytes, 0)->wait();
+        const std::int64_t answered = now();
+        if (answered - asked < quickest) {
+          quickest = answered - asked;
+          clock_offset_ = leaders - (asked + answered) / 2;
+        }
+      }
+    }
+  }
+}
+
+void Recorder::write_trace(Communicator& world, const std::vector<std::string>& rank_names,
+                           const std::filesystem::path& file) const {
+  std::vector<Event> own = events_;
+  for (Event& event : own) event.start += clock_offset_;
+  const std::vector<std::vector<Event>> lists = gather_lists(world, std::span<const Event>(own));
+  if (world.rank() != 0) return;
+
+  std::int64_t first = std::numeric_limits<std::int64_t>::max();
+  for (const auto& events : lists) {
+    for (const Event& event : events) first = std::min(first, event.start);
+  }
+  try {
+    auto out = fmt::output_file(file.string());
+    out.print("{{\"displayTimeUnit\":\"ms\",\"traceEvents\":[");
+    for (std::size_t r = 0; r < lists.size(); ++r) {
+      out.print(
+          "{}\n{{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":{},\"args\":{{\"name\":\"{}\"}}}}",
+          r == 0 ? "" : ",", r, rank_names[r]);
+      out.print(
+          ",\n{{\"ph\":\"M\",\"name\":\"process_sort_index\",\"pid\":{},\"args\":{{\"sort_index\":{"
+          "}}}}}",
+          r, r);
+      for (const Event& event : lists[r]) {
+        // Microseconds, as the format has it.
+        out.print(
+            ",\n{{\"ph\":\"X\",\"name\":\"{}\",\"pid\":{},\"tid\":0,\"ts\":{:.3f},\"dur\":{:.3f}}}",
+            text(static_cast<Activity>(event.activity), event.detail), r,
+            static_cast<double>(event.start - first) / 1e3,
+            static_cast<double>(event.length) / 1e3);
+      }
+    }
+    out.print("\n]}}\n");
+    out.close();
+  } catch (const std::system_error& error) {
+    base::input_error("--trace: {}: {}", file.string(), error.code().message());
+  }
+}
+
+}  // namespace longreach::dist

@@ -1,0 +1,64 @@
+/// Attention of one query over rows of a chunk, and the choice of chunks.
+///
+/// A chunk's softmax is computed over fixed blocks of its rows; what is known of it is a Partial.
+/// Partials are merged block after block within a chunk, then chunk after chunk, so the bits do not
+/// depend on where a chunk lies or what is computed beside it.
+#pragma once
+
+#include "kernels/attention/kv_rows.hpp"
+#include "kernels/matmul/matrix.hpp"
+#include "kernels/recurrence/recurrence.hpp"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+
+namespace longreach::kernels {
+
+/// Rows of a chunk whose softmax is computed at once. A multiple of kPanelCols.
+inline constexpr std::size_t kAttentionBlockRows = 256;
+
+/// Queries whose scores with a block of rows are held at a time.
+inline constexpr std::size_t kAttentionTileQueries = 12;
+
+/// An unfinished softmax-weighted sum: sum of exp(score - max) * value, and of the weights.
+struct Partial {
+  float max = -std::numeric_limits<float>::infinity();
+  float weight = 0;
+  std::array<float, kHeadSize> sum{};
+};
+
+/// partials[i] = that of query i over rows first .. last[i]-1 of a chunk, score = q . k / sqrt(64).
+/// The queries share the reading of keys and values; the bits of each are those it has alone.
+/// Numbers become f32, exactly; the scale of a key is multiplied into its score, that of a value
+/// into its weight.
+/// Shapes:   q [n, 64], n >= 1, last and partials n; rows.keys readable to whole panels.
+/// Requires: first < last[i], last ascending.
+/// Numerics: f32; scores are summed over channels and values over rows, ascending, the weights of a
+/// block as in layer_norm() of rows.hpp. A NaN in what a query sees makes its partial NaN.
+/// Threads:  single-threaded, re-entrant.      Allocates: no
+/// Source:   model-spec section 4.
+void attend(base::MatView<const float> q, const ChunkRows& rows, std::size_t first,
+            std::span<const std::uint32_t> last, std::span<Partial> partials) noexcept;
+
+/// scores[r][i] = q[r] . key of row i. Shapes: q [n, 64], scores [n, rows].
+void score_keys(base::MatView<const float> q, const ChunkRows& rows,
+                base::MatView<float> scores) noexcept;
+
+/// Adds `next`, which comes behind everything in `total`.
+void merge(Partial& total, const Partial& next) noexcept;
+
+/// out = sum / weight. Requires: at least one row was attended to.
+void finish(const Partial& total, std::span<float> out) noexcept;
+
+/// votes[i] += softmax(scores / sqrt(64))[i] over all scores, which are overwritten.
+void add_softmax(std::span<float> scores, std::span<float> votes) noexcept;
+
+/// The k best of scores[0..n) as ascending chunk numbers in `chosen`; returns how many, at most k.
+/// Higher scores win, then lower numbers; a NaN never wins. Shapes: `chosen` k or more.
+std::size_t choose_chunks(std::span<const float> scores, std::size_t k,
+                          std::span<std::uint32_t> chosen) noexcept;
+
+}  // namespace longreach::kernels

@@ -1,0 +1,276 @@
+#include "kernels/matmul/matrix.hpp"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/matmul/matrix.cpp"
+#include "kernels/matmul/amx_product.hpp"
+#include "kernels/matmul/block_product.hpp"
+#include "kernels/simd/isa.hpp"
+
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+
+#include "kernels/matmul/tiles-inl.hpp"
+#include "kernels/simd/simd-inl.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace longreach::kernels::HWY_NAMESPACE {
+
+constexpr std::size_t kVecsPerPanel = kPanelCols / kLanes;
+
+template <typename T>
+class PanelKernel {
+ public:
+  // As many sums as the registers of a path hold.
+  static constexpr std::size_t kTileRows = kLanes == 16 ? 6 : kLanes == 8 ? 3 : 1;
+  static constexpr std::size_t kTilePanels = kLanes == 16 ? 2 : 1;
+
+  PanelKernel(base::MatView<const float> x, const Panels<T>& panels, Start start)
+      : x_(x), panels_(panels), start_(start) {}
+
+  template <std::size_t kRows, std::size_t kPanels>
+  HWY_INLINE void tile(std::size_t row, std::size_t panel, float* HWY_RESTRICT y,
+                       std::size_t y_stride) const {
+    constexpr std::size_t kVecs = kPanels * kVecsPerPanel;
+    const Wide d;
+    const float* HWY_RESTRICT x = x_.data() + row * x_.stride();
+    const T* HWY_RESTRICT data = panels_.data + panel * panels_.panel_stride;
+    const std::size_t x_stride = x_.stride(), panel_stride = panels_.panel_stride;
+    hn::Vec<Wide> sum[kRows][kVecs];
+    for (std::size_t r = 0; r < kRows; ++r) {
+      for (std::size_t v = 0; v < kVecs; ++v) {
+        sum[r][v] =
+            start_ == Start::kZero ? hn::Zero(d) : hn::LoadU(d, y + r * y_stride + v * kLanes);
+      }
+    }
+    const std::size_t n_k = x_.cols(), k_stride = panels_.k_stride;
+    for (std::size_t k = 0; k < n_k; ++k) {
+      if constexpr (kRows == 1) prefetch_behind<kPanels>(data, k);
+      hn::Vec<Wide> w[kVecs];
+      for (std::size_t v = 0; v < kVecs; ++v) {
+        w[v] = load(d, data + (v / kVecsPerPanel) * panel_stride + k * k_stride +
+                           (v % kVecsPerPanel) * kLanes);
+      }
+      for (std::size_t r = 0; r < kRows; ++r) {
+        const auto x_k = hn::Set(d, x[r * x_stride + k]);
+        for (std::size_t v = 0; v < kVecs; ++v) sum[r][v] = hn::MulAdd(x_k, w[v], sum[r][v]);
+      }
+    }
+    for (std::size_t r = 0; r < kRows; ++r) {
+      for (std::size_t v = 0; v < kVecs; ++v) {
+        hn::StoreU(sum[r][v], d, y + r * y_stride + v * kLanes);
+      }
+    }
+  }
+
+ private:
+  /// Asks for what one row needs some time after step k of the tile at `data`.
+  template <std::size_t kPanels>
+  HWY_INLINE void prefetch_behind(const T* data, std::size_t k) const {
+    constexpr std::size_t kAhead = kBytesAhead / sizeof(T);
+    const std::size_t n_k = x_.cols(), n_tile = kPanels * n_k * kPanelCols;
+    if (panels_.panel_stride == n_k * kPanelCols && n_tile <= 2 * kAhead) {
+      // Short panels behind one another: asked for in the order they lie in, memory is fastest.
+      prefetch(data + std::max(kAhead, n_tile) + kPanels * k * kPanelCols,
+               kPanels * kPanelCols * sizeof(T));
+      return;
+    }
+    // Of longer ones behind one another, the next ones follow when these end.
+    constexpr std::size_t kStepsAhead = kAhead / kPanels / kPanelCols;
+    const std::size_t skipped = k + kStepsAhead < n_k ? 0 : (kPanels - 1) * panels_.panel_stride;
+    for (std::size_t p = 0; p < kPanels; ++p) {
+      prefetch(data + p * panels_.panel_stride + (k + kStepsAhead) * panels_.k_stride + skipped,
+               kPanelCols * sizeof(T));
+    }
+  }
+
+  base::MatView<const float> x_;
+  Panels<T> panels_;
+  Start start_;
+};
+
+void panel_product_f32(base::MatView<const float> x, const Panels<float>& panels,
+                       base::MatView<float> y, Start start) {
+  for_tiles(PanelKernel<float>(x, panels, start), y, start);
+}
+
+void panel_product_bf16(base::MatView<const float> x, const Panels<base::Bf16>& panels,
+                        base::MatView<float> y, Start start) {
+  for_tiles(PanelKernel<base::Bf16>(x, panels, start), y, start);
+}
+
+void panel_product_int8(base::MatView<const float> x, const Panels<std::int8_t>& panels,
+                        base::MatView<float> y, Start start) {
+  for_tiles(PanelKernel<std::int8_t>(x, panels, start), y, start);
+}
+
+/// to[i] = from[i], for whole steps of a panel.
+void widen(std::span<const base::Bf16> from, float* HWY_RESTRICT to) {
+  const Wide d;
+  for (std::size_t i = 0; i < from.size(); i += kPanelCols) {
+    prefetch(from.data() + i + kBytesAhead / sizeof(from[0]), kPanelCols * sizeof(from[0]));
+    for (std::size_t col = i; col < i + kPanelCols; col += kLanes) {
+      hn::StoreU(load(d, from.data() + col), d, to + col);
+    }
+  }
+}
+
+}  // namespace longreach::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace longreach::kernels {
+namespace {
+
+HWY_EXPORT(panel_product_f32);
+HWY_EXPORT(panel_product_bf16);
+HWY_EXPORT(panel_product_int8);
+HWY_EXPORT(widen);
+
+/// Steps of k after which the next block of weights is fetched, so that a block of two panels stays
+/// in the second cache for all rows. Sums are carried on through y, which changes no bit.
+constexpr std::size_t kBlockK = 1024;
+
+/// Columns that a thread takes at a time, and rows, or a multiple of them, if all of them would
+/// leave threads idle.
+constexpr std::size_t kTaskCols = 2 * kPanelCols;
+constexpr std::size_t kLeastTaskRows = 48;
+static_assert(kLeastTaskRows % FixedBlock::kRows == 0 && kLeastTaskRows % TermBlock::kRows == 0 &&
+                  kLeastTaskRows % ByteBlock::kRows == 0,
+              "rows that are converted together are not parted");
+
+/// Part of a product: rows from `first_row` on and columns from those of panel `panel` on, of which
+/// steps k .. k + n_k are added to y.
+struct Part {
+  std::size_t first_row, panel, k, n_k;
+  base::MatView<float> y;
+  Start start;
+};
+
+/// Calls body(part, worker) so that all of y is computed.
+template <class Body>
+void for_parts(ThreadPool& pool, const PackedMatrix& w, base::MatView<float> y, Body&& body) {
+  const std::size_t n_strips = (w.n_out() + kTaskCols - 1) / kTaskCols;
+  const std::size_t n_wanted = pool.size() == 1 ? 1 : (4 * pool.size() + n_strips - 1) / n_strips;
+  const std::size_t n_least = (y.rows() + kLeastTaskRows - 1) / kLeastTaskRows;
+  const std::size_t task_rows =
+      std::max<std::size_t>((n_least + n_wanted - 1) / n_wanted * kLeastTaskRows, kLeastTaskRows);
+  const std::size_t n_row_tasks = (y.rows() + task_rows - 1) / task_rows;
+  const std::size_t block_k = y.rows() == 1 ? w.n_in() : kBlockK;  // one row has nothing to reuse
+  pool.for_each(n_strips * n_row_tasks, [&](std::size_t task, std::size_t worker) {
+    const std::size_t col = task / n_row_tasks * kTaskCols, row = task % n_row_tasks * task_rows;
+    const auto part = y.rows(row, std::min(task_rows, y.rows() - row))
+                          .cols(col, std::min(kTaskCols, w.n_out() - col));
+    for (std::size_t k = 0; k < w.n_in(); k += block_k) {
+      body(Part{row, col / kPanelCols, k, std::min(block_k, w.n_in() - k), part,
+                k == 0 ? Start::kZero : Start::kContinue},
+           worker);
+    }
+  });
+}
+
+/// Of x what a part multiplies.
+base::MatView<const float> inputs_of(const Part& part, base::MatView<const float> x) {
+  return x.rows(part.first_row, part.y.rows()).cols(part.k, part.n_k);
+}
+
+template <typename T>
+void multiply_float(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
+                    base::MatView<float> y) {
+  for_parts(pool, w, y, [&](const Part& part, std::size_t) {
+    const Panels<T> panels{w.panel<T>(part.panel) + part.k * kPanelCols, w.n_in() * kPanelCols,
+                           kPanelCols};
+    panel_product(inputs_of(part, x), panels, part.y, part.start);
+  });
+}
+
+/// The same for so many rows that widening weights once for all of them is worth it.
+void multiply_widened(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
+                      base::MatView<float> y) {
+  constexpr std::size_t kBlockSize = kBlockK * kTaskCols;
+  auto* const scratch =
+      reinterpret_cast<float*>(pool.scratch(pool.size() * kBlockSize * sizeof(float)));
+  for_parts(pool, w, y, [&](const Part& part, std::size_t worker) {
+    float* const widened = scratch + worker * kBlockSize;
+    const std::size_t panel_size = part.n_k * kPanelCols;
+    for (std::size_t p = 0; p < panel_count(part.y.cols()); ++p) {
+      const base::Bf16* from = w.panel<base::Bf16>(part.panel + p) + part.k * kPanelCols;
+      HWY_DYNAMIC_DISPATCH(widen)({from, panel_size}, widened + p * panel_size);
+    }
+    panel_product(inputs_of(part, x), Panels<float>{widened, panel_size, kPanelCols}, part.y,
+                  part.start);
+  });
+}
+
+/// `convert` writes a row of x in the form that weights in blocks are multiplied by.
+template <class Block, class XBlock>
+void multiply_blocks(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
+                     base::MatView<float> y,
+                     void (*convert)(std::span<const float>, std::size_t,
+                                     std::span<XBlock>) noexcept) {
+  const std::size_t n_blocks = (w.n_in() + kScaleBlock - 1) / kScaleBlock;
+  const std::size_t n_groups = (x.rows() + XBlock::kRows - 1) / XBlock::kRows;
+  const base::MatView<XBlock> converted(
+      reinterpret_cast<XBlock*>(pool.scratch(n_groups * n_blocks * sizeof(XBlock))), n_groups,
+      n_blocks);
+  pool.for_each(n_groups, [&](std::size_t group, std::size_t) {
+    const std::size_t first = group * XBlock::kRows;
+    for (std::size_t r = first; r < std::min(first + XBlock::kRows, x.rows()); ++r) {
+      convert(x.row(r), r - first, converted.row(group));
+    }
+  });
+  for_parts(pool, w, y, [&](const Part& part, std::size_t) {
+    const std::size_t group = part.first_row / XBlock::kRows, first = part.k / kScaleBlock;
+    const std::size_t count = (part.n_k + kScaleBlock - 1) / kScaleBlock;
+    block_product(converted.rows(group, n_groups - group).cols(first, count),
+                  w.panel<Block>(part.panel) + first, n_blocks, part.y, part.start);
+  });
+}
+
+/// Weights of few bits. AMX takes so many rows that its tiles are full; it leaves the same bits.
+template <class Block>
+void multiply_codes(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
+                    base::MatView<float> y) {
+  return x.rows() >= ByteBlock::kRows && uses_amx()
+             ? multiply_blocks<Block>(pool, x, w, y, to_bytes)
+             : multiply_blocks<Block>(pool, x, w, y, to_fixed);
+}
+
+}  // namespace
+
+void panel_product(base::MatView<const float> x, const Panels<float>& panels,
+                   base::MatView<float> y, Start start) noexcept {
+  HWY_DYNAMIC_DISPATCH(panel_product_f32)(x, panels, y, start);
+}
+
+void panel_product(base::MatView<const float> x, const Panels<base::Bf16>& panels,
+                   base::MatView<float> y, Start start) noexcept {
+  HWY_DYNAMIC_DISPATCH(panel_product_bf16)(x, panels, y, start);
+}
+
+void panel_product(base::MatView<const float> x, const Panels<std::int8_t>& panels,
+                   base::MatView<float> y, Start start) noexcept {
+  HWY_DYNAMIC_DISPATCH(panel_product_int8)(x, panels, y, start);
+}
+
+void multiply(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
+              base::MatView<float> y) noexcept {
+  LR_DCHECK(x.cols() == w.n_in() && y.cols() == w.n_out() && x.rows() == y.rows());
+  if (w.n_out() == 0) return;  // as in a shard that has no heads
+  switch (w.format()) {
+    case base::WeightFormat::kF32:
+      return multiply_float<float>(pool, x, w, y);
+    case base::WeightFormat::kBf16:
+      if (w.has_bf16_blocks()) return multiply_blocks<Bf16Block>(pool, x, w, y, to_terms);
+      return x.rows() < kLeastTaskRows ? multiply_float<base::Bf16>(pool, x, w, y)
+                                       : multiply_widened(pool, x, w, y);
+    case base::WeightFormat::kInt8:
+      return multiply_codes<Int8Block>(pool, x, w, y);
+    case base::WeightFormat::kInt4:
+      return multiply_codes<Int4Block>(pool, x, w, y);
+  }
+}
+
+}  // namespace longreach::kernels
+#endif

@@ -1,0 +1,68 @@
+/// Weights as the matrix kernels read them.
+///
+/// A panel is 32 output columns: for k = 0, 1, .. the 32 weights that multiply x[k], behind one
+/// another, or for each 32 steps of k a block of them with fewer bits (weight_blocks.hpp). So a
+/// product streams through memory once, every output owns one lane, and each sum runs along k in
+/// order, whatever else is computed beside it. The last panel and the last block are filled up with
+/// zeros.
+#pragma once
+
+#include "kernels/base/types.hpp"
+#include "kernels/base/view.hpp"
+#include "kernels/matmul/weight_blocks.hpp"
+#include "kernels/threads/parallel.hpp"
+
+#include <cstddef>
+
+namespace longreach::kernels {
+
+/// ceil(n / kPanelCols).
+constexpr std::size_t panel_count(std::size_t n) { return (n + kPanelCols - 1) / kPanelCols; }
+
+/// A matrix (n_out, n_in) somewhere in memory, possibly unaligned: element (o, i) lies at
+/// data + (o * out_stride + i * in_stride) * size_of(dtype).
+struct StridedMatrix {
+  const std::byte* data = nullptr;
+  base::DType dtype = base::DType::kF32;
+  std::size_t n_out = 0, n_in = 0;
+  std::size_t out_stride = 0, in_stride = 0;  ///< In elements.
+
+  /// The element as f32 (exact).
+  float at(std::size_t o, std::size_t i) const;
+};
+
+/// A matrix packed into panels. Those of bf16 are packed for the instruction-set path in use
+/// (isa.hpp), and multiplied by it ever after; others are the same on every path. Move-only.
+class PackedMatrix {
+ public:
+  PackedMatrix() = default;
+  /// Copies, converting to `format`: to bf16 with rounding to nearest even, exact for bf16 sources;
+  /// to int8 and int4 as quantize() says. Errors: std::bad_alloc; as active_isa().
+  PackedMatrix(const StridedMatrix& source, base::WeightFormat format, ThreadPool& pool);
+
+  std::size_t n_out() const { return n_out_; }
+  std::size_t n_in() const { return n_in_; }
+  base::WeightFormat format() const { return format_; }
+  /// Whether panels of bf16 are blocks for pairs of inputs, not steps.
+  bool has_bf16_blocks() const { return has_bf16_blocks_; }
+  std::size_t size_bytes() const { return data_.size(); }
+  /// A panel: n_in steps of 32 float or Bf16, or ceil(n_in / 32) Bf16Block, Int8Block or Int4Block;
+  /// T must be what format() and has_bf16_blocks() say.
+  template <typename T>
+  const T* panel(std::size_t index) const {
+    return reinterpret_cast<const T*>(data_.data() + index * panel_bytes());
+  }
+  std::size_t panel_bytes() const {
+    const std::size_t n_blocks = (n_in_ + kScaleBlock - 1) / kScaleBlock;
+    const std::size_t n_kept = has_bf16_blocks_ ? n_blocks * kScaleBlock : n_in_;
+    return base::column_bytes(format_, n_kept) * kPanelCols;
+  }
+
+ private:
+  std::size_t n_out_ = 0, n_in_ = 0;
+  base::WeightFormat format_ = base::WeightFormat::kF32;
+  bool has_bf16_blocks_ = false;
+  base::Buffer<std::byte> data_;
+};
+
+}  // namespace longreach::kernels

@@ -1,0 +1,95 @@
+// How a product is cut into tiles of outputs that fit the registers, per instruction-set path; see
+// simd-inl.hpp. A kernel computes one tile; it offers
+//
+//   kTileRows, kTilePanels    the size of a whole tile
+//   tile<kRows, kPanels>(row, panel, y, y_stride)
+//
+// the last of which computes rows row .. row + kRows - 1 of columns 0 .. 32 kPanels - 1 of y, from
+// panel number `panel` on.
+#if defined(LONGREACH_KERNELS_TILES_INL) == defined(HWY_TARGET_TOGGLE)
+#ifdef LONGREACH_KERNELS_TILES_INL
+#undef LONGREACH_KERNELS_TILES_INL
+#else
+#define LONGREACH_KERNELS_TILES_INL
+#endif
+
+#include "kernels/base/view.hpp"
+#include "kernels/matmul/matrix.hpp"
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+
+HWY_BEFORE_NAMESPACE();
+namespace longreach::kernels::HWY_NAMESPACE {
+
+/// n_rows <= kRows rows, fewer than a tile has.
+template <std::size_t kRows, std::size_t kPanels, class Kernel>
+HWY_INLINE void rest_of_rows(const Kernel& kernel, std::size_t n_rows, std::size_t row,
+                             std::size_t panel, float* y, std::size_t y_stride) {
+  if constexpr (kRows > 0) {
+    if (n_rows == kRows) {
+      kernel.template tile<kRows, kPanels>(row, panel, y, y_stride);
+    } else {
+      rest_of_rows<kRows - 1, kPanels>(kernel, n_rows, row, panel, y, y_stride);
+    }
+  }
+}
+
+/// Rows first .. end - 1 against kPanels whole panels; y belongs to row `first`. Not inline, as the
+/// tiles of all sizes within take compilers long.
+template <std::size_t kPanels, class Kernel>
+HWY_NOINLINE void for_rows(const Kernel& kernel, std::size_t first, std::size_t end,
+                           std::size_t panel, float* y, std::size_t y_stride) {
+  constexpr std::size_t kTileRows = Kernel::kTileRows;
+  std::size_t row = first;
+  for (; row + kTileRows <= end; row += kTileRows, y += kTileRows * y_stride) {
+    kernel.template tile<kTileRows, kPanels>(row, panel, y, y_stride);
+  }
+  rest_of_rows<kTileRows - 1, kPanels>(kernel, end - row, row, panel, y, y_stride);
+}
+
+/// The last, partly used panel: through a scratch of full width, a tile of rows at a time.
+template <class Kernel>
+HWY_INLINE void for_ragged_panel(const Kernel& kernel, std::size_t panel, base::MatView<float> y,
+                                 Start start) {
+  constexpr std::size_t kTileRows = Kernel::kTileRows;
+  HWY_ALIGN float scratch[kTileRows * kPanelCols];
+  const std::size_t row_bytes = y.cols() * sizeof(float);
+  for (std::size_t row = 0; row < y.rows(); row += kTileRows) {
+    const std::size_t n_rows = std::min(kTileRows, y.rows() - row);
+    if (start == Start::kContinue) {
+      for (std::size_t i = 0; i < n_rows; ++i) {
+        std::memcpy(scratch + i * kPanelCols, y.row(row + i).data(), row_bytes);
+      }
+    }
+    for_rows<1>(kernel, row, row + n_rows, panel, scratch, kPanelCols);
+    for (std::size_t i = 0; i < n_rows; ++i) {
+      std::memcpy(y.row(row + i).data(), scratch + i * kPanelCols, row_bytes);
+    }
+  }
+}
+
+/// All of y.
+template <class Kernel>
+HWY_INLINE void for_tiles(const Kernel& kernel, base::MatView<float> y, Start start) {
+  const std::size_t n_whole = y.cols() / kPanelCols;
+  std::size_t panel = 0;
+  for (; panel + Kernel::kTilePanels <= n_whole; panel += Kernel::kTilePanels) {
+    for_rows<Kernel::kTilePanels>(kernel, 0, y.rows(), panel, y.data() + panel * kPanelCols,
+                                  y.stride());
+  }
+  for (; panel < n_whole; ++panel) {
+    for_rows<1>(kernel, 0, y.rows(), panel, y.data() + panel * kPanelCols, y.stride());
+  }
+  if (const std::size_t rest = y.cols() % kPanelCols; rest != 0) {
+    for_ragged_panel(kernel, panel, y.cols(panel * kPanelCols, rest), start);
+  }
+}
+
+}  // namespace longreach::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif

@@ -1,0 +1,81 @@
+#include "launch/commands/bench_result.hpp"
+
+#include "kernels/simd/isa.hpp"
+#include "launch/machine/machine.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <cmath>
+
+namespace longreach::launch {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string model_name(const model::Checkpoint& checkpoint) {
+  const model::Preset* const preset = checkpoint.preset();
+  return preset != nullptr ? std::string(preset->name) : checkpoint.path().string();
+}
+
+/// From the tenth to the ninetieth percentile, which are the smallest and the largest of up to ten.
+double percentile_range(std::vector<double> values) {
+  std::ranges::sort(values);
+  const auto last = static_cast<double>(values.size() - 1);
+  return values[static_cast<std::size_t>(std::ceil(0.9 * last))] -
+         values[static_cast<std::size_t>(0.1 * last)];
+}
+
+}  // namespace
+
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  const std::size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+std::string json_line(const OpenedModel& opened, const BenchResult& result) {
+  const double seconds = median(result.seconds);
+  const double read_bandwidth = median(result.read_bandwidths);
+  const auto [least, most] = std::ranges::minmax(result.seconds);
+  Json json = {{"question", result.question}};
+  if (!result.part.empty()) json["part"] = result.part;
+  json.update({{"preset", model_name(opened.checkpoint)},
+               {"context", result.context},
+               {"attention", model::name_of(opened.engine_options.attention.mode)},
+               {"weights", name_of(opened.engine_options.weights)},
+               {"kv", name_of(opened.engine_options.attention.kv)},
+               {"isa", kernels::active_isa()},
+               {"ranks", result.grid.n_ranks()},
+               {"stages", result.grid.n_stages},
+               {"shards", result.grid.n_shards},
+               {"threads", opened.engine_options.n_threads},
+               {"streams", result.n_streams},
+               {"tokens", result.n_tokens},
+               {"warmups", result.n_warmups},
+               {"repeats", result.seconds.size()},
+               {"seconds_per_token", seconds},
+               {"tokens_per_second", 1 / seconds},
+               {"spread", percentile_range(result.seconds) / seconds},
+               {"least_seconds_per_token", least},
+               {"most_seconds_per_token", most}});
+  if (result.n_exchanges > 0) {
+    json["seconds_per_exchange"] = seconds / static_cast<double>(result.n_exchanges);
+    json["bytes_per_exchange"] = result.bytes_per_token / result.n_exchanges;
+  }
+  json.update({{"bytes_per_token", result.bytes_per_token},
+               {"read_bandwidth", read_bandwidth},
+               {"read_memory", result.read_memory_bytes},
+               {"share_of_bandwidth",
+                static_cast<double>(result.bytes_per_token) / seconds / read_bandwidth},
+               {"version", LONGREACH_VERSION},
+               {"machine", cpu_name()}});
+  if (!result.eighths.empty()) {
+    Json speeds = Json::array();
+    for (const double seconds_per_token : result.eighths) speeds.push_back(1 / seconds_per_token);
+    json["tokens_per_second_by_eighths"] = std::move(speeds);
+  }
+  return json.dump() + "\n";
+}
+
+}  // namespace longreach::launch

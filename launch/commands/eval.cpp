@@ -1,0 +1,210 @@
+#include "launch/commands/eval.hpp"
+
+#include "eval/examiner.hpp"
+#include "eval/results.hpp"
+#include "eval/run.hpp"
+#include "eval/selection_mass.hpp"
+#include "eval/summary.hpp"
+#include "kernels/base/error.hpp"
+#include "kernels/simd/isa.hpp"
+#include "launch/open_model.hpp"
+#include "launch/output_file.hpp"
+#include "launch/picture.hpp"
+#include "launch/progress.hpp"
+#include "launch/signals.hpp"
+#include "launch/standard_streams.hpp"
+#include "launch/usage.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace longreach::launch {
+namespace {
+
+/// Without its folder, so that the same model is the same wherever it lies.
+std::string model_name(const model::Checkpoint& checkpoint) {
+  const model::Preset* const preset = checkpoint.preset();
+  return preset != nullptr ? std::string(preset->name) : checkpoint.path().filename().string();
+}
+
+/// What decides the answers beside the task. The model's files are known by what they compute (see
+/// eval::probe) rather than by where they lie.
+eval::Settings settings_of(const OpenedModel& opened, const model::Tokenizer& tokenizer) {
+  const model::AttentionConfig& attention = opened.engine_options.attention;
+  eval::Settings settings{
+      {"model", model_name(opened.checkpoint)},
+      {"weights", std::string(base::name_of(opened.engine_options.weights))},
+      {"kv", std::string(base::name_of(attention.kv))},
+      {"tokenizer", std::filesystem::path(tokenizer.name()).filename().string()},
+      {"attention", std::string(model::name_of(attention.mode))},
+      {"chunk_size", attention.chunk_size},
+      {"top_k", attention.top_k},
+      {"isa", kernels::active_isa()},
+  };
+  if (attention.mode == model::AttentionMode::kReference) {
+    settings.emplace_back("kv_max", attention.kv_max);
+    settings.emplace_back("kv_min", attention.kv_min);
+    settings.emplace_back("kv_window", attention.kv_window);
+    settings.emplace_back("decode_full", std::uint64_t{attention.decode_full});
+  }
+  return settings;
+}
+
+/// In mode reference an answer depends on how a prompt is split into calls.
+eval::Sharing sharing_of(const EvalOptions& options) {
+  const bool splits_count = options.model.attention.mode == model::AttentionMode::kReference;
+  return splits_count ? eval::Sharing::kNone : options.sharing;
+}
+
+void require_replicas(std::size_t n_replicas, std::size_t n_ranks) {
+  if (n_ranks % n_replicas == 0) return;
+  base::input_error("--replicas: expected a number that divides the {} rank{} of the job, found {}",
+                    n_ranks, n_ranks == 1 ? "" : "s", n_replicas);
+}
+
+std::size_t longest(const eval::Task& task) {
+  return std::ranges::max(task.places(), {}, &eval::Place::length).length;
+}
+
+/// What the leaders of replicas need before a model is loaded; that of the job alone has the file.
+struct Preparation {
+  std::unique_ptr<model::Tokenizer> tokenizer;
+  std::unique_ptr<eval::Task> task;
+  eval::Settings settings = {};
+  std::unique_ptr<eval::ResultFile> file;
+
+  std::size_t n_left() const { return task->places().size() - file->results().size(); }
+};
+
+/// Whether a run can measure what choosing misses.
+void require_choices(const EvalOptions& options, const OpenedModel& opened, std::size_t n_left) {
+  if (opened.config.n_sparse == 0) {
+    base::input_error("--selection-mass: {} has no sparse blocks",
+                      opened.checkpoint.path().string());
+  }
+  if (n_left == 0) {
+    base::input_error(
+        "--selection-mass: {} has the results of all questions, so nothing is read: expected "
+        "another --out",
+        options.out.string());
+  }
+}
+
+Preparation prepare(const EvalOptions& options, const OpenedModel& opened) {
+  Preparation prepared;
+  prepared.tokenizer = open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer);
+  prepared.task = options.kind->make(options.task, *prepared.tokenizer);
+  prepared.settings = settings_of(opened, *prepared.tokenizer);
+  for (auto& setting : eval::task_settings(*options.kind, options.task)) {
+    prepared.settings.push_back(std::move(setting));
+  }
+  return prepared;
+}
+
+/// The same on the leader of the job.
+Preparation prepare_to_lead(const EvalOptions& options, const OpenedModel& opened) {
+  if (options.png) require_png_tool();
+  Preparation prepared = prepare(options, opened);
+  prepared.file =
+      std::make_unique<eval::ResultFile>(options.out, *prepared.task, prepared.settings);
+  if (options.selection_mass) require_choices(options, opened, prepared.n_left());
+  return prepared;
+}
+
+/// Asks what has no result yet, on the leaders of all replicas. Returns whether all was asked,
+/// which that of the job knows.
+bool ask(const EvalOptions& options, const OpenedModel& opened, const Preparation& prepared,
+         dist::Engine& engine, dist::Communicator& leaders, const StopSignals& signals) {
+  eval::Settings settings = prepared.settings;
+  settings.emplace_back("probe", eval::probe(engine));
+  if (options.selection_mass) engine.measure_selection(options.mass_one_in);
+  eval::Examiner examiner(engine, opened.config, *prepared.tokenizer, sharing_of(options));
+  const auto run = [&](eval::Work& work) {
+    return eval::run(*prepared.task, examiner, engine.grid(), settings, work);
+  };
+  if (!prepared.file) return run(*eval::given_work(settings, leaders));
+  eval::ResultFile& file = *prepared.file;
+  file.add_setting(settings.back().first, settings.back().second);
+  bool finished = false;
+  {
+    StatusLine line(PlainLines::kEveryMinute);
+    finished = run(*eval::led_work(*prepared.task, settings, file, leaders,
+                                   [&](const eval::RunProgress& progress) {
+                                     line.update([&] { return progress_text(progress); });
+                                     return !signals.received();
+                                   }));
+  }
+  file.sync();
+  if (!finished) {
+    fmt::print(stderr, "stopped after {} of {} questions; the same command goes on from there\n",
+               file.results().size(), prepared.task->places().size());
+  }
+  return finished;
+}
+
+void summarise(const EvalOptions& options, const OpenedModel& opened, const Preparation& prepared) {
+  prepared.file->sort();
+  std::vector<eval::Result> results;
+  for (const auto& [question, result] : prepared.file->results()) results.push_back(result);
+  const auto depths = options.task.n_depths > 0 ? eval::Depths::kGrid : eval::Depths::kNone;
+  const eval::Summary summary = eval::summarise(prepared.task->name(), results, depths);
+  write_output(eval::table(summary));
+  if (options.csv) write_file(*options.csv, eval::csv(summary));
+  if (options.svg || options.png) {
+    const std::string caption = fmt::format("{}, attention {}", model_name(opened.checkpoint),
+                                            model::name_of(opened.engine_options.attention.mode));
+    const std::string picture = eval::heat_map(summary, caption);
+    if (options.svg) write_file(*options.svg, picture);
+    if (options.png) write_png(*options.png, picture);
+  }
+}
+
+}  // namespace
+
+int run(const EvalOptions& options, dist::World& world) {
+  const StopSignals signals;
+  OpenedModel opened = world.agree([&] {
+    require_replicas(options.n_replicas, world.size());
+    return open_model(options.model);
+  });
+  const bool leads = world.rank() % (world.size() / options.n_replicas) == 0;
+  const Preparation prepared = world.agree([&] {
+    if (world.leads()) return prepare_to_lead(options, opened);
+    return leads ? prepare(options, opened) : Preparation();
+  });
+  std::size_t n_left = world.leads() ? prepared.n_left() : 0;
+  world.communicator().broadcast(std::as_writable_bytes(std::span(&n_left, 1)), 0);
+  std::vector<eval::MassCell> masses;
+  if (n_left > 0) {
+    const std::size_t n_tokens = world.leads() ? longest(*prepared.task) : 0;
+    const char* option = options.task.lengths.empty() ? "--input" : "--lengths";
+    const auto engine =
+        load_engine(opened, {n_tokens, n_tokens, option}, world, options.n_replicas);
+    const auto leaders = world.communicator().split(leads ? 0 : 1);
+    if (!leads) {
+      engine->serve();
+      return 0;
+    }
+    const bool finished = ask(options, opened, prepared, *engine, *leaders, signals);
+    tell_usage(*engine, options.model);
+    std::vector<dist::MassSample> samples;
+    if (options.selection_mass) samples = engine->selection_masses();
+    if (!world.leads()) return 0;
+    if (!finished) return signals.exit_code();
+    masses = eval::mass_cells(samples);
+  }
+  if (!world.leads()) return 0;
+  summarise(options, opened, prepared);
+  if (options.selection_mass) {
+    write_output(eval::mass_table(masses));
+    write_file(*options.selection_mass, eval::mass_csv(masses));
+  }
+  return 0;
+}
+
+}  // namespace longreach::launch

@@ -1,0 +1,203 @@
+#include "launch/commands/inspect.hpp"
+
+#include "kernels/base/error.hpp"
+#include "launch/machine/machine.hpp"
+#include "launch/standard_streams.hpp"
+#include "model/checkpoint/checkpoint.hpp"
+#include "model/checkpoint/printable.hpp"
+#include "model/schema/config.hpp"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace longreach::launch {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// What tensors add up to.
+struct Size {
+  std::size_t n_parameters = 0;
+  std::size_t n_bytes = 0;
+
+  void add(const model::Tensor& tensor) {
+    n_parameters += tensor.size();
+    n_bytes += bytes_of(tensor);
+  }
+  static std::size_t bytes_of(const model::Tensor& tensor) {
+    return tensor.size() * size_of(tensor.dtype);
+  }
+};
+
+/// A tensor under its name in the group.
+struct Entry {
+  std::string name;
+  const model::Tensor* tensor;
+};
+
+/// Tensors that are used together: the input's, a block's, the output's, or those never used.
+struct Group {
+  std::string name;
+  std::string kind;
+  std::vector<Entry> entries = {};
+  Size size = {};
+
+  void add(std::string_view tensor_name, const model::Tensor& tensor) {
+    entries.push_back({std::string(tensor_name), &tensor});
+    size.add(tensor);
+  }
+};
+
+/// A whole checkpoint in order of use.
+struct Listing {
+  std::string path;
+  model::ModelConfig config;
+  std::size_t n_tensors = 0;
+  Size size;
+  std::vector<Group> groups;
+};
+
+std::string_view kind_name(model::BlockKind kind) {
+  return kind == model::BlockKind::kRwkv ? "rwkv" : "sparse";
+}
+
+/// "blocks.12" of "blocks.12.att.w0"; "" for tensors outside blocks.
+std::string block_of(std::string_view tensor) {
+  if (!tensor.starts_with("blocks.") && !tensor.starts_with("moba.")) return "";
+  const std::size_t number = tensor.find('.') + 1;
+  return std::string(tensor.substr(0, tensor.find('.', number)));
+}
+
+/// Puts blocks.9 before blocks.10.
+struct ShorterFirst {
+  bool operator()(const std::string& a, const std::string& b) const {
+    return std::pair(a.size(), a) < std::pair(b.size(), b);
+  }
+};
+
+Listing list(const model::Checkpoint& checkpoint) {
+  Listing listing{.path = checkpoint.path().string(),
+                  .config = model::read_config(checkpoint),
+                  .n_tensors = checkpoint.tensors().size(),
+                  .size = {},
+                  .groups = {}};
+  Group input{"input", "embedding"}, output{"output", "head"}, unknown{"unknown", "never used"};
+  std::map<std::string, Group, ShorterFirst> blocks;
+  for (const auto& [name, tensor] : checkpoint.tensors()) {
+    listing.size.add(tensor);
+    if (const std::string block = block_of(name); !block.empty()) {
+      Group& group = blocks.try_emplace(block, Group{block, "never executed"}).first->second;
+      group.add(name.substr(std::min(block.size() + 1, name.size())), tensor);
+    } else if (name.starts_with("emb.")) {
+      input.add(name, tensor);
+    } else if (name.starts_with("ln_out.") || name.starts_with("head.")) {
+      output.add(name, tensor);
+    } else {
+      unknown.add(name, tensor);
+    }
+  }
+  listing.groups.push_back(std::move(input));
+  for (const model::BlockRef& block : listing.config.execution_order()) {
+    auto node = blocks.extract(block.name());
+    LR_CHECK(!node.empty());  // read_config has seen its tensors
+    node.mapped().kind = kind_name(block.kind);
+    listing.groups.push_back(std::move(node.mapped()));
+  }
+  listing.groups.push_back(std::move(output));
+  for (auto& [name, left_over] : blocks) listing.groups.push_back(std::move(left_over));
+  if (!unknown.entries.empty()) listing.groups.push_back(std::move(unknown));
+  return listing;
+}
+
+/// "1,379,456".
+std::string grouped(std::size_t number) {
+  std::string digits = std::to_string(number);
+  for (std::size_t at = digits.size(); at > 3; at -= 3) digits.insert(at - 3, 1, ',');
+  return digits;
+}
+
+std::string as_text(const Listing& listing) {
+  const model::ModelConfig& config = listing.config;
+  std::string text = fmt::format("{}\n", listing.path);
+  text += fmt::format("{} parameters in {} tensors, {}\n", grouped(listing.size.n_parameters),
+                      listing.n_tensors, bytes_text(listing.size.n_bytes));
+  text += fmt::format("vocabulary {}, {} channels in {} heads of {}, channel mix {}, matrices {}\n",
+                      config.vocab_size, config.n_embd, config.n_head, config.head_size,
+                      config.ffn_size, name_of(config.dtype));
+  text +=
+      fmt::format("{} RWKV-7 blocks, {} sparse-attention blocks", config.n_rwkv, config.n_sparse);
+  if (config.n_sparse > 0) {
+    text += fmt::format(", chunks of {} tokens, top-k {}", config.attention.chunk_size,
+                        config.attention.top_k);
+  }
+  text += fmt::format("; tokenizer {}, end token {}\n",
+                      config.tokenizer.empty() ? "not named" : config.tokenizer, config.end_token);
+  for (const Group& group : listing.groups) {
+    text += fmt::format("\n{} ({}): {} parameters, {}\n", group.name, group.kind,
+                        grouped(group.size.n_parameters), bytes_text(group.size.n_bytes));
+    for (const Entry& entry : group.entries) {
+      text += fmt::format("  {:<24} {:<4} {:<16} {:>13} bytes\n", model::printable(entry.name),
+                          name_of(entry.tensor->dtype), model::shape_text(entry.tensor->shape),
+                          grouped(Size::bytes_of(*entry.tensor)));
+    }
+  }
+  return text;
+}
+
+Json as_json(const Group& group) {
+  Json tensors = Json::array();
+  for (const Entry& entry : group.entries) {
+    tensors.push_back({{"name", entry.name},
+                       {"dtype", name_of(entry.tensor->dtype)},
+                       {"shape", entry.tensor->shape},
+                       {"bytes", Size::bytes_of(*entry.tensor)}});
+  }
+  return {{"name", group.name},
+          {"kind", group.kind},
+          {"parameters", group.size.n_parameters},
+          {"bytes", group.size.n_bytes},
+          {"tensors", std::move(tensors)}};
+}
+
+std::string as_json_text(const Listing& listing) {
+  const model::ModelConfig& config = listing.config;
+  Json json = {{"path", listing.path},
+               {"parameters", listing.size.n_parameters},
+               {"bytes", listing.size.n_bytes},
+               {"tensors", listing.n_tensors},
+               {"vocab_size", config.vocab_size},
+               {"n_embd", config.n_embd},
+               {"n_head", config.n_head},
+               {"head_size", config.head_size},
+               {"ffn_size", config.ffn_size},
+               {"n_rwkv", config.n_rwkv},
+               {"n_sparse", config.n_sparse},
+               {"dtype", name_of(config.dtype)},
+               {"chunk_size", config.attention.chunk_size},
+               {"top_k", config.attention.top_k},
+               {"tokenizer", config.tokenizer},
+               {"end_token", config.end_token}};
+  Json groups = Json::array();
+  for (const Group& group : listing.groups) groups.push_back(as_json(group));
+  json["groups"] = std::move(groups);
+  // Names in a file may hold any bytes.
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace
+
+int run(const InspectOptions& options) {
+  const model::Checkpoint checkpoint = model::Checkpoint::open(options.model);
+  const Listing listing = list(checkpoint);
+  write_output(options.format == ListingFormat::kJson ? as_json_text(listing) : as_text(listing));
+  return 0;
+}
+
+}  // namespace longreach::launch

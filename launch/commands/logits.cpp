@@ -1,0 +1,184 @@
+#include "launch/commands/logits.hpp"
+
+#include "kernels/base/error.hpp"
+#include "kernels/base/sha256.hpp"
+#include "launch/call_list.hpp"
+#include "launch/npy.hpp"
+#include "launch/open_model.hpp"
+#include "launch/progress.hpp"
+#include "launch/signals.hpp"
+#include "launch/standard_streams.hpp"
+#include "launch/token_file.hpp"
+#include "launch/usage.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace longreach::launch {
+namespace {
+
+using base::TokenId;
+
+constexpr std::size_t kBest = 5;
+
+/// A position whose logits are recorded, and the row of --out they go to.
+struct Recorded {
+  std::size_t position;
+  std::size_t row;
+  auto operator<=>(const Recorded&) const = default;
+};
+
+/// The rows of --out in order of positions; a position may have several rows.
+std::vector<Recorded> recorded_rows(const std::optional<std::string>& positions,
+                                    std::size_t n_fed) {
+  std::vector<std::size_t> wanted(n_fed);
+  if (positions) {
+    wanted = parse_positions(*positions, n_fed);
+  } else {
+    std::iota(wanted.begin(), wanted.end(), std::size_t{0});
+  }
+  std::vector<Recorded> rows;
+  rows.reserve(wanted.size());
+  for (const std::size_t position : wanted) rows.push_back({position, rows.size()});
+  std::ranges::sort(rows);
+  return rows;
+}
+
+/// "position 99:  5 3.250000  17 3.125000": the best tokens, the lower id first among equals.
+std::string best_text(std::size_t position, std::span<const float> logits) {
+  std::vector<std::size_t> ids(logits.size());
+  std::iota(ids.begin(), ids.end(), std::size_t{0});
+  // NaN goes last: a comparison with NaN as "neither is better" would not be an order.
+  const auto key = [&logits](std::size_t id) {
+    return std::pair(
+        logits[id] == logits[id] ? -logits[id] : std::numeric_limits<float>::infinity(), id);
+  };
+  const std::size_t n_best = std::min(kBest, ids.size());
+  std::ranges::partial_sort(ids, ids.begin() + static_cast<std::ptrdiff_t>(n_best), {}, key);
+  std::string text = fmt::format("position {}:", position);
+  for (const std::size_t id : std::span(ids).first(n_best)) {
+    text += fmt::format("  {} {:.6f}", id, logits[id]);
+  }
+  return text + "\n";
+}
+
+/// Where the recorded logits go. Rows come in order of positions, as the engine gives them.
+class Recorder {
+ public:
+  Recorder(const LogitsOptions& options, std::vector<Recorded> rows, std::size_t vocab_size)
+      : rows_(std::move(rows)), print_best_(!options.out && !options.hash) {
+    if (options.out) file_.emplace(*options.out, rows_.size(), vocab_size);
+    if (options.hash) hash_.emplace();
+  }
+
+  /// The distinct positions from `begin` up to `end`, ascending.
+  std::vector<std::size_t> positions_between(std::size_t begin, std::size_t end) const {
+    std::vector<std::size_t> positions;
+    for (auto row = first_row(begin); row != rows_.end() && row->position < end; ++row) {
+      if (positions.empty() || positions.back() != row->position)
+        positions.push_back(row->position);
+    }
+    return positions;
+  }
+
+  void record(std::size_t position, std::span<const float> logits) {
+    if (hash_) hash_->update(std::as_bytes(logits));
+    if (print_best_ && write_output(best_text(position, logits)) == WriteResult::kReaderGone) {
+      reader_gone_ = true;
+    }
+    if (!file_) return;
+    for (auto row = first_row(position); row != rows_.end() && row->position == position; ++row) {
+      file_->write_row(row->row, logits);
+    }
+  }
+
+  /// Whether nobody reads what is printed any more.
+  bool reader_gone() const { return reader_gone_; }
+
+  void finish() {
+    if (file_) file_->finish();
+    if (hash_) write_output(hash_->hex_digest() + "\n");
+  }
+
+ private:
+  std::vector<Recorded>::const_iterator first_row(std::size_t position) const {
+    return std::ranges::lower_bound(rows_, position, {}, &Recorded::position);
+  }
+
+  std::vector<Recorded> rows_;
+  bool print_best_;
+  bool reader_gone_ = false;
+  std::optional<NpyMatrixWriter> file_;
+  std::optional<base::Sha256> hash_;
+};
+
+/// What is fed, how, and where the logits go.
+struct Recording {
+  std::vector<TokenId> tokens;
+  std::vector<std::size_t> calls;
+  std::unique_ptr<Recorder> recorder;
+};
+
+Recording recording_of(const LogitsOptions& options, const OpenedModel& opened) {
+  const std::string file_name = options.tokens.string();
+  Recording recording;
+  recording.tokens = parse_tokens(read_file(options.tokens), file_name);
+  if (recording.tokens.empty()) base::input_error("{}: holds no tokens", file_name);
+  check_vocabulary(recording.tokens, opened.config.vocab_size, file_name);
+  const std::size_t n_tokens = recording.tokens.size();
+  recording.calls = options.calls ? parse_calls(*options.calls, n_tokens) : std::vector{n_tokens};
+  const auto& calls = recording.calls;
+  recording.tokens.resize(std::accumulate(calls.begin(), calls.end(), std::size_t{0}));
+  recording.recorder = std::make_unique<Recorder>(
+      options, recorded_rows(options.positions, recording.tokens.size()), opened.config.vocab_size);
+  return recording;
+}
+
+}  // namespace
+
+int run(const LogitsOptions& options, dist::World& world) {
+  const StopSignals signals;
+  OpenedModel opened = world.agree([&] { return open_model(options.model); });
+  opened.engine_options.fingerprints = options.fingerprints;
+  Recording recording =
+      world.agree([&] { return world.leads() ? recording_of(options, opened) : Recording(); });
+  const std::size_t n_fed = recording.tokens.size();
+  const std::size_t longest = recording.calls.empty() ? 0 : std::ranges::max(recording.calls);
+  const auto engine = load_engine(opened, {n_fed, longest, "--tokens"}, world);
+  if (!engine->leads()) {
+    engine->serve();
+    return 0;
+  }
+
+  Recorder& recorder = *recording.recorder;
+  dist::Session session = engine->new_session();
+  ProgressLine line(n_fed);
+  std::size_t begin = 0;
+  for (const std::size_t length : recording.calls) {
+    const bool finished = engine->submit(
+        session, std::span(recording.tokens).subspan(begin, length),
+        recorder.positions_between(begin, begin + length),
+        [&recorder](std::size_t position, std::span<const float> logits) {
+          recorder.record(position, logits);
+        },
+        [&](double share_done) {
+          const double n_done =
+              static_cast<double>(begin) + share_done * static_cast<double>(length);
+          line.update(n_done / static_cast<double>(n_fed));
+          return !signals.received() && !recorder.reader_gone();
+        });
+    if (!finished) return signals.exit_code();
+    begin += length;
+  }
+  engine->wait_for(session);
+  recorder.finish();
+  tell_usage(*engine, options.model);
+  return 0;
+}
+
+}  // namespace longreach::launch

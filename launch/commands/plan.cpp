@@ -1,0 +1,173 @@
+#include "launch/commands/plan.hpp"
+
+#include "launch/machine/machine.hpp"
+#include "launch/machine/topology.hpp"
+#include "launch/open_model.hpp"
+#include "launch/run_plan.hpp"
+#include "launch/standard_streams.hpp"
+#include "partition/plan.hpp"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <string>
+#include <tuple>
+#include <vector>
+
+namespace longreach::launch {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using partition::Plan;
+using partition::Range;
+using partition::RankPlan;
+using partition::StagePlan;
+
+partition::Machine machine_of(const PlanOptions& options) {
+  partition::Machine machine = options.topology ? described_node(*options.topology) : this_node();
+  machine.n_nodes = options.n_nodes;
+  if (options.domain_gb_per_second) {
+    for (partition::Domain& domain : machine.domains) {
+      domain.read_bytes_per_second = *options.domain_gb_per_second * 1e9;
+    }
+  }
+  if (options.network_us) machine.network.latency_seconds = *options.network_us / 1e6;
+  if (options.network_gb_per_second) {
+    machine.network.bytes_per_second = *options.network_gb_per_second * 1e9;
+  }
+  return machine;
+}
+
+/// Whether two ranks take the same line: all sizes are equal, whichever heads and columns they are
+/// of.
+bool is_like(const RankPlan& a, const RankPlan& b) {
+  const auto sizes = [](const RankPlan& r) {
+    return std::tuple(r.stage, r.heads.size(), r.channels.size(), r.hidden.size(),
+                      r.vocabulary.size(), r.place.memory_bytes);
+  };
+  return sizes(a) == sizes(b) && a.memory == b.memory;
+}
+
+std::string stages_text(const Plan& plan) {
+  std::string text = fmt::format("\n{:>6} {:>9} {:>11} {:>12}  bound by\n", "stage", "blocks",
+                                 "ranks", "ms/token");
+  for (std::size_t i = 0; i < plan.stages.size(); ++i) {
+    const StagePlan& stage = plan.stages[i];
+    const std::size_t first = i * plan.grid.n_shards;
+    text += fmt::format("{:>6} {:>9} {:>11} {:>12.4f}  {}\n", i, range_text(stage.blocks),
+                        range_text({first, first + plan.grid.n_shards}), stage.time.total() * 1e3,
+                        name_of(stage.time.bound()));
+  }
+  return text;
+}
+
+std::string ranks_text(const Plan& plan) {
+  std::string text = fmt::format(
+      "\n{:>11} {:>9} {:>6} {:>9} {:>7} {:>7} "
+      "{:>10}{:>11}{:>11}{:>11}{:>11}{:>11}{:>11}{:>11}{:>11}\n",
+      "ranks", "nodes", "stage", "heads", "columns", "hidden", "vocabulary", "weights", "states",
+      "cache", "means", "buffers", "program", "total", "available");
+  for (std::size_t first = 0, end = 0; first < plan.ranks.size(); first = end) {
+    const RankPlan& rank = plan.ranks[first];
+    while (end < plan.ranks.size() && is_like(plan.ranks[end], rank)) ++end;
+    text += fmt::format("{:>11} {:>9} {:>6} {:>9} {:>7} {:>7} {:>10}", range_text({first, end}),
+                        range_text({rank.place.node, plan.ranks[end - 1].place.node + 1}),
+                        rank.stage, rank.heads.size(), rank.channels.size(), rank.hidden.size(),
+                        rank.vocabulary.size());
+    const partition::MemoryNeed& memory = rank.memory;
+    for (const std::size_t bytes :
+         {memory.weights, memory.states, memory.cache, memory.means, memory.buffers, memory.program,
+          memory.total(), rank.place.memory_bytes}) {
+      text += fmt::format("{:>11}", bytes_text(bytes));
+    }
+    text += '\n';
+  }
+  return text;
+}
+
+std::string as_text(const Plan& plan, const partition::RunSizes& sizes) {
+  std::string text = fmt::format(
+      "context {} tokens, weights {}, kv {}, ranks {} = stages {} x shards {}, nodes {}\n",
+      sizes.context_tokens, base::name_of(sizes.weights), base::name_of(sizes.kv),
+      plan.ranks.size(), plan.grid.n_stages, plan.grid.n_shards, plan.n_nodes);
+  text += fmt::format("estimate: {:.4g} ms a token, {:.4g} tokens/s for one stream",
+                      plan.seconds_per_token() * 1e3, 1 / plan.seconds_per_token());
+  if (plan.grid.n_stages > 1) {
+    text +=
+        fmt::format("; with {} streams at once {:.4g} tokens/s, each further one at most {} a rank",
+                    plan.grid.n_stages, plan.tokens_per_second(), bytes_text(plan.stream_bytes()));
+  }
+  return text + "\n" + stages_text(plan) + ranks_text(plan);
+}
+
+Json as_json(Range range) { return {range.begin, range.end}; }
+
+Json as_json(const StagePlan& stage) {
+  return {{"blocks", as_json(stage.blocks)},         {"seconds_per_token", stage.time.total()},
+          {"read_seconds", stage.time.read},         {"exchange_seconds", stage.time.exchange},
+          {"transfer_seconds", stage.time.transfer}, {"bound", name_of(stage.time.bound())}};
+}
+
+Json as_json(const RankPlan& rank, const StagePlan& stage) {
+  const partition::MemoryNeed& memory = rank.memory;
+  return {{"stage", rank.stage},
+          {"shard", rank.shard},
+          {"node", rank.place.node},
+          {"domains", as_json(rank.place.domains)},
+          {"cores", rank.place.n_cores},
+          {"blocks", as_json(stage.blocks)},
+          {"heads", as_json(rank.heads)},
+          {"columns", as_json(rank.channels)},
+          {"hidden", as_json(rank.hidden)},
+          {"vocabulary", as_json(rank.vocabulary)},
+          {"bytes",
+           {{"weights", memory.weights},
+            {"states", memory.states},
+            {"cache", memory.cache},
+            {"means", memory.means},
+            {"buffers", memory.buffers},
+            {"program", memory.program},
+            {"total", memory.total()},
+            {"available", rank.place.memory_bytes}}},
+          {"seconds_per_token", stage.time.total()},
+          {"bound", name_of(stage.time.bound())}};
+}
+
+std::string as_json_text(const Plan& plan, const partition::RunSizes& sizes) {
+  Json stages = Json::array(), ranks = Json::array();
+  for (const StagePlan& stage : plan.stages) stages.push_back(as_json(stage));
+  for (const RankPlan& rank : plan.ranks) {
+    ranks.push_back(as_json(rank, plan.stages[rank.stage]));
+  }
+  const Json json = {{"context", sizes.context_tokens},
+                     {"weights", base::name_of(sizes.weights)},
+                     {"kv", base::name_of(sizes.kv)},
+                     {"replicas", plan.n_replicas},
+                     {"stages", plan.grid.n_stages},
+                     {"shards", plan.grid.n_shards},
+                     {"nodes", plan.n_nodes},
+                     {"seconds_per_token", plan.seconds_per_token()},
+                     {"tokens_per_second", plan.tokens_per_second()},
+                     {"bytes_per_stream", plan.stream_bytes()},
+                     {"stage_plans", std::move(stages)},
+                     {"ranks", std::move(ranks)}};
+  return json.dump(2) + "\n";
+}
+
+}  // namespace
+
+int run(const PlanOptions& options) {
+  const OpenedModel opened = open_model(options.model);
+  // A prompt may be all of the context, in one call.
+  partition::RunSizes sizes =
+      run_sizes(opened, {options.context_tokens, options.context_tokens, "--context"});
+  sizes.n_threads = options.model.n_threads.value_or(0);
+  const Plan plan =
+      partition::make_plan(sizes, machine_of(options),
+                           {options.n_ranks, options.model.n_stages, options.model.n_shards});
+  write_output(options.format == ListingFormat::kJson ? as_json_text(plan, sizes)
+                                                      : as_text(plan, sizes));
+  return 0;
+}
+
+}  // namespace longreach::launch

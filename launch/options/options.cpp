@@ -1,0 +1,644 @@
+#include "launch/options/options.hpp"
+
+#include "kernels/base/error.hpp"
+#include "launch/options/parse_number.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <string_view>
+#include <utility>
+
+namespace longreach::launch {
+namespace {
+
+// Bounds that keep products of sizes far from overflow.
+constexpr std::size_t kMaxTokens = std::size_t{1} << 32;
+constexpr std::size_t kMaxChunk = std::size_t{1} << 30;
+constexpr std::size_t kMaxThreads = 1024;
+constexpr std::size_t kMaxRepeats = 1000;
+constexpr std::size_t kMaxStreams = 1000;
+constexpr std::size_t kMaxReadMib = std::size_t{1} << 20;
+constexpr std::size_t kMaxSamples = 1'000'000;
+constexpr std::size_t kMaxDepths = 1000;
+
+/// Takes the text of one value; throws CLI::ValidationError through the helpers below.
+using TakeText = std::function<void(const std::string&)>;
+
+[[noreturn]] void refuse(const std::string& name, const std::string& expected,
+                         const std::string& found) {
+  throw CLI::ValidationError(name, fmt::format("expected {}, found \"{}\"", expected, found));
+}
+
+// CLI11's own conversions are passed by: they read 010 as octal, take NaN, and let numbers wrap.
+CLI::Option* add_text(CLI::App& app, const std::string& name, const std::string& type,
+                      const std::string& description, TakeText take) {
+  return app
+      .add_option(
+          name,
+          [take = std::move(take)](const CLI::results_t& values) {
+            take(values.front());
+            return true;
+          },
+          description)
+      ->type_name(type);
+}
+
+CLI::Option* add_repeatable(CLI::App& app, const std::string& name, const std::string& type,
+                            const std::string& description, TakeText take) {
+  return app
+      .add_option(
+          name,
+          // The callback's own argument is altered by CLI11 for values like "{}".
+          [&app, name, take = std::move(take)](const CLI::results_t&) {
+            for (const std::string& value : app.get_option(name)->results()) take(value);
+            return true;
+          },
+          description)
+      ->type_name(type)
+      ->take_all();
+}
+
+/// "-n" of "-n,--tokens", for messages.
+std::string first_name(const std::string& names) { return names.substr(0, names.find(',')); }
+
+template <typename Integer>
+Integer read_integer(const std::string& name, const std::string& text, Integer least,
+                     Integer most) {
+  const auto value = parse_number<Integer>(text);
+  if (!value || *value < least || *value > most) {
+    refuse(name, fmt::format("a whole number from {} to {}", least, most), text);
+  }
+  return *value;
+}
+
+template <typename Target>
+CLI::Option* add_count(CLI::App& app, const std::string& names, Target& target, std::size_t least,
+                       std::size_t most, const std::string& description) {
+  return add_text(app, names, "N", description,
+                  [&target, least, most, name = first_name(names)](const std::string& text) {
+                    target = read_integer<std::size_t>(name, text, least, most);
+                  });
+}
+
+/// A finite number from least to most.
+template <typename Target>
+CLI::Option* add_real(CLI::App& app, const std::string& name, Target& target, double least,
+                      double most, const std::string& description) {
+  return add_text(app, name, "X", description,
+                  [&target, least, most, name](const std::string& text) {
+                    const auto value = parse_number<double>(text);
+                    if (!value || !(*value >= least && *value <= most)) {
+                      refuse(name, fmt::format("a number from {} to {}", least, most), text);
+                    }
+                    target = *value;
+                  });
+}
+
+template <typename Target, typename Value>
+CLI::Option* add_choice(CLI::App& app, const std::string& name, Target& target,
+                        std::vector<std::pair<std::string, Value>> choices,
+                        const std::string& description) {
+  std::string names;
+  for (const auto& choice : choices) {
+    if (!names.empty()) names += '|';
+    names += choice.first;
+  }
+  return add_text(app, name, names, description,
+                  [&target, names, name, choices = std::move(choices)](const std::string& text) {
+                    for (const auto& [choice, value] : choices) {
+                      if (choice == text) {
+                        target = value;
+                        return;
+                      }
+                    }
+                    refuse(name, names, text);
+                  });
+}
+
+template <typename Target>
+CLI::Option* add_path(CLI::App& app, const std::string& name, const std::string& type,
+                      Target& target, const std::string& description) {
+  return add_text(app, name, type, description, [&target, name](const std::string& text) {
+    if (text.empty()) refuse(name, "a path", text);
+    target = text;
+  });
+}
+
+CLI::Option* add_token_ids(CLI::App& app, const std::string& name,
+                           std::vector<base::TokenId>& target, const std::string& description) {
+  return add_repeatable(app, name, "ID", description, [&target, name](const std::string& text) {
+    target.push_back(
+        read_integer<base::TokenId>(name, text, 0, std::numeric_limits<base::TokenId>::max()));
+  });
+}
+
+constexpr auto kModelHelp =
+    "a .pth or .safetensors file, a folder that holds one,\nor preset:NAME for random weights";
+constexpr auto kTokenizerHelp =
+    "\"bytes\" or a vocabulary file; default: what config.json names,\nelse a single "
+    "rwkv_vocab*.txt beside "
+    "the checkpoint,\nelse bytes for a vocabulary of 256";
+
+/// What a plan of a run depends on.
+void add_planned_options(CLI::App& app, ModelOptions& options) {
+  model::AttentionConfig& attention = options.attention;
+  add_path(app, "--model", "PATH", options.model, kModelHelp)->required();
+  add_choice<model::AttentionMode, model::AttentionMode>(
+      app, "--attention", attention.mode,
+      {{"moba", model::AttentionMode::kMoba},
+       {"reference", model::AttentionMode::kReference},
+       {"full", model::AttentionMode::kFull},
+       {"none", model::AttentionMode::kNone}},
+      "which tokens sparse blocks see: as trained, as in the\nreleased package, all, or none "
+      "(their "
+      "channel mix stays)")
+      ->default_str("moba")
+      ->group("Attention");
+  add_count(app, "--chunk-size", options.chunk_size, 1, kMaxChunk,
+            "tokens of a chunk; default: config.json's, else 2048")
+      ->group("Attention");
+  add_count(app, "--top-k", options.top_k, 1, kMaxChunk,
+            "chunks a query sees; default: config.json's, else 3")
+      ->group("Attention");
+  add_count(app, "--kv-max", attention.kv_max, 0, kMaxTokens,
+            "reference mode: evict above so many tokens; 0: never")
+      ->default_str("20000")
+      ->group("Attention");
+  add_count(app, "--kv-min", attention.kv_min, 0, kMaxTokens,
+            "reference mode: tokens left after eviction")
+      ->default_str("16000")
+      ->group("Attention");
+  add_count(app, "--kv-window", attention.kv_window, 0, kMaxTokens,
+            "reference mode: newest tokens, never evicted")
+      ->default_str("2000")
+      ->group("Attention");
+  app.add_flag("--decode-full", attention.decode_full,
+               "reference mode: calls of one token see the whole cache")
+      ->group("Attention");
+  using base::WeightFormat;
+  add_choice<std::optional<WeightFormat>, WeightFormat>(
+      app, "--weights", options.weights,
+      {{"f32", WeightFormat::kF32},
+       {"bf16", WeightFormat::kBf16},
+       {"int8", WeightFormat::kInt8},
+       {"int4", WeightFormat::kInt4}},
+      "how weights are kept; default: bf16 for bf16 files, else f32")
+      ->group("Running");
+  using base::KvFormat;
+  add_choice<KvFormat, KvFormat>(
+      app, "--kv", attention.kv,
+      {{"f32", KvFormat::kF32}, {"bf16", KvFormat::kBf16}, {"int8", KvFormat::kInt8}},
+      "how keys and values of the cache are kept")
+      ->default_str("f32")
+      ->group("Running");
+  add_count(app, "--threads", options.n_threads, 1, kMaxThreads,
+            "of a rank; default: the cores it may use")
+      ->group("Running");
+  add_count(app, "--stages", options.n_stages, 1, partition::kMaxRanks,
+            "runs of blocks that pass a token on; default: planned")
+      ->group("Running");
+  add_count(app, "--shards", options.n_shards, 1, partition::kMaxRanks,
+            "ranks that share a stage's weights and cache; default:\nplanned")
+      ->group("Running");
+}
+
+/// What commands that run a model have in common.
+void add_model_options(CLI::App& app, ModelOptions& options) {
+  add_planned_options(app, options);
+  add_choice<model::ExchangeWay, model::ExchangeWay>(
+      app, "--exchange", options.attention.exchange,
+      {{"ship", model::ExchangeWay::kShip},
+       {"gather", model::ExchangeWay::kGather},
+       {"auto", model::ExchangeWay::kAuto}},
+      "whether queries go to the shards that keep their chunks, or\nchunks come to the queries; "
+      "auto: what moves fewer bytes")
+      ->default_str("auto")
+      ->group("Running");
+  add_path(app, "--trace", "FILE", options.trace,
+           "record what all ranks do, for ui.perfetto.dev or\nchrome://tracing")
+      ->group("Running");
+  app.add_flag_callback(
+         "--verbose", [&options] { options.verbosity = Verbosity::kInfo; },
+         "tell on standard error how the model is run")
+      ->group("Running");
+}
+
+void check(const ModelOptions& options) {
+  const model::AttentionConfig& attention = options.attention;
+  if (attention.mode == model::AttentionMode::kReference && attention.kv_max > 0 &&
+      attention.kv_min <= attention.kv_window) {
+    base::input_error("--kv-min: expected more than --kv-window ({}), found {}",
+                      attention.kv_window, attention.kv_min);
+  }
+}
+
+CLI::App& add_generate(CLI::App& app, GenerateOptions& options) {
+  CLI::App& command = *app.add_subcommand("generate", "Continue a prompt");
+  add_model_options(command, options.model);
+  CLI::Option* prompt =
+      add_text(command, "--prompt", "TEXT", "the text to continue; default: standard input",
+               [&options](const std::string& text) { options.prompt = text; });
+  add_path(command, "--prompt-file", "FILE", options.prompt_file,
+           "a file with the text to continue")
+      ->excludes(prompt);
+  add_count(command, "-n,--tokens", options.n_tokens, 1, kMaxTokens,
+            "generate at most so many tokens")
+      ->default_str("256");
+  add_path(command, "--tokenizer", "T", options.tokenizer, kTokenizerHelp);
+
+  const std::string sampling = "Sampling";
+  add_real(command, "--temperature", options.sampler.temperature, 0, 1000,
+           "0: always the most probable token")
+      ->default_str("1")
+      ->group(sampling);
+  add_real(command, "--top-p", options.sampler.top_p, 0, 1,
+           "draw from the most probable tokens that sum to this")
+      ->default_str("0.85")
+      ->group(sampling);
+  add_count(command, "--sample-top-k", options.sampler.top_k, 0, kMaxTokens,
+            "draw from so many most probable tokens; 0: no limit")
+      ->default_str("0")
+      ->group(sampling);
+  add_real(command, "--presence-penalty", options.presence_penalty, 0, 1000,
+           "taken off the logits of tokens generated before; default: 0.2,\nor 0 at temperature 0: "
+           "greedy "
+           "is the plain best token")
+      ->group(sampling);
+  add_real(command, "--frequency-penalty", options.frequency_penalty, 0, 1000,
+           "the same, times how often they were generated; default: 0.2,\nor 0 at temperature 0")
+      ->group(sampling);
+  add_real(command, "--penalty-decay", options.sampler.decay, 0, 1,
+           "what is left of these counts after each token")
+      ->default_str("0.996")
+      ->group(sampling);
+  add_text(command, "--seed", "N",
+           "draws the same tokens again; default: a random one, told at the end",
+           [&options](const std::string& text) {
+             options.seed = read_integer<std::uint64_t>("--seed", text, 0,
+                                                        std::numeric_limits<std::uint64_t>::max());
+           })
+      ->group(sampling);
+
+  const std::string stopping = "Stopping (beside the model's end token)";
+  add_repeatable(command, "--stop", "TEXT", "end before this text; may be repeated",
+                 [&options](const std::string& text) {
+                   if (text.empty()) refuse("--stop", "a text", text);
+                   options.stop_strings.push_back(text);
+                 })
+      ->group(stopping);
+  add_token_ids(command, "--stop-token", options.stop_tokens,
+                "end before this token; may be repeated")
+      ->group(stopping);
+  add_token_ids(command, "--ban-token", options.sampler.banned,
+                "never generate this token; may be repeated")
+      ->group(sampling);
+  command.footer(
+      "The continuation goes to standard output; one line of statistics to standard error.\n\n"
+      "Example:\n  longreach generate --model model.pth --prompt-file book.txt -n 100 "
+      "--temperature 0");
+  return command;
+}
+
+CLI::App& add_logits(CLI::App& app, LogitsOptions& options) {
+  CLI::App& command =
+      *app.add_subcommand("logits", "Compute logits, to compare with other programs");
+  add_model_options(command, options.model);
+  add_path(command, "--tokens", "FILE", options.tokens,
+           "token ids: .npy, a JSON list, or text separated by commas or blanks")
+      ->required();
+  add_text(command, "--calls", "LENGTHS",
+           "how the tokens are split into calls, e.g. 100,1*20; default: one call",
+           [&options](const std::string& text) { options.calls = text; });
+  add_text(command, "--positions", "LIST",
+           "positions whose logits are recorded, e.g. 0,5; default: all",
+           [&options](const std::string& text) { options.positions = text; });
+  add_path(command, "--out", "FILE", options.out,
+           "write the logits there: .npy, float32 (positions, vocabulary)");
+  command.add_flag(
+      "--hash", options.hash,
+      "end with the SHA-256 of the recorded logits: float32, little endian, each position "
+      "once, ascending");
+  add_path(command, "--fingerprints", "FILE", options.fingerprints,
+           "write hashes of all that is computed to FILE.0, FILE.1, .. one for\neach rank; "
+           "scripts/first-difference says where two runs part");
+  command.footer(
+      "Without --out and --hash, prints the five best tokens of each recorded position.\n\n"
+      "Example:\n  longreach logits --model model.pth --tokens ids.txt --calls 1000,1*20 --hash");
+  return command;
+}
+
+CLI::App& add_tokenize(CLI::App& app, TokenizeOptions& options) {
+  CLI::App& command = *app.add_subcommand("tokenize", "Turn text into token ids, or back");
+  CLI::Option* model = add_path(command, "--model", "PATH", options.model, kModelHelp);
+  add_path(command, "--tokenizer", "T", options.tokenizer, kTokenizerHelp)->excludes(model);
+  CLI::Option* file =
+      add_path(command, "--file", "FILE", options.file, "read this file; default: standard input");
+  add_text(command, "--text", "TEXT", "tokenize this text", [&options](const std::string& text) {
+    options.text = text;
+  })->excludes(file);
+  command.add_flag_callback(
+      "--decode", [&options] { options.direction = TokenizeDirection::kDecode; },
+      "read token ids (.npy, a JSON list, or text separated by commas or blanks), write their "
+      "bytes");
+  command.footer(
+      "Example:\n  longreach tokenize --tokenizer vocab.txt --text 'Hello' | longreach tokenize "
+      "--tokenizer vocab.txt --decode");
+  return command;
+}
+
+CLI::App& add_inspect(CLI::App& app, InspectOptions& options) {
+  CLI::App& command = *app.add_subcommand("inspect", "List what a checkpoint holds");
+  add_path(command, "--model", "PATH", options.model, kModelHelp)->required();
+  command.add_flag_callback(
+      "--json", [&options] { options.format = ListingFormat::kJson; },
+      "the same as one JSON object");
+  command.footer("Example:\n  longreach inspect --model model.pth");
+  return command;
+}
+
+CLI::App& add_plan(CLI::App& app, PlanOptions& options) {
+  CLI::App& command = *app.add_subcommand("plan", "Plan a run on many ranks; runs nothing");
+  add_planned_options(command, options.model);
+  add_count(command, "--context", options.context_tokens, 1, kMaxTokens,
+            "tokens of prompt and continuation")
+      ->required();
+  add_count(command, "--ranks", options.n_ranks, 1, partition::kMaxRanks,
+            "default: stages times shards, else 1");
+  command.add_flag_callback(
+      "--json", [&options] { options.format = ListingFormat::kJson; },
+      "every rank, as one JSON object");
+
+  const std::string machine = "Machine";
+  add_text(
+      command, "--topology", "T",
+      "a node, as an .xml file of lstopo or a synthetic topology\nof hwloc; default: this node",
+      [&options](const std::string& text) { options.topology = text; })
+      ->group(machine);
+  add_count(command, "--nodes", options.n_nodes, 1, partition::kMaxRanks,
+            "how many such nodes; default: a NUMA domain for each rank")
+      ->group(machine);
+  add_real(command, "--bandwidth", options.domain_gb_per_second, 0.001, 1e6,
+           "GB/s that a NUMA domain's cores read from its memory;\ndefault: 10 for each core, at "
+           "most 150")
+      ->group(machine);
+  add_real(command, "--network-latency", options.network_us, 0, 1e6,
+           "microseconds from node to node; default: 5")
+      ->group(machine);
+  add_real(command, "--network-bandwidth", options.network_gb_per_second, 0.001, 1e6,
+           "GB/s from node to node; default: 10")
+      ->group(machine);
+  command.footer(
+      "It only computes, and times are estimates from bytes and bandwidths.\n\n"
+      "Example:\n  longreach plan --model model.pth --context 1000000 --ranks 8 --topology "
+      "'numa:2(memory=128GiB) core:16 pu:1'");
+  return command;
+}
+
+CLI::App& add_bench(CLI::App& app, BenchOptions& options) {
+  CLI::App& command = *app.add_subcommand("bench", "Measure speed, with random tokens");
+  add_choice<BenchQuestion, BenchQuestion>(command, "QUESTION", options.question,
+                                           {{"decode", BenchQuestion::kDecode},
+                                            {"prefill", BenchQuestion::kPrefill},
+                                            {"exchange", BenchQuestion::kExchange}},
+                                           "tokens one by one, prompts, or messages of shards")
+      ->required();
+  add_model_options(command, options.model);
+  add_repeatable(
+      command, "--context", "N,..",
+      "decode: tokens before those that are timed, random and\nnot read; prefill: tokens "
+      "of the prompt",
+      [&options, first = true](const std::string& text) mutable {
+        if (std::exchange(first, false)) options.contexts.clear();
+        options.contexts.push_back(read_integer<std::size_t>("--context", text, 1, kMaxTokens));
+      })
+      ->delimiter(',')
+      ->default_str("8192");
+  add_count(command, "--tokens", options.n_tokens, 1, kMaxTokens, "decode: tokens of a repeat")
+      ->default_str("32");
+  add_count(
+      command, "--streams", options.n_streams, 1, kMaxStreams,
+      "decode: sequences at once, each behind a context of\nits own; they keep several stages busy")
+      ->default_str("1");
+  add_count(command, "--repeats", options.n_repeats, 1, kMaxRepeats, "the median counts")
+      ->default_str("5");
+  add_count(command, "--warmups", options.n_warmups, 0, kMaxRepeats, "repeats before those")
+      ->default_str("1");
+  add_count(
+      command, "--read-memory", options.read_memory_mib, 1, kMaxReadMib,
+      "MiB whose reading is timed for comparison;\ndefault: 1024, or more where caches are large");
+  command.footer(
+      "Prints one JSON object a line for each context.\n\n"
+      "Example:\n  longreach bench decode --model preset:rwkv-x-0.2b --context 8192,65536 "
+      "--threads 2");
+  return command;
+}
+
+void add_seed(CLI::App& app, std::uint64_t& seed) {
+  add_text(app, "--seed", "N", "of the generated texts; default: 0", [&seed](const auto& text) {
+    seed =
+        read_integer<std::uint64_t>("--seed", text, 0, std::numeric_limits<std::uint64_t>::max());
+  });
+}
+
+/// Rising, each once.
+void add_lengths(CLI::App& app, std::vector<std::size_t>& lengths, const std::string& description) {
+  add_repeatable(app, "--lengths", "N,..", description,
+                 [&lengths](const std::string& text) {
+                   lengths.push_back(read_integer<std::size_t>("--lengths", text, 1, kMaxTokens));
+                   std::ranges::sort(lengths);
+                   lengths.erase(std::ranges::unique(lengths).begin(), lengths.end());
+                 })
+      ->delimiter(',')
+      ->required();
+}
+
+void add_files(CLI::App& app, const std::string& name, std::vector<std::filesystem::path>& files,
+               const std::string& description) {
+  add_repeatable(app, name, "FILE", description, [&files, name](const std::string& text) {
+    if (text.empty()) refuse(name, "a path", text);
+    files.emplace_back(text);
+  })->required();
+}
+
+/// The options of one kind of task.
+void add_task_options(CLI::App& app, const eval::TaskKind& kind, eval::TaskOptions& task) {
+  using eval::TaskForm;
+  const TaskForm form = kind.form;
+  if (form == TaskForm::kTexts) {
+    add_files(app, "--texts", task.files,
+              "a text, or a .jsonl file with a field \"text\" in each line;\nmay be repeated");
+    add_lengths(app, task.lengths, "positions between which losses are averaged");
+    add_count(app, "--skip", task.n_skipped, 0, kMaxTokens,
+              "tokens left out at the beginning of a text; default: 0");
+    add_count(app, "--samples", task.n_samples, 1, kMaxSamples, "texts at most; default: 100");
+    return;
+  }
+  if (form == TaskForm::kQuestions) {
+    add_files(app, "--input", task.files,
+              "a JSON object a line: \"input\", perhaps \"answer_prefix\",\nand \"outputs\" or "
+              "\"answer\"; may be repeated");
+    add_choice<eval::Match, eval::Match>(
+        app, "--match", task.match,
+        {{"all", eval::Match::kAll}, {"any", eval::Match::kAny}, {"exact", eval::Match::kExact}},
+        "score: share of the outputs in the answer, any of them,\nor equal to one")
+        ->default_str("all");
+  } else {
+    add_lengths(app, task.lengths, "tokens of prompt and answer, e.g. 1024,65536");
+    if (form != TaskForm::kGenerated) {
+      add_count(app, "--depths", task.n_depths, 1, kMaxDepths,
+                form == TaskForm::kPasskey
+                    ? "places of the key, from the beginning on; default: 10"
+                    : "places of the needle; default: anywhere, as in RULER");
+    }
+    add_count(app, "--samples", task.n_samples, 1, kMaxSamples,
+              "questions of each length and depth; default: 5");
+    add_seed(app, task.seed);
+  }
+  if (form == TaskForm::kPasskey) return;
+  add_count(app, "--new-tokens", task.n_new, 1, kMaxTokens,
+            "tokens of an answer at most; default: the task's");
+  app.add_flag_callback(
+      "--stop-at-line-end", [&task] { task.stop_text = "\n"; }, "an answer ends with its line");
+}
+
+CLI::App& add_eval(CLI::App& app, EvalOptions& options) {
+  CLI::App& command = *app.add_subcommand("eval", "Ask a model questions about long contexts");
+  command.require_subcommand(0, 1);
+  for (const eval::TaskKind& kind : eval::task_kinds()) {
+    CLI::App& task = *command.add_subcommand(std::string(kind.name), std::string(kind.summary));
+    add_model_options(task, options.model);
+    add_path(task, "--tokenizer", "T", options.tokenizer, kTokenizerHelp);
+    add_task_options(task, kind, options.task);
+    add_path(task, "--out", "FILE", options.out,
+             "results, one JSON object a question; a run that was\nstopped goes on where its file "
+             "ends")
+        ->required();
+    add_path(task, "--csv", "FILE", options.csv, "write the summary there, too");
+    if (kind.form != eval::TaskForm::kTexts) {
+      add_path(task, "--svg", "FILE", options.svg, "draw scores by depth and length");
+      add_path(task, "--png", "FILE", options.png,
+               "the same as PNG, by the tool rsvg-convert if it is there");
+    }
+    CLI::Option* selection_mass = add_path(
+        task, "--selection-mass", "FILE", options.selection_mass,
+        "measure which share of full attention lies in the chunks that\nqueries choose, by block "
+        "and head: a table, and a CSV there");
+    add_count(task, "--mass-one-in", options.mass_one_in, 1, kMaxTokens,
+              "measure one query in so many, and all that choose a token of\nan answer; one costs "
+              "what full attention does")
+        ->default_str("64")
+        ->needs(selection_mass);
+    task.add_flag_callback(
+            "--no-sharing", [&options] { options.sharing = eval::Sharing::kNone; },
+            "read every prompt from its beginning; changes no result")
+        ->group("Running");
+    add_count(task, "--replicas", options.n_replicas, 1, partition::kMaxRanks,
+              "engines that answer at once, each on an equal part of\nthe ranks; default: 1; "
+              "changes no result")
+        ->group("Running");
+    task.callback([&options, &kind] { options.kind = &kind; });
+    task.footer("A summary goes to standard output. Answers are greedy.");
+  }
+  command.footer(
+      "longreach eval TASK --help tells the options of a task.\n\n"
+      "Example:\n  longreach eval passkey --model model.pth --lengths 1024,65536 --depths 10 "
+      "--samples 5 --seed 1 --out passkey.jsonl --svg passkey.svg");
+  return command;
+}
+
+void check(EvalOptions& options) {
+  if (options.kind == nullptr) {
+    std::string names;
+    for (const eval::TaskKind& kind : eval::task_kinds()) {
+      names += fmt::format("{}{}", names.empty() ? "" : ", ", kind.name);
+    }
+    base::input_error("eval: expected a task: {}", names);
+  }
+  check(options.model);
+  const model::AttentionMode mode = options.model.attention.mode;
+  if (options.selection_mass && mode != model::AttentionMode::kMoba &&
+      mode != model::AttentionMode::kFull) {
+    base::input_error("--selection-mass: expected --attention moba or full, found {}",
+                      model::name_of(mode));
+  }
+  if (options.kind->form == eval::TaskForm::kPasskey && options.task.n_depths == 0) {
+    options.task.n_depths = 10;
+  }
+}
+
+}  // namespace
+
+Command parse_options(int argc, const char* const* argv) {
+  CLI::App app("longreach runs RWKV-X language models over very long contexts", "longreach");
+  app.set_version_flag("--version", "longreach " LONGREACH_VERSION);
+  app.footer(
+      "longreach COMMAND --help tells the options of a command.\n\n"
+      "Example:\n  longreach generate --model model.pth --prompt 'Once upon a time' -n 50");
+  GenerateOptions generate;
+  LogitsOptions logits;
+  TokenizeOptions tokenize;
+  InspectOptions inspect;
+  PlanOptions plan;
+  BenchOptions bench;
+  EvalOptions eval;
+  const CLI::App& generate_command = add_generate(app, generate);
+  const CLI::App& logits_command = add_logits(app, logits);
+  const CLI::App& tokenize_command = add_tokenize(app, tokenize);
+  add_inspect(app, inspect);
+  const CLI::App& plan_command = add_plan(app, plan);
+  const CLI::App& bench_command = add_bench(app, bench);
+  const CLI::App& eval_command = add_eval(app, eval);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    return HelpText{app.help()};
+  } catch (const CLI::CallForVersion& version) {
+    return HelpText{version.what() + std::string("\n")};
+  } catch (const CLI::ParseError& error) {
+    std::string sentence = error.what();
+    if (sentence.starts_with("The ")) sentence.front() = 't';
+    throw base::InputError(sentence);
+  }
+  if (app.get_subcommands().empty()) {
+    base::input_error(
+        "expected a command: generate, logits, tokenize, inspect, plan, bench or eval (longreach "
+        "--help tells more)");
+  }
+  if (generate_command.parsed()) {
+    check(generate.model);
+    return generate;
+  }
+  if (logits_command.parsed()) {
+    check(logits.model);
+    return logits;
+  }
+  if (tokenize_command.parsed()) {
+    if (tokenize.model.empty() && tokenize.tokenizer.empty()) {
+      base::input_error("tokenize: expected --model or --tokenizer");
+    }
+    if (tokenize.text && tokenize.direction == TokenizeDirection::kDecode) {
+      base::input_error(
+          "--text: cannot be decoded, give the token ids as --file or standard input");
+    }
+    return tokenize;
+  }
+  if (plan_command.parsed()) {
+    check(plan.model);
+    return plan;
+  }
+  if (bench_command.parsed()) {
+    check(bench.model);
+    return bench;
+  }
+  if (eval_command.parsed()) {
+    check(eval);
+    return eval;
+  }
+  return inspect;
+}
+
+}  // namespace longreach::launch

@@ -1,0 +1,144 @@
+/// What a user can ask of the program: one struct per command, filled from the command line and
+/// checked. The only place that knows how options are spelled; the commands read these structs.
+#pragma once
+
+#include "dist/engine/engine.hpp"
+#include "eval/examiner.hpp"
+#include "eval/tasks.hpp"
+#include "kernels/base/types.hpp"
+#include "model/sampler.hpp"
+#include "model/schema/config.hpp"
+#include "partition/plan.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace longreach::launch {
+
+/// How much is told on standard error beside errors and statistics.
+enum class Verbosity { kWarnings, kInfo };
+
+/// Which model, and how it is run. Absent values are taken from the model or the machine.
+struct ModelOptions {
+  std::filesystem::path model;
+  model::AttentionConfig attention;       ///< Chunk size and top-k here are not used: see below.
+  std::optional<std::size_t> chunk_size;  ///< Tokens; default: config.json's.
+  std::optional<std::size_t> top_k;       ///< Chunks; default: config.json's.
+  std::optional<base::WeightFormat> weights;      ///< Default: bf16 for bf16 files, else f32.
+  std::optional<std::size_t> n_threads;           ///< Of a rank; default: the cores it may use.
+  std::optional<std::size_t> n_stages, n_shards;  ///< Default: planned.
+  std::optional<std::filesystem::path> trace;     ///< Where all ranks' work is recorded.
+  Verbosity verbosity = Verbosity::kWarnings;
+};
+
+/// `longreach generate`.
+struct GenerateOptions {
+  ModelOptions model;
+  std::optional<std::string> prompt;
+  std::optional<std::filesystem::path> prompt_file;  ///< Neither: the prompt is standard input.
+  std::size_t n_tokens = 256;                        ///< At most so many are generated.
+  model::SamplerOptions sampler;  ///< Seed and these two penalties here are not used: see below.
+  std::optional<double> presence_penalty;   ///< Default: the sampler's, or 0 when greedy.
+  std::optional<double> frequency_penalty;  ///< The same.
+  std::optional<std::uint64_t> seed;        ///< Default: a random one.
+  std::vector<std::string> stop_strings;
+  std::vector<base::TokenId> stop_tokens;
+  std::string tokenizer;  ///< "bytes" or a vocabulary file; empty: the model's.
+};
+
+/// `longreach logits`.
+struct LogitsOptions {
+  ModelOptions model;
+  std::filesystem::path tokens;
+  std::optional<std::string> calls;      ///< Lengths as parse_calls takes them; default: one call.
+  std::optional<std::string> positions;  ///< As parse_positions takes them; default: all.
+  std::optional<std::filesystem::path> out;  ///< A .npy file.
+  bool hash = false;
+  std::optional<std::filesystem::path> fingerprints;  ///< Hashes of all that is computed.
+};
+
+/// Which way `longreach tokenize` goes.
+enum class TokenizeDirection { kEncode, kDecode };
+
+/// `longreach tokenize`.
+struct TokenizeOptions {
+  std::filesystem::path model;  ///< Empty: `tokenizer` is given.
+  std::string tokenizer;        ///< Empty: the model's.
+  std::optional<std::string> text;
+  std::optional<std::filesystem::path> file;  ///< Neither: standard input.
+  TokenizeDirection direction = TokenizeDirection::kEncode;
+};
+
+/// Form of a listing.
+enum class ListingFormat { kText, kJson };
+
+/// `longreach inspect`.
+struct InspectOptions {
+  std::filesystem::path model;
+  ListingFormat format = ListingFormat::kText;
+};
+
+/// `longreach plan`. Absent figures of the machine: partition::Machine's.
+struct PlanOptions {
+  ModelOptions model;
+  std::size_t context_tokens = 0;
+  std::optional<std::size_t> n_ranks;          ///< Default: as many as the grid has, else 1.
+  std::optional<std::string> topology;         ///< As described_node takes it; default: this node.
+  std::optional<std::size_t> n_nodes;          ///< Default: one rank for each NUMA domain.
+  std::optional<double> domain_gb_per_second;  ///< Read bandwidth of each NUMA domain.
+  std::optional<double> network_us;            ///< Latency.
+  std::optional<double> network_gb_per_second;
+  ListingFormat format = ListingFormat::kText;
+};
+
+/// `longreach eval`.
+struct EvalOptions {
+  ModelOptions model;
+  const eval::TaskKind* kind = nullptr;  ///< Never null when a command line asked for it.
+  eval::TaskOptions task;
+  std::string tokenizer;      ///< "bytes" or a vocabulary file; empty: the model's.
+  std::filesystem::path out;  ///< Results, one JSON object a line.
+  std::optional<std::filesystem::path> csv, svg, png;
+  std::optional<std::filesystem::path> selection_mass;  ///< What the choice of chunks misses.
+  std::size_t mass_one_in = 64;                         ///< Queries, of which one is measured.
+  eval::Sharing sharing = eval::Sharing::kPrefixes;
+  std::size_t n_replicas = 1;  ///< Engines, among which the ranks are divided.
+};
+
+/// What `longreach bench` measures.
+enum class BenchQuestion {
+  kDecode,    ///< Tokens one by one, at the end of a context.
+  kPrefill,   ///< Prompts.
+  kExchange,  ///< What the shards of a stage tell each other.
+};
+
+/// `longreach bench`.
+struct BenchOptions {
+  ModelOptions model;
+  BenchQuestion question = BenchQuestion::kDecode;
+  std::vector<std::size_t> contexts = {8192};
+  std::size_t n_streams = 1;  ///< Decoded at once.
+  std::size_t n_tokens = 32;  ///< Decoded in a repeat, of each stream.
+  std::size_t n_repeats = 5;
+  std::size_t n_warmups = 1;  ///< Repeats before those that count.
+  /// Memory whose reading is timed for comparison. Default: more than caches hold.
+  std::optional<std::size_t> read_memory_mib;
+};
+
+/// Text the user asked for in place of a command: help or the version.
+struct HelpText {
+  std::string text;
+};
+
+using Command = std::variant<HelpText, GenerateOptions, LogitsOptions, TokenizeOptions,
+                             InspectOptions, PlanOptions, BenchOptions, EvalOptions>;
+
+/// Reads the command line. Errors: InputError naming the option.
+Command parse_options(int argc, const char* const* argv);
+
+}  // namespace longreach::launch

@@ -1,0 +1,24 @@
+#include "model/blocks/channel_mix.hpp"
+
+#include "kernels/matmul/matrix.hpp"
+#include "model/blocks/column_split.hpp"
+#include "model/blocks/row_steps.hpp"
+
+namespace longreach::model {
+
+void channel_mix(Context& context, const ChannelMixWeights& weights, base::MatView<const float> x,
+                 std::vector<float>& shift, base::MatView<float> out) {
+  const auto mixed = context.workspace.mixed.first(x.rows());
+  const auto hidden = context.workspace.hidden.first(x.rows());
+  shift_rows(context.pool, x, shift, weights.x_k, mixed);
+  const partition::Range own_hidden = context.extents.hidden, own_out = context.extents.channels;
+  const auto computed = hidden.cols(own_hidden.begin, own_hidden.size());
+  kernels::multiply(context.pool, mixed, weights.key, computed);
+  for_rows(context.pool, computed, kernels::squared_relu);
+  all_gather_columns(context, ColumnSplit::kPanels, hidden);
+  kernels::multiply(context.pool, hidden, weights.value, out.cols(own_out.begin, own_out.size()));
+  all_gather_columns(context, ColumnSplit::kPanels, out);
+  remember_last_row(x, shift);
+}
+
+}  // namespace longreach::model

@@ -1,0 +1,128 @@
+#include "model/blocks/time_mix.hpp"
+
+#include "kernels/matmul/matrix.hpp"
+#include "kernels/recurrence/recurrence.hpp"
+#include "model/blocks/column_split.hpp"
+#include "model/blocks/row_steps.hpp"
+
+namespace longreach::model {
+namespace {
+
+using base::MatView;
+using kernels::kHeadSize;
+
+/// Of a vector of all channels those of the own heads.
+std::span<const float> own_part(const Context& context, const Vector& vector) {
+  const partition::Range columns = context.extents.head_columns;
+  return std::span(vector).subspan(columns.begin, columns.size());
+}
+
+/// y = activation(x first) second, row by row; without the bias.
+template <typename Activation>
+void low_rank_product(Context& context, const LowRankWeights& weights, MatView<const float> x,
+                      Activation&& activation, MatView<float> y) {
+  const MatView<float> buffer = context.workspace.low_rank.first(x.rows());
+  const MatView<float> inner(buffer.data(), x.rows(), weights.first.n_out());
+  kernels::multiply(context.pool, x, weights.first, inner);
+  for_rows(context.pool, inner, activation);
+  kernels::multiply(context.pool, inner, weights.second, y);
+}
+
+void keep(std::span<float>) {}
+
+/// v = v + (v_first - v) * sigmoid(v0 + x v1 v2). Uses the gate's buffer, which is filled later.
+void add_value_residual(Context& context, const LowRankWeights& weights, MatView<const float> x,
+                        MatView<const float> v_first, MatView<float> v) {
+  const auto [first, last] = context.extents.head_columns;
+  const auto share = context.workspace.g.first(x.rows()).cols(first, last - first);
+  low_rank_product(context, weights, x, keep, share);
+  context.pool.for_each(x.rows(), [&](std::size_t t, std::size_t) {
+    kernels::value_residual(v_first.row(t), own_part(context, weights.bias), share.row(t),
+                            v.row(t));
+  });
+}
+
+void copy_rows(kernels::ThreadPool& pool, MatView<const float> from, MatView<float> to) {
+  pool.for_each(from.rows(), [&](std::size_t t, std::size_t) {
+    std::copy(from.row(t).begin(), from.row(t).end(), to.row(t).begin());
+  });
+}
+
+/// The recurrence of the own heads, head by head.
+void run_heads(Context& context, const RwkvBlockWeights& weights, const kernels::TimeMixInputs& in,
+               RwkvState& state, MatView<float> y) {
+  context.pool.for_each(context.extents.heads.size(), [&](std::size_t head, std::size_t) {
+    const std::size_t first = head * kHeadSize;
+    const auto part = [&](const Vector& vector) {
+      return own_part(context, vector).subspan(first, kHeadSize);
+    };
+    const auto columns = [&](MatView<const float> rows) { return rows.cols(first, kHeadSize); };
+    kernels::time_mix_head(
+        {part(weights.k_k), part(weights.k_a), part(weights.r_k), part(weights.ln_x.weight),
+         part(weights.ln_x.bias)},
+        {columns(in.r), columns(in.w), columns(in.k), columns(in.v), columns(in.a), columns(in.g)},
+        state.wkv.span().subspan(head * kernels::kHeadStateSize, kernels::kHeadStateSize),
+        y.cols(first, kHeadSize));
+  });
+}
+
+}  // namespace
+
+void time_mix(Context& context, const RwkvBlockWeights& weights, MatView<const float> x,
+              ValueResidual residual, MatView<float> v_first, RwkvState& state,
+              MatView<float> out) {
+  kernels::ThreadPool& pool = context.pool;
+  Workspace& space = context.workspace;
+  const std::size_t n = x.rows();
+  const auto mixed = space.mixed.first(n);
+  const auto shift = [&](const Vector& mix) -> MatView<const float> {
+    shift_rows(pool, x, state.att_shift, mix, mixed);
+    return mixed;
+  };
+  const partition::Range columns = context.extents.head_columns;
+  const auto own = [&](MatView<float> rows) { return rows.cols(columns.begin, columns.size()); };
+  const auto r = own(space.r.first(n)), w = own(space.w.first(n)), k = own(space.k.first(n)),
+             v = own(space.v.first(n)), a = own(space.a.first(n)), g = own(space.g.first(n));
+  const auto y = space.y.first(n);
+
+  kernels::multiply(pool, shift(weights.x_r), weights.receptance, r);
+  kernels::multiply(pool, shift(weights.x_k), weights.key, k);
+
+  kernels::multiply(pool, shift(weights.x_v), weights.value, v);
+  if (residual == ValueResidual::kDefines) {
+    copy_rows(pool, v, own(v_first));
+  } else {
+    add_value_residual(context, weights.residual, mixed, own(v_first), v);
+  }
+
+  low_rank_product(context, weights.decay, shift(weights.x_w), kernels::tanh, w);
+  for_rows(pool, w, [&](std::span<float> row) {
+    kernels::decay(own_part(context, weights.decay.bias), row);
+  });
+
+  low_rank_product(context, weights.rate, shift(weights.x_a), keep, a);
+  for_rows(pool, a, [&](std::span<float> row) {
+    kernels::biased_sigmoid(own_part(context, weights.rate.bias), row);
+  });
+
+  low_rank_product(context, weights.gate, shift(weights.x_g), kernels::sigmoid, g);
+
+  run_heads(context, weights, {r, w, k, v, a, g}, state, own(y));
+  if (Observer* const observer = context.observer; observer != nullptr) {
+    const std::size_t first = context.extents.heads.begin;
+    observer->see_heads("r", first, r);
+    observer->see_heads("k", first, k);
+    observer->see_heads("v", first, v);
+    observer->see_heads("w", first, w);
+    observer->see_heads("a", first, a);
+    observer->see_heads("g", first, g);
+    observer->see_heads("heads", first, own(y));
+  }
+  all_gather_columns(context, ColumnSplit::kHeads, y);
+  const partition::Range channels = context.extents.channels;
+  kernels::multiply(pool, y, weights.output, out.cols(channels.begin, channels.size()));
+  all_gather_columns(context, ColumnSplit::kPanels, out);
+  remember_last_row(x, state.att_shift);
+}
+
+}  // namespace longreach::model

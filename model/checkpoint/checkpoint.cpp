@@ -1,0 +1,248 @@
+#include "model/checkpoint/checkpoint.hpp"
+
+#include "kernels/base/error.hpp"
+#include "model/checkpoint/byte_reader.hpp"
+#include "model/checkpoint/printable.hpp"
+#include "model/checkpoint/pth_reader.hpp"
+#include "model/checkpoint/safetensors_reader.hpp"
+
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <system_error>
+#include <utility>
+
+namespace longreach::model {
+namespace {
+
+using base::input_error;
+using Bytes = std::span<const std::byte>;
+using Json = nlohmann::json;
+
+constexpr std::string_view kIndexEnding = ".safetensors.index.json";
+constexpr std::size_t kLargestIndexBytes = std::size_t{16} << 20;
+
+std::string_view text_of(Bytes bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+// ---- what a file is
+
+enum class Format { kTorchZip, kOldTorch, kSafetensors, kIndex, kGitLfsPointer, kUnknown };
+
+bool looks_like_safetensors(Bytes bytes) {
+  if (bytes.size() <= 8) return false;
+  ByteReader reader(bytes, "");
+  return reader.number<std::uint64_t>() >> 32 == 0 && text_of(bytes)[8] == '{';
+}
+
+Format format_of(Bytes bytes) {
+  constexpr std::size_t kEnoughBytes = 64;
+  const std::string_view text = text_of(bytes).substr(0, kEnoughBytes);
+  // First, because the length that it starts with may look like anything else.
+  if (looks_like_safetensors(bytes)) return Format::kSafetensors;
+  if (text.starts_with("PK\3\4") || text.starts_with("PK\5\6")) return Format::kTorchZip;
+  // Before zip archives, torch wrote several pickles, of protocol 2, one behind the other.
+  if (text.starts_with("\x80\2")) return Format::kOldTorch;
+  if (text.starts_with("version https://git-lfs")) return Format::kGitLfsPointer;
+  const std::size_t start = text.find_first_not_of(" \t\r\n");
+  if (start != text.npos && text[start] == '{') return Format::kIndex;
+  return Format::kUnknown;
+}
+
+TensorFile read_tensor_file(Bytes bytes, const std::filesystem::path& path) {
+  const std::string file = path.string();
+  switch (format_of(bytes)) {
+    case Format::kTorchZip:
+      return read_pth(bytes, file);
+    case Format::kSafetensors:
+      return read_safetensors(bytes, file);
+    case Format::kOldTorch:
+      input_error(
+          "{}: was written by torch.save before version 1.6, re-save it with a newer torch: "
+          "torch.save(torch.load(old), new)",
+          file);
+    case Format::kGitLfsPointer:
+      input_error("{}: is only a git-lfs pointer to the checkpoint, fetch it with git lfs pull",
+                  file);
+    case Format::kIndex:
+    case Format::kUnknown:
+      break;
+  }
+  // The reader for what the name promises knows best what is wrong.
+  if (path.extension() == ".safetensors") return read_safetensors(bytes, file);
+  input_error("{}: expected a torch zip archive (.pth), a .safetensors file or an index of them",
+              file);
+}
+
+// ---- what a folder holds
+
+std::filesystem::path choose_in_folder(const std::filesystem::path& folder) {
+  std::vector<std::string> torch_files, safetensors_files, indices;
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (name.ends_with(kIndexEnding)) {
+      indices.push_back(name);
+    } else if (name.ends_with(".safetensors")) {
+      safetensors_files.push_back(name);
+    } else if (name.ends_with(".pth")) {
+      torch_files.push_back(name);
+    }
+  }
+  if (error) input_error("{}: cannot be read: {}", folder.string(), error.message());
+
+  std::vector<std::string> found = indices.empty() ? safetensors_files : indices;
+  found.insert(found.end(), torch_files.begin(), torch_files.end());
+  if (found.empty()) {
+    input_error("{}: the folder holds no .pth, .safetensors or {} file", folder.string(),
+                kIndexEnding);
+  }
+  if (found.size() > 1) {
+    std::ranges::sort(found);
+    const std::size_t count = found.size();
+    constexpr std::size_t kMostListed = 8;
+    if (count > kMostListed) {
+      found.resize(kMostListed);
+      found.emplace_back("...");
+    }
+    input_error("{}: expected one checkpoint in the folder, found {}: {}; name one of them",
+                folder.string(), count, fmt::join(found, ", "));
+  }
+  return folder / found.front();
+}
+
+// ---- an index
+
+/// Tensor names by the file that holds them.
+using WeightMap = std::map<std::string, std::vector<std::string>>;
+
+/// Errors: InputError, from inside the parser, for an index nested deeper than an index is.
+Json parse_index(Bytes bytes, const std::string& file) {
+  if (bytes.size() > kLargestIndexBytes) {
+    input_error("{}: has {} bytes, at most {} are read of an index", file, bytes.size(),
+                kLargestIndexBytes);
+  }
+  const auto check_depth = [&file](int depth, Json::parse_event_t, Json&) {
+    constexpr int kDeepest = 8;
+    if (depth > kDeepest) input_error("{}: is nested too deeply for an index", file);
+    return true;
+  };
+  const std::string_view text = text_of(bytes);
+  try {
+    return Json::parse(text.begin(), text.end(), check_depth);
+  } catch (const Json::exception&) {
+    input_error("{}: is no valid JSON", file);
+  }
+}
+
+/// A file beside the index, not a path that leads elsewhere.
+bool is_plain_file_name(std::string_view name) {
+  return !name.empty() && name != "." && name != ".." && is_printable(name) &&
+         name.find('/') == name.npos;
+}
+
+WeightMap read_weight_map(Bytes bytes, const std::string& file) {
+  const Json index = parse_index(bytes, file);
+  const auto weights = index.find("weight_map");
+  if (weights == index.end() || !weights->is_object()) {
+    input_error("{}: expected an index with an object weight_map", file);
+  }
+  WeightMap result;
+  for (const auto& [tensor, part] : weights->items()) {
+    if (!part.is_string()) {
+      input_error("{}: tensor {}: expected the name of a file", file, printable(tensor));
+    }
+    const auto& name = part.get_ref<const std::string&>();
+    if (!is_plain_file_name(name)) {
+      input_error("{}: tensor {}: expected a file in the index's folder, found '{}'", file,
+                  printable(tensor), printable(name));
+    }
+    result[name].push_back(tensor);
+  }
+  return result;
+}
+
+std::vector<std::size_t> without_leading_ones(const std::vector<std::size_t>& shape) {
+  const auto is_one = [](std::size_t extent) { return extent == 1; };
+  return {std::ranges::find_if_not(shape, is_one), shape.end()};
+}
+
+}  // namespace
+
+Checkpoint Checkpoint::open(const std::filesystem::path& path) {
+  std::error_code no_folder;
+  Checkpoint checkpoint;
+  checkpoint.preset_ = find_preset(path.native());
+  if (checkpoint.preset_ != nullptr) {
+    checkpoint.path_ = path;
+    checkpoint.tensors_ = preset_tensors(*checkpoint.preset_);
+    return checkpoint;
+  }
+  checkpoint.path_ = std::filesystem::is_directory(path, no_folder) ? choose_in_folder(path) : path;
+  MappedFile file(checkpoint.path_);
+  if (format_of(file.bytes()) == Format::kIndex) {
+    checkpoint.add_parts_of_index(file);
+  } else {
+    checkpoint.tensors_ = checkpoint.add_file(checkpoint.path_, std::move(file));
+  }
+  return checkpoint;
+}
+
+TensorMap Checkpoint::add_file(const std::filesystem::path& path, MappedFile file) {
+  // The headers in a large archive are far apart, and the weights between them are not wanted yet.
+  file.expect(Access::kScattered);
+  TensorFile contents = read_tensor_file(file.bytes(), path);
+  file.release_pages();
+  file.expect(Access::kInOrder);
+  std::ranges::move(contents.checksums, std::back_inserter(checksums_));
+  files_.push_back(std::move(file));
+  return std::move(contents.tensors);
+}
+
+void Checkpoint::add_parts_of_index(const MappedFile& index) {
+  for (const auto& [part, names] : read_weight_map(index.bytes(), path_.string())) {
+    const std::filesystem::path part_path = path_.parent_path() / part;
+    TensorMap tensors = add_file(part_path, MappedFile(part_path));
+    for (const std::string& name : names) {
+      const auto tensor = tensors.extract(std::string(model_name(name)));
+      if (tensor.empty()) {
+        input_error("{}: tensor {}: expected in {}, which does not hold it", path_.string(),
+                    printable(name), part);
+      }
+      add_tensor(tensors_, path_.string(), name, std::move(tensor.mapped()));
+    }
+  }
+}
+
+const Tensor* Checkpoint::find(std::string_view name) const {
+  const auto found = tensors_.find(name);
+  return found == tensors_.end() ? nullptr : &found->second;
+}
+
+const Tensor& Checkpoint::get(std::string_view name, const std::vector<std::size_t>& shape) const {
+  const Tensor* const tensor = find(name);
+  if (tensor == nullptr) input_error("{}: tensor {} is missing", path_.string(), name);
+  if (without_leading_ones(tensor->shape) != without_leading_ones(shape)) {
+    input_error("{}: tensor {}: expected shape {}, found {}", path_.string(), name,
+                shape_text(shape), shape_text(tensor->shape));
+  }
+  return *tensor;
+}
+
+void Checkpoint::verify() const {
+  for (const ChecksummedRange& range : checksums_) {
+    check_crc32(range, [this] { release_pages(); });
+  }
+}
+
+void Checkpoint::release_pages() const {
+  for (const MappedFile& file : files_) file.release_pages();
+}
+
+}  // namespace longreach::model

@@ -1,0 +1,62 @@
+/// A checkpoint as published: a torch zip `.pth`, a `.safetensors` file, or an index of several of
+/// these; or a preset, whose random tensors need no file. Files are mapped, never copied, and
+/// nothing in them is executed. Used by model/weights and launch/commands/inspect.
+#pragma once
+
+#include "model/checkpoint/mapped_file.hpp"
+#include "model/checkpoint/preset.hpp"
+#include "model/checkpoint/tensor_file.hpp"
+
+#include <cstddef>
+#include <filesystem>
+#include <string_view>
+#include <vector>
+
+namespace longreach::model {
+
+/// The named tensors of a model. Move-only: it keeps the files mapped that its tensors point into.
+class Checkpoint {
+ public:
+  /// Opens a .pth or .safetensors file, a .safetensors.index.json, or a folder that holds exactly
+  /// one of these (an index counts instead of the .safetensors files beside it); takes milliseconds
+  /// whatever the size. What a file is, its contents say. The prefix `rwkv.` is taken off the names
+  /// (model-wide rule of published RWKV-X files), `moba.` stays.
+  /// "preset:NAME" is no path but gives the tensors of a preset. Errors: InputError for anything
+  /// torn, hostile or unknown.
+  static Checkpoint open(const std::filesystem::path& path);
+
+  /// The file (or index) that was opened, or "preset:NAME".
+  const std::filesystem::path& path() const { return path_; }
+  /// The preset that was opened; nullptr for files.
+  const Preset* preset() const { return preset_; }
+  /// All tensors by name.
+  const TensorMap& tensors() const { return tensors_; }
+  /// The tensor of that name, or nullptr.
+  const Tensor* find(std::string_view name) const;
+  /// The tensor of that name and shape; leading dimensions of length 1 are ignored on both sides.
+  /// Errors: InputError naming file, tensor, expected and found shape.
+  const Tensor& get(std::string_view name, const std::vector<std::size_t>& shape) const;
+
+  /// Reads every byte that has a checksum and compares (.pth; .safetensors carries none). Keeps no
+  /// more than some megabytes of the files in memory while it does. Errors: InputError naming the
+  /// file and the entry.
+  void verify() const;
+  /// Tells the system that the pages of the files are no longer needed in memory.
+  void release_pages() const;
+
+ private:
+  Checkpoint() = default;
+
+  /// Keeps the file and its checksums and returns its tensors.
+  TensorMap add_file(const std::filesystem::path& path, MappedFile file);
+  /// Adds the tensors that the index names, each from the file it says.
+  void add_parts_of_index(const MappedFile& index);
+
+  std::filesystem::path path_;
+  const Preset* preset_ = nullptr;
+  std::vector<MappedFile> files_;
+  TensorMap tensors_;
+  std::vector<ChecksummedRange> checksums_;
+};
+
+}  // namespace longreach::model

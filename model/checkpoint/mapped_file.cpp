@@ -1,0 +1,82 @@
+#include "model/checkpoint/mapped_file.hpp"
+
+#include "kernels/base/error.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+namespace longreach::model {
+namespace {
+
+using base::input_error;
+
+/// A file descriptor that is closed at the end of its scope; a mapping outlives it.
+class Descriptor {
+ public:
+  explicit Descriptor(int number) : number_(number) {}
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor() {
+    if (number_ >= 0) ::close(number_);
+  }
+  int number() const { return number_; }
+
+ private:
+  int number_;
+};
+
+std::string system_reason() { return std::generic_category().message(errno); }
+
+// munmap and madvise take a pointer to non-const, though neither writes.
+void* address_of(std::span<const std::byte> bytes) { return const_cast<std::byte*>(bytes.data()); }
+
+// Should it fail, only speed or memory suffers.
+void advise(std::span<const std::byte> bytes, int advice) {
+  if (!bytes.empty()) ::madvise(address_of(bytes), bytes.size(), advice);
+}
+
+}  // namespace
+
+MappedFile::MappedFile(const std::filesystem::path& path) {
+  // Non-blocking, or opening a named pipe would wait for a writer.
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (file.number() < 0) input_error("{}: cannot be opened: {}", path.string(), system_reason());
+  struct stat status {};
+  if (::fstat(file.number(), &status) != 0) {
+    input_error("{}: cannot be examined: {}", path.string(), system_reason());
+  }
+  if (S_ISDIR(status.st_mode)) input_error("{}: expected a file, found a folder", path.string());
+  if (!S_ISREG(status.st_mode)) input_error("{}: expected a regular file", path.string());
+  if (status.st_size == 0) input_error("{}: the file is empty", path.string());
+  const auto size = static_cast<std::size_t>(status.st_size);
+  void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.number(), 0);
+  if (address == MAP_FAILED) {
+    input_error("{}: its {} bytes cannot be mapped: {}", path.string(), size, system_reason());
+  }
+  bytes_ = {static_cast<const std::byte*>(address), size};
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+MappedFile::~MappedFile() {
+  if (!bytes_.empty()) ::munmap(address_of(bytes_), bytes_.size());
+}
+
+void MappedFile::expect(Access access) const {
+  advise(bytes_, access == Access::kScattered ? MADV_RANDOM : MADV_NORMAL);
+}
+
+void MappedFile::release_pages() const { advise(bytes_, MADV_DONTNEED); }
+
+}  // namespace longreach::model

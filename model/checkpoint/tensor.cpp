@@ -1,0 +1,61 @@
+#include "model/checkpoint/tensor.hpp"
+
+#include "kernels/base/error.hpp"
+
+#include <fmt/ranges.h>
+
+#include <cstdint>
+#include <cstring>
+
+namespace longreach::model {
+namespace {
+
+template <typename Number>
+Number load(const std::byte* from) {
+  Number value;
+  std::memcpy(&value, from, sizeof value);  // the file may align it in any way
+  return value;
+}
+
+}  // namespace
+
+std::size_t Tensor::size() const {
+  std::size_t product = 1;
+  for (const std::size_t extent : shape) product *= extent;
+  return product;
+}
+
+bool Tensor::is_contiguous() const {
+  std::size_t expected = 1;
+  for (std::size_t i = shape.size(); i-- > 0;) {
+    if (shape[i] != 1 && strides[i] != expected) return false;
+    expected *= shape[i];
+  }
+  return true;
+}
+
+float Tensor::at(std::size_t index) const {
+  LR_DCHECK(index < size());
+  if (made) return to_float(base::to_bf16(made->at(index)));
+  std::size_t element = 0;
+  for (std::size_t i = shape.size(); i-- > 0;) {
+    element += index % shape[i] * strides[i];
+    index /= shape[i];
+  }
+  const std::byte* const from = data + element * base::size_of(dtype);
+  switch (dtype) {
+    case base::DType::kF32:
+      return load<float>(from);
+    case base::DType::kBf16:
+      return base::to_float(base::Bf16{load<std::uint16_t>(from)});
+    case base::DType::kF16:
+      return base::half_to_float(load<std::uint16_t>(from));
+  }
+  return 0;
+}
+
+std::string shape_text(const std::vector<std::size_t>& shape) {
+  return fmt::format("[{}]", fmt::join(shape, ", "));
+}
+
+}  // namespace longreach::model

@@ -1,0 +1,37 @@
+/// A tensor of a checkpoint: where its numbers lie in a mapped file, or how they are made. Produced
+/// by the checkpoint readers and by presets, consumed where weights are loaded; it owns nothing.
+#pragma once
+
+#include "kernels/base/types.hpp"
+#include "model/checkpoint/random_numbers.hpp"
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace longreach::model {
+
+/// A strided view of numbers in a file. Element (i, j, ..) lies at
+/// data + (i * strides[0] + j * strides[1] + ..) * size_of(dtype). The reader that made it has
+/// checked that every element lies inside the file. A made tensor lies nowhere: it is contiguous
+/// bf16, and its elements are read with at() or model/checkpoint/matrix_rows.
+struct Tensor {
+  base::DType dtype = base::DType::kF32;
+  std::vector<std::size_t> shape;
+  std::vector<std::size_t> strides;        ///< In elements, one per dimension.
+  const std::byte* data = nullptr;         ///< Of the first element; not necessarily aligned.
+  std::optional<RandomNumbers> made = {};  ///< In place of data; indices are row-major.
+
+  /// The product of the shape.
+  std::size_t size() const;
+  /// Whether the elements lie behind one another in row-major order.
+  bool is_contiguous() const;
+  /// The element at a row-major index, as f32 (exact); for small tensors and tests.
+  float at(std::size_t index) const;
+};
+
+/// "[2560, 64]", for messages.
+std::string shape_text(const std::vector<std::size_t>& shape);
+
+}  // namespace longreach::model

@@ -1,0 +1,66 @@
+#include "model/checkpoint/tensor_file.hpp"
+
+#include "kernels/base/error.hpp"
+#include "model/checkpoint/printable.hpp"
+
+#include <libdeflate.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace longreach::model {
+namespace {
+
+using base::input_error;
+
+constexpr std::size_t kMostDimensions = 8;
+constexpr std::size_t kLongestName = 255;  // bytes
+constexpr std::size_t kPieceBytes = std::size_t{16} << 20;
+
+}  // namespace
+
+void check_crc32(const ChecksummedRange& range, const std::function<void()>& after_piece) {
+  std::uint32_t found = 0;
+  for (std::size_t done = 0; done < range.data.size(); done += kPieceBytes) {
+    const auto piece = range.data.subspan(done, std::min(kPieceBytes, range.data.size() - done));
+    found = libdeflate_crc32(found, piece.data(), piece.size());
+    if (after_piece) after_piece();
+  }
+  if (found != range.crc32) {
+    input_error("{}: damaged: expected checksum {:08x}, found {:08x}", range.what, range.crc32,
+                found);
+  }
+}
+
+std::size_t checked_size(const std::vector<std::size_t>& shape, std::string_view what) {
+  if (shape.size() > kMostDimensions) {
+    input_error("{}: has {} dimensions, at most {} are supported", what, shape.size(),
+                kMostDimensions);
+  }
+  std::size_t size = 1;
+  for (const std::size_t extent : shape) {
+    if (extent == 0) input_error("{}: has no elements, shape {}", what, shape_text(shape));
+    if (__builtin_mul_overflow(size, extent, &size)) {
+      input_error("{}: shape {} is too large", what, shape_text(shape));
+    }
+  }
+  return size;
+}
+
+std::string_view model_name(std::string_view name) {
+  constexpr std::string_view kPrefix = "rwkv.";
+  return name.starts_with(kPrefix) ? name.substr(kPrefix.size()) : name;
+}
+
+void add_tensor(TensorMap& tensors, std::string_view file, std::string_view name, Tensor tensor) {
+  const std::string_view key = model_name(name);
+  if (key.empty() || key.size() > kLongestName || !is_printable(key)) {
+    input_error("{}: tensor name '{}': expected 1 to {} printable ASCII characters", file,
+                printable(name), kLongestName);
+  }
+  if (!tensors.emplace(key, std::move(tensor)).second) {
+    input_error("{}: tensor {}: the file has this name twice", file, key);
+  }
+}
+
+}  // namespace longreach::model

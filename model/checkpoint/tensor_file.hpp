@@ -1,0 +1,48 @@
+/// What the checkpoint readers hand over, and the checks they share.
+#pragma once
+
+#include "model/checkpoint/tensor.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace longreach::model {
+
+/// Tensors by name.
+using TensorMap = std::map<std::string, Tensor, std::less<>>;
+
+/// A part of a file with the checksum its container gives for it.
+struct ChecksummedRange {
+  std::string what;  ///< File and entry, for messages.
+  std::span<const std::byte> data;
+  std::uint32_t crc32 = 0;
+};
+
+/// The tensors of one file; they point into its bytes.
+struct TensorFile {
+  TensorMap tensors;
+  std::vector<ChecksummedRange> checksums;
+};
+
+/// Reads the data in pieces of 16 MiB and calls `after_piece` after each, so that the caller can
+/// let go of its pages. Errors: InputError if the data do not have the checksum.
+void check_crc32(const ChecksummedRange& range, const std::function<void()>& after_piece = {});
+
+/// The product of a tensor's shape; `what` names file and tensor.
+/// Errors: InputError for lengths of 0, more than 8 dimensions, or a product that does not fit.
+std::size_t checked_size(const std::vector<std::size_t>& shape, std::string_view what);
+
+/// A tensor's name as the model knows it: without the prefix `rwkv.` of published RWKV-X files.
+std::string_view model_name(std::string_view name);
+
+/// Adds a tensor under its model name.
+/// Errors: InputError if the name is taken, empty, over 255 bytes or not printable ASCII.
+void add_tensor(TensorMap& tensors, std::string_view file, std::string_view name, Tensor tensor);
+
+}  // namespace longreach::model

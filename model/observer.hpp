@@ -1,0 +1,54 @@
+/// Looks on while a forward pass computes: to find where two runs part that should not, or to
+/// measure what it leaves out.
+#pragma once
+
+#include "kernels/attention/attention.hpp"
+#include "kernels/base/view.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace longreach::model {
+
+/// Shares of a head's softmax over all rows of the cache up to a query's own.
+struct MassShares {
+  float seen = 0;  ///< In the chunks that the query sees.
+  float best = 0;  ///< In those it would see had it chosen the chunks where the most of it lies.
+  bool operator==(const MassShares&) const = default;
+};
+
+/// Told what blocks compute, tensor by tensor; a observer overrides what it wants to know. Rows and
+/// queries are counted from the slice's first.
+class Observer {
+ public:
+  Observer() = default;
+  Observer(const Observer&) = delete;
+  Observer& operator=(const Observer&) = delete;
+  virtual ~Observer() = default;
+
+  /// What follows is of this block of the model (in execution order), and its first row is this one
+  /// of the call.
+  virtual void begin_slice(std::size_t /*block*/, std::size_t /*first_row*/) {}
+  /// A tensor that all shards have, [T, columns].
+  virtual void see_rows(std::string_view /*tensor*/, base::MatView<const float> /*rows*/) {}
+  /// The own heads' columns of a tensor, [T, own heads * 64].
+  virtual void see_heads(std::string_view /*tensor*/, std::size_t /*first_head*/,
+                         base::MatView<const float> /*columns*/) {}
+  /// The closed chunks that a head's query has chosen; on all shards.
+  virtual void see_choice(std::size_t /*head*/, std::size_t /*query*/,
+                          std::span<const std::uint32_t> /*chunks*/) {}
+  /// What a head's query has found in a chunk, on the head's shard. May be called by several
+  /// threads at a time.
+  virtual void see_partial(std::size_t /*head*/, std::size_t /*query*/, std::size_t /*chunk*/,
+                           const kernels::Partial& /*partial*/) {}
+
+  /// Whether this query's choice of chunks is to be held against full attention, which costs as
+  /// much as that; the same on all shards.
+  virtual bool measures(std::size_t /*query*/) const { return false; }
+  /// What came of it; on all shards.
+  virtual void see_mass(std::size_t /*head*/, std::size_t /*query*/, MassShares /*shares*/) {}
+};
+
+}  // namespace longreach::model

@@ -1,0 +1,217 @@
+#include "model/schema/config.hpp"
+
+#include "kernels/recurrence/recurrence.hpp"
+
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <charconv>
+#include <fstream>
+#include <set>
+
+namespace longreach::model {
+namespace {
+
+using nlohmann::json;
+
+/// The numbers i for which there are tensors `<group>.<i>.`.
+std::set<std::size_t> block_numbers(const Checkpoint& checkpoint, std::string_view group) {
+  std::set<std::size_t> numbers;
+  const std::string start = std::string(group) + ".";
+  for (auto it = checkpoint.tensors().lower_bound(start); it != checkpoint.tensors().end(); ++it) {
+    const std::string& name = it->first;
+    if (!name.starts_with(start)) break;
+    std::size_t number = 0;
+    const char* const end = name.data() + name.size();
+    const auto [rest, error] = std::from_chars(name.data() + start.size(), end, number);
+    if (error != std::errc() || rest == end || *rest != '.') {
+      base::input_error("{}: tensor {}: expected a block number after '{}'",
+                        checkpoint.path().string(), name, start);
+    }
+    numbers.insert(number);
+  }
+  return numbers;
+}
+
+/// How many sparse blocks there are; their numbers must be 0, 1, ..
+std::size_t count_sparse_blocks(const Checkpoint& checkpoint) {
+  const std::set<std::size_t> numbers = block_numbers(checkpoint, "moba");
+  if (!numbers.empty() && *numbers.rbegin() != numbers.size() - 1) {
+    base::input_error("{}: sparse blocks must be numbered 0 to {}, found moba.{}",
+                      checkpoint.path().string(), numbers.size() - 1, *numbers.rbegin());
+  }
+  return numbers.size();
+}
+
+const Tensor& matrix(const Checkpoint& checkpoint, const std::string& name) {
+  const Tensor* tensor = checkpoint.find(name);
+  if (tensor == nullptr)
+    base::input_error("{}: tensor {} is missing", checkpoint.path().string(), name);
+  if (tensor->shape.size() != 2) {
+    base::input_error("{}: tensor {}: expected two dimensions, found shape {}",
+                      checkpoint.path().string(), name, shape_text(tensor->shape));
+  }
+  return *tensor;
+}
+
+/// The rank of factors named like w1, (C, rank); 0 where the block has none.
+std::size_t rank_of(const Checkpoint& checkpoint, const std::string& name) {
+  return checkpoint.find(name) == nullptr ? 0 : matrix(checkpoint, name).shape[1];
+}
+
+void read_shapes(const Checkpoint& checkpoint, ModelConfig& config) {
+  const std::string path = checkpoint.path().string();
+  const Tensor& embedding = matrix(checkpoint, "emb.weight");
+  config.vocab_size = embedding.shape[0];
+  config.n_embd = embedding.shape[1];
+  if (config.n_embd % kernels::kHeadSize != 0) {
+    base::input_error("{}: tensor emb.weight: expected a multiple of {} channels, found {}", path,
+                      kernels::kHeadSize, config.n_embd);
+  }
+  config.n_head = config.n_embd / kernels::kHeadSize;
+
+  const std::set<std::size_t> rwkv = block_numbers(checkpoint, "blocks");
+  // A block number beyond the number of tensors can only be a mistake, and must not size anything.
+  if (rwkv.empty() || *rwkv.rbegin() >= checkpoint.tensors().size()) {
+    base::input_error("{}: expected RWKV-7 blocks numbered from blocks.0 on", path);
+  }
+  config.n_rwkv = *rwkv.rbegin() + 1;
+  config.n_sparse = count_sparse_blocks(checkpoint);
+  for (std::size_t i = 0; i < config.n_rwkv; ++i) {
+    const std::string att = fmt::format("blocks.{}.att.", i);
+    config.low_ranks.push_back({rank_of(checkpoint, att + "w1"), rank_of(checkpoint, att + "a1"),
+                                rank_of(checkpoint, att + "v1"), rank_of(checkpoint, att + "g1")});
+  }
+  const Tensor& r_k = matrix(checkpoint, "blocks.0.att.r_k");
+  if (r_k.shape != std::vector{config.n_head, kernels::kHeadSize}) {
+    base::input_error(
+        "{}: tensor blocks.0.att.r_k: expected shape [{}, {}] (heads of {} channels), found {}",
+        path, config.n_head, kernels::kHeadSize, kernels::kHeadSize, shape_text(r_k.shape));
+  }
+  config.ffn_size = matrix(checkpoint, "blocks.0.ffn.key.weight").shape[0];
+  config.dtype = matrix(checkpoint, "blocks.0.att.receptance.weight").dtype;
+}
+
+/// The whole number at `key`, if there is one. Errors: InputError when it is something else or
+/// below `least`.
+std::optional<std::size_t> whole_number(const json& object, const char* key, std::size_t least,
+                                        const std::filesystem::path& path) {
+  const auto found = object.find(key);
+  if (found == object.end() || found->is_null()) return std::nullopt;
+  if (!found->is_number_unsigned() || found->get<std::size_t>() < least) {
+    base::input_error("{}: {}: expected a whole number of at least {}, found {}", path.string(),
+                      key, least, found->dump());
+  }
+  return found->get<std::size_t>();
+}
+
+/// Refuses a config.json that belongs to another model.
+void expect_equal(const json& object, const char* key, std::size_t expected,
+                  const std::filesystem::path& path) {
+  const auto stated = whole_number(object, key, 0, path);
+  if (stated && *stated != expected) {
+    base::input_error("{}: {} is {}, but the checkpoint has {}", path.string(), key, *stated,
+                      expected);
+  }
+}
+
+json read_json(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  json object;
+  try {
+    object = json::parse(file);
+  } catch (const json::exception& error) {
+    base::input_error("{}: not valid JSON: {}", path.string(), error.what());
+  }
+  if (!object.is_object()) base::input_error("{}: expected a JSON object", path.string());
+  return object;
+}
+
+void read_config_file(const std::filesystem::path& path, ModelConfig& config) {
+  const json object = read_json(path);
+  expect_equal(object, "vocab_size", config.vocab_size, path);
+  expect_equal(object, "n_embd", config.n_embd, path);
+  expect_equal(object, "head_size", config.head_size, path);
+  expect_equal(object, "n_rwkv_layer", config.n_rwkv, path);
+  expect_equal(object, "n_moba_layer", config.n_sparse, path);
+  AttentionConfig& attention = config.attention;
+  attention.chunk_size =
+      whole_number(object, "moba_chunk_size", 1, path).value_or(attention.chunk_size);
+  attention.top_k = whole_number(object, "moba_topk", 1, path).value_or(attention.top_k);
+  if (const auto end_token = whole_number(object, "eos_token_id", 0, path)) {
+    if (*end_token >= config.vocab_size) {
+      base::input_error("{}: eos_token_id {} is outside the vocabulary of {}", path.string(),
+                        *end_token, config.vocab_size);
+    }
+    config.end_token = static_cast<base::TokenId>(*end_token);
+  }
+  if (const auto tokenizer = object.find("tokenizer"); tokenizer != object.end()) {
+    if (!tokenizer->is_string())
+      base::input_error("{}: tokenizer: expected a string", path.string());
+    config.tokenizer = tokenizer->get<std::string>();
+    if (config.tokenizer != "bytes")
+      config.tokenizer = (path.parent_path() / config.tokenizer).string();
+  }
+}
+
+/// What is known without config.json: a vocabulary file beside the checkpoint, or plain bytes.
+std::string guess_tokenizer(const std::filesystem::path& folder, std::size_t vocab_size) {
+  std::vector<std::string> found;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("rwkv_vocab") && name.ends_with(".txt"))
+      found.push_back(entry.path().string());
+  }
+  if (found.size() == 1) return found[0];
+  return vocab_size == 256 ? "bytes" : "";
+}
+
+}  // namespace
+
+std::string_view name_of(AttentionMode mode) {
+  switch (mode) {
+    case AttentionMode::kMoba:
+      return "moba";
+    case AttentionMode::kReference:
+      return "reference";
+    case AttentionMode::kFull:
+      return "full";
+    case AttentionMode::kNone:
+      return "none";
+  }
+  return {};
+}
+
+std::string BlockRef::name() const {
+  return fmt::format("{}.{}", kind == BlockKind::kRwkv ? "blocks" : "moba", index);
+}
+
+std::vector<BlockRef> ModelConfig::execution_order() const {
+  std::vector<BlockRef> order;
+  const std::size_t interval = n_sparse == 0 ? n_rwkv : n_rwkv / n_sparse;
+  for (std::size_t group = 0; group < std::max<std::size_t>(n_sparse, 1); ++group) {
+    for (std::size_t i = 0; i < interval; ++i)
+      order.push_back({BlockKind::kRwkv, group * interval + i});
+    if (n_sparse != 0) order.push_back({BlockKind::kSparse, group});
+  }
+  return order;
+}
+
+ModelConfig read_config(const Checkpoint& checkpoint) {
+  ModelConfig config;
+  read_shapes(checkpoint, config);
+  if (const Preset* preset = checkpoint.preset()) {
+    config.attention.chunk_size = preset->chunk_size;
+    config.attention.top_k = preset->top_k;
+    config.tokenizer = "bytes";  // random weights understand no text, but can be given some
+    return config;
+  }
+  const std::filesystem::path folder = std::filesystem::absolute(checkpoint.path()).parent_path();
+  if (const auto path = folder / "config.json"; std::filesystem::exists(path))
+    read_config_file(path, config);
+  if (config.tokenizer.empty()) config.tokenizer = guess_tokenizer(folder, config.vocab_size);
+  return config;
+}
+
+}  // namespace longreach::model
