@@ -155,9 +155,8 @@ void attention(benchmark::State& state, base::KvFormat format) {
       n_queries == 1 ? kBeyondCaches / layout.size_bytes() : std::size_t{1};
   base::Buffer<std::byte> cache(n_chunks * layout.size_bytes(), base::Pages::kLarge);
   const std::vector<float> row = numbers(kSize);
-  std::vector<float> sums(kSize);
   for (std::size_t i = 0; i < n_chunks * n_rows; ++i) {
-    layout.put(cache.data() + i / n_rows * layout.size_bytes(), i % n_rows, row, row, sums);
+    layout.put(cache.data() + i / n_rows * layout.size_bytes(), i % n_rows, row, row);
   }
   const std::vector<float> q = numbers(n_queries * kSize);
   const std::vector<std::uint32_t> last(n_queries, static_cast<std::uint32_t>(n_rows));

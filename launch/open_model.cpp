@@ -132,6 +132,14 @@ partition::RunSizes run_sizes(const OpenedModel& opened, const RunLength& length
                           length.longest_call_tokens, 0);
 }
 
+void require_grid_fits(const model::AttentionConfig& attention, std::size_t n_ranks) {
+  if (attention.mode == model::AttentionMode::kReference && n_ranks > 1) {
+    base::input_error(
+        "--attention reference: a call is computed as a whole, on one rank; found {} ranks",
+        n_ranks);
+  }
+}
+
 std::unique_ptr<dist::Engine> load_engine(OpenedModel& opened, RunLength length, dist::World& world,
                                           std::size_t n_replicas) {
   dist::Communicator& all = world.communicator();
@@ -143,6 +151,7 @@ std::unique_ptr<dist::Engine> load_engine(OpenedModel& opened, RunLength length,
   const std::size_t n_ranks = world.size() / n_replicas, replica = world.rank() / n_ranks;
   const partition::Plan plan = world.agree([&] {
     require_alike(reports);
+    require_grid_fits(opened.engine_options.attention, n_ranks);
     return plan_run(run_request(opened, length, n_replicas), reports, shares, replica);
   });
   const partition::Layout layout = partition::layout_of(plan);

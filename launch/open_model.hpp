@@ -41,6 +41,9 @@ struct RunLength {
 /// What memory and plans of such a run depend on, but for the number of threads.
 partition::RunSizes run_sizes(const OpenedModel& opened, const RunLength& length);
 
+/// Errors: InputError naming --attention when that mode cannot run on so many ranks.
+void require_grid_fits(const model::AttentionConfig& attention, std::size_t n_ranks);
+
 /// From a model to an engine on all ranks, or n_replicas (a divisor of their number) of them: they
 /// describe themselves to one another, make the same plan, that of their replica, bind themselves
 /// to their cores and load their parts. Completes `opened.engine_options`.

@@ -18,11 +18,11 @@ void log_usage(const std::vector<dist::RankUsage>& usage) {
     spdlog::info(
         "rank {}: {:.3f} s reading, of which {:.3f} s exchanging; {:.3f} s of logits; waited "
         "{:.3f} s "
-        "for slices, {:.3f} s to send, {:.3f} s for logits; sent {} bytes to the next stage, {} "
+        "for steps, {:.3f} s to send, {:.3f} s for logits; sent {} bytes to the next stage, {} "
         "bytes of "
         "logits",
         r, seconds(Activity::kRead), seconds(Activity::kExchange), seconds(Activity::kLogits),
-        seconds(Activity::kWaitForSlice), seconds(Activity::kWaitToSend),
+        seconds(Activity::kWaitForStep), seconds(Activity::kWaitToSend),
         seconds(Activity::kWaitForLogits), usage[r].pipeline_bytes, usage[r].logits_bytes);
   }
   if (usage.size() == 1) return;

@@ -16,20 +16,20 @@ std::size_t largest_rank(const ModelConfig& config) {
 }  // namespace
 
 Workspace::Workspace(const ModelConfig& config, std::size_t n_workers)
-    : x(kSliceTokens, config.n_embd),
-      v_first(kSliceTokens, config.n_embd),
-      normed(kSliceTokens, config.n_embd),
-      mixed(kSliceTokens, config.n_embd),
-      r(kSliceTokens, config.n_embd),
-      w(kSliceTokens, config.n_embd),
-      k(kSliceTokens, config.n_embd),
-      v(kSliceTokens, config.n_embd),
-      a(kSliceTokens, config.n_embd),
-      g(kSliceTokens, config.n_embd),
-      y(kSliceTokens, config.n_embd),
-      out(kSliceTokens, config.n_embd),
-      hidden(kSliceTokens, config.ffn_size),
-      low_rank(kSliceTokens, largest_rank(config)),
+    : x(kStepRows, config.n_embd),
+      v_first(kStepRows, config.n_embd),
+      normed(kStepRows, config.n_embd),
+      mixed(kStepRows, config.n_embd),
+      r(kStepRows, config.n_embd),
+      w(kStepRows, config.n_embd),
+      k(kStepRows, config.n_embd),
+      v(kStepRows, config.n_embd),
+      a(kStepRows, config.n_embd),
+      g(kStepRows, config.n_embd),
+      y(kStepRows, config.n_embd),
+      out(kStepRows, config.n_embd),
+      hidden(kStepRows, config.ffn_size),
+      low_rank(kStepRows, largest_rank(config)),
       workers(n_workers) {}
 
 partition::RunSizes run_sizes(const ModelConfig& config, const AttentionConfig& attention,
@@ -53,7 +53,7 @@ partition::RunSizes run_sizes(const ModelConfig& config, const AttentionConfig& 
   sizes.weights = weights;
   sizes.kv = attention.kv;
   sizes.context_tokens = context_tokens;
-  sizes.slice_tokens = kSliceTokens;
+  sizes.slice_tokens = kStepRows;
   // Only the reference mode needs a call's hidden rows all at once: its eviction asks them all.
   sizes.held_tokens = attention.mode == AttentionMode::kReference ? call_tokens : 0;
   sizes.n_threads = n_threads;

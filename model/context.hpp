@@ -9,6 +9,7 @@
 #include "model/exchange.hpp"
 #include "model/observer.hpp"
 #include "model/schema/config.hpp"
+#include "model/step.hpp"
 #include "model/weights.hpp"
 #include "partition/memory.hpp"
 
@@ -18,9 +19,6 @@
 #include <vector>
 
 namespace longreach::model {
-
-/// Tokens that pass through a block together. Longer calls go in pieces of this many.
-inline constexpr std::size_t kSliceTokens = 512;
 
 /// Queries of a head that are treated together, at least: they share the reading of what they see.
 inline constexpr std::size_t kGroupQueries = 64;
@@ -33,10 +31,6 @@ class Rows {
   base::MatView<float> first(std::size_t n) {
     LR_DCHECK(n * cols_ <= data_.size());
     return {data_.data(), n, cols_};
-  }
-  /// Makes room for n rows; what was there is gone.
-  void grow(std::size_t n) {
-    if (n * cols_ > data_.size()) data_ = base::Buffer<float>(n * cols_);
   }
 
  private:
@@ -78,17 +72,17 @@ struct WorkerScratch {
 struct Workspace {
   Workspace(const ModelConfig& config, std::size_t n_workers);
 
-  Rows x, v_first;        ///< [call or slice, C]: the residual stream; the first block's values.
-  Rows normed, mixed;     ///< [slice, C]: a mix's normalised input; after the token shift.
-  Rows r, w, k, v, a, g;  ///< [slice, C]: projections.
-  Rows y, out;            ///< [slice, C]: heads' output; a mix's output.
-  Rows hidden;            ///< [slice, F]: channel mix.
-  Rows low_rank;          ///< [slice, R]
+  Rows x, v_first;        ///< [step, C]: the residual stream; the first block's values.
+  Rows normed, mixed;     ///< [step, C]: a mix's normalised input; after the token shift.
+  Rows r, w, k, v, a, g;  ///< [step, C]: projections.
+  Rows y, out;            ///< [step, C]: heads' output; a mix's output.
+  Rows hidden;            ///< [step, F]: channel mix.
+  Rows low_rank;          ///< [step, R]
   Selection selection;    ///< Of chunks, by a sparse block's queries.
-  std::vector<Candidate> candidates;                               ///< Offered by all shards.
-  std::vector<kernels::Partial> totals;                            ///< [own head][slice]
+  std::vector<Candidate> candidates;                               ///< Of all shards.
+  std::vector<kernels::Partial> totals;                            ///< [own head][step]
   std::vector<kernels::Partial> sent_partials, received_partials;  ///< Between shards.
-  Scratch sent, gathered;                                          ///< Between shards.
+  Scratch sent, received;                                          ///< Between shards.
   std::vector<WorkerScratch> workers;
 };
 
@@ -106,8 +100,8 @@ struct Context {
   Workspace& workspace;
   kernels::ThreadPool& pool;
   Exchange& exchange;
-  ShardExtents extents;          ///< Of this shard.
-  Observer* observer = nullptr;  ///< Null unless someone looks on.
+  ShardExtents extents;  ///< Of this shard.
+  Observer* observer;    ///< Never null; one that ignores everything unless someone looks on.
 };
 
 }  // namespace longreach::model

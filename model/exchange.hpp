@@ -6,10 +6,10 @@
 /// there are.
 #pragma once
 
+#include "model/cache/chunk_store.hpp"
 #include "partition/ownership.hpp"
 
 #include <cstddef>
-#include <memory>
 #include <span>
 #include <string_view>
 
@@ -23,14 +23,13 @@ enum class Traffic {
   kPartials,    ///< Unfinished attention, from a chunk's shard to the head's.
   kChunks,      ///< Keys and values of chosen chunks, to the head's shard.
   kMasses,      ///< How full attention divides between chunks, when that is measured.
-  kEviction,    ///< Scores, choices and kept rows when a cache is thinned out.
 };
 
 /// "columns", "queries" and so on.
 std::string_view name_of(Traffic traffic);
 
 /// How many kinds there are.
-inline constexpr std::size_t kTrafficKinds = 7;
+inline constexpr std::size_t kTrafficKinds = 6;
 
 /// The shards of a stage as one of them sees them.
 class Exchange {
@@ -60,13 +59,8 @@ class Exchange {
   /// Returns when all shards have called it, and what they wrote before is seen here. Collective.
   virtual void barrier() = 0;
 
-  /// Zeroed memory for a chunk of the cache that shard `owner` keeps and alone writes, where this
-  /// shard can read it: empty if it cannot. All shards ask for the same chunks in the same order,
-  /// and drop them likewise, but need not wait for each other.
-  virtual std::shared_ptr<std::byte> new_chunk(std::size_t owner, std::size_t n_bytes);
-
-  /// Whether this shard, and so every other, can read the chunks of all.
-  virtual bool reaches_chunks() const = 0;
+  /// Where the memory of the cache's chunks comes from.
+  virtual ChunkStore& chunk_store() = 0;
 };
 
 /// A stage of one shard, which has nobody to tell anything.
@@ -77,7 +71,10 @@ class NoExchange final : public Exchange {
   void all_to_all(Traffic, std::span<const std::byte>, std::span<const partition::Range>,
                   std::span<std::byte>, std::span<const partition::Range>) override {}
   void barrier() override {}
-  bool reaches_chunks() const override { return true; }
+  ChunkStore& chunk_store() override { return chunks_; }
+
+ private:
+  PrivateChunkStore chunks_{0, 1};
 };
 
 }  // namespace longreach::model

@@ -1,71 +1,70 @@
 #include "model/forward.hpp"
 
 #include "kernels/matmul/matrix.hpp"
-#include "model/blocks/channel_mix.hpp"
-#include "model/blocks/column_split.hpp"
-#include "model/blocks/row_steps.hpp"
+#include "model/blocks/residual_block.hpp"
 #include "model/blocks/sparse_attention.hpp"
 #include "model/blocks/time_mix.hpp"
 #include "model/checkpoint/matrix_rows.hpp"
-#include "model/reference/eviction.hpp"
 
-#include <algorithm>
-#include <optional>
+#include <variant>
+#include <vector>
 
 namespace longreach::model {
 namespace {
 
 using base::MatView;
 
-/// A pre-norm residual block of a slice: x += mix(LN(x; ln1)); x += channel_mix(LN(x; ln2)).
-/// mix(in, out) is the block's time mix or attention.
-template <typename BlockWeights, typename Mix>
-void residual_block(Context& context, const BlockWeights& weights, MatView<float> x,
-                    std::vector<float>& ffn_shift, Mix&& mix) {
-  const auto normed = context.workspace.normed.first(x.rows());
-  const auto out = context.workspace.out.first(x.rows());
-  norm_rows(context.pool, x, weights.ln1, normed);
-  mix(normed, out);
-  if (context.observer != nullptr) context.observer->see_rows("mix", out);
-  add_rows(context.pool, out, x);
-  norm_rows(context.pool, x, weights.ln2, normed);
-  channel_mix(context, weights.channel_mix, normed, ffn_shift, out);
-  add_rows(context.pool, out, x);
-  if (context.observer != nullptr) context.observer->see_rows("output", x);
-}
+/// One block's work on a step.
+class StepBlock {
+ public:
+  StepBlock(Context& context, std::size_t block, const Step& step, MatView<float> x,
+            MatView<float> v_first, std::span<SequenceState* const> states)
+      : context_(context), block_(block), step_(step), x_(x), v_first_(v_first), states_(states) {}
 
-/// Calls slice(first, n) for the slices of n_rows; false as soon as one of them gives false.
-template <typename Slice>
-bool for_slices(std::size_t n_rows, Slice&& slice) {
-  for (std::size_t first = 0; first < n_rows; first += kSliceTokens) {
-    if (!slice(first, std::min(kSliceTokens, n_rows - first))) return false;
+  void operator()(const RwkvBlockWeights& weights) {
+    const std::vector<RwkvState*> states = block_states<RwkvState>();
+    const bool is_first = context_.weights.part.blocks.begin + block_ == 0;
+    const auto residual = is_first ? ValueResidual::kDefines : ValueResidual::kUses;
+    residual_block(context_, weights, step_, x_, ffn_shifts(states), [&](auto in, auto out) {
+      time_mix(context_, weights, step_, in, residual, v_first_, states, out);
+    });
   }
-  return true;
-}
 
-/// Evicts rows before a call of the reference mode, if it is due. The votes are those of the whole
-/// call x [T, C]: of the projected query in a one-token call, else (as in the released package) of
-/// the normalised input itself.
-void evict_if_due(Context& context, const SparseBlockWeights& weights, MatView<const float> x,
-                  KvCache& cache) {
-  if (!eviction_due(context.attention, cache.size())) return;
-  Eviction eviction(context, cache);
-  for_slices(x.rows(), [&](std::size_t first, std::size_t n) {
-    const auto normed = context.workspace.normed.first(n);
-    norm_rows(context.pool, x.rows(first, n), weights.ln1, normed);
-    if (x.rows() == 1) {
-      const auto q = context.workspace.r.first(n);
-      const partition::Range own = context.extents.head_columns;
-      kernels::multiply(context.pool, normed, weights.receptance, q.cols(own.begin, own.size()));
-      all_gather_columns(context, ColumnSplit::kHeads, q);
-      eviction.add_votes(q);
-    } else {
-      eviction.add_votes(normed);
+  void operator()(const SparseBlockWeights& weights) {
+    const std::vector<SparseState*> states = block_states<SparseState>();
+    std::vector<SegmentCache> caches;
+    for (std::size_t s = 0; s < states.size(); ++s) {
+      caches.push_back({&states[s]->cache, step_.first_row(s), step_.segments()[s].n_rows});
     }
-    return true;
-  });
-  cache = eviction.kept_rows();
-}
+    residual_block(context_, weights, step_, x_, ffn_shifts(states), [&](auto in, auto out) {
+      sparse_attention(context_, weights, caches, in, out);
+    });
+  }
+
+ private:
+  /// The block's states of the segments' sequences.
+  template <typename BlockState>
+  std::vector<BlockState*> block_states() const {
+    std::vector<BlockState*> result;
+    for (SequenceState* state : states_) {
+      result.push_back(&std::get<BlockState>(state->blocks[block_]));
+    }
+    return result;
+  }
+
+  template <typename BlockState>
+  static std::vector<std::vector<float>*> ffn_shifts(const std::vector<BlockState*>& states) {
+    std::vector<std::vector<float>*> result;
+    for (BlockState* state : states) result.push_back(&state->ffn_shift);
+    return result;
+  }
+
+  Context& context_;
+  std::size_t block_;  ///< Of the stage.
+  const Step& step_;
+  MatView<float> x_, v_first_;
+  std::span<SequenceState* const> states_;
+};
 
 }  // namespace
 
@@ -76,48 +75,16 @@ void embed(Context& context, std::span<const base::TokenId> tokens, MatView<floa
   norm_rows(context.pool, x, context.weights.ln0, x);
 }
 
-bool run_blocks(Context& context, MatView<float> x, MatView<float> v_first, SequenceState& state,
-                const Progress& progress) {
+bool run_blocks(Context& context, const Step& step, MatView<float> x, MatView<float> v_first,
+                std::span<SequenceState* const> states, const Progress& progress) {
   const std::size_t n_blocks = context.weights.blocks.size();
+  context.observer->begin_step(step);
   for (std::size_t b = 0; b < n_blocks; ++b) {
     context.exchange.begin_block(context.weights.part.blocks.begin + b);
-    const auto report = [&](std::size_t n_done) {
-      const double blocks_done =
-          static_cast<double>(b) + static_cast<double>(n_done) / static_cast<double>(x.rows());
-      return !progress || progress(blocks_done / static_cast<double>(n_blocks));
-    };
-    const auto begin_slice = [&](std::size_t first) {
-      if (context.observer == nullptr) return;
-      context.observer->begin_slice(context.weights.part.blocks.begin + b, first);
-    };
-    bool go_on = true;
-    if (const auto* rwkv = std::get_if<RwkvBlockWeights>(&context.weights.blocks[b])) {
-      auto& block_state = std::get<RwkvState>(state.blocks[b]);
-      const bool is_first = context.weights.part.blocks.begin + b == 0;
-      const auto residual = is_first ? ValueResidual::kDefines : ValueResidual::kUses;
-      go_on = for_slices(x.rows(), [&](std::size_t first, std::size_t n) {
-        begin_slice(first);
-        residual_block(
-            context, *rwkv, x.rows(first, n), block_state.ffn_shift, [&](auto in, auto out) {
-              time_mix(context, *rwkv, in, residual, v_first.rows(first, n), block_state, out);
-            });
-        return report(first + n);
-      });
-    } else {
-      const auto& sparse = std::get<SparseBlockWeights>(context.weights.blocks[b]);
-      auto& block_state = std::get<SparseState>(state.blocks[b]);
-      evict_if_due(context, sparse, x, block_state.cache);
-      const CallRows call{block_state.cache.size(), x.rows()};
-      go_on = for_slices(x.rows(), [&](std::size_t first, std::size_t n) {
-        begin_slice(first);
-        residual_block(context, sparse, x.rows(first, n), block_state.ffn_shift,
-                       [&](auto in, auto out) {
-                         sparse_attention(context, sparse, call, in, block_state, out);
-                       });
-        return report(first + n);
-      });
-    }
-    if (!go_on) return false;
+    context.observer->begin_block(context.weights.part.blocks.begin + b);
+    std::visit(StepBlock(context, b, step, x, v_first, states), context.weights.blocks[b]);
+    const double share_done = static_cast<double>(b + 1) / static_cast<double>(n_blocks);
+    if (progress && !progress(share_done)) return false;
   }
   return true;
 }

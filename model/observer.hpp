@@ -4,6 +4,7 @@
 
 #include "kernels/attention/attention.hpp"
 #include "kernels/base/view.hpp"
+#include "model/step.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -19,8 +20,8 @@ struct MassShares {
   bool operator==(const MassShares&) const = default;
 };
 
-/// Told what blocks compute, tensor by tensor; a observer overrides what it wants to know. Rows and
-/// queries are counted from the slice's first.
+/// Sees what blocks compute, tensor by tensor. An observer overrides what it wants to know; this
+/// one ignores everything. Rows and queries are counted from the step's first.
 class Observer {
  public:
   Observer() = default;
@@ -28,12 +29,13 @@ class Observer {
   Observer& operator=(const Observer&) = delete;
   virtual ~Observer() = default;
 
-  /// What follows is of this block of the model (in execution order), and its first row is this one
-  /// of the call.
-  virtual void begin_slice(std::size_t /*block*/, std::size_t /*first_row*/) {}
+  /// What follows is of this step.
+  virtual void begin_step(const Step& /*step*/) {}
+  /// What follows is of this block of the model, in execution order.
+  virtual void begin_block(std::size_t /*block*/) {}
   /// A tensor that all shards have, [T, columns].
   virtual void see_rows(std::string_view /*tensor*/, base::MatView<const float> /*rows*/) {}
-  /// The own heads' columns of a tensor, [T, own heads * 64].
+  /// The columns of this shard's heads of a tensor, [T, heads * 64].
   virtual void see_heads(std::string_view /*tensor*/, std::size_t /*first_head*/,
                          base::MatView<const float> /*columns*/) {}
   /// The closed chunks that a head's query has chosen; on all shards.
@@ -44,7 +46,7 @@ class Observer {
   virtual void see_partial(std::size_t /*head*/, std::size_t /*query*/, std::size_t /*chunk*/,
                            const kernels::Partial& /*partial*/) {}
 
-  /// Whether this query's choice of chunks is to be held against full attention, which costs as
+  /// Whether this query's choice of chunks is to be compared with full attention, which costs as
   /// much as that; the same on all shards.
   virtual bool measures(std::size_t /*query*/) const { return false; }
   /// What came of it; on all shards.

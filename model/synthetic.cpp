@@ -29,9 +29,9 @@ void fill(std::span<float> to, std::size_t first, const RandomNumbers& numbers) 
 bool append_rows(KvCache& cache, partition::Shard shard, std::size_t n_channels, std::size_t n_rows,
                  const RandomNumbers& keys, const RandomNumbers& values, kernels::ThreadPool& pool,
                  const Progress& progress) {
-  Rows k(kSliceTokens, n_channels), v(kSliceTokens, n_channels);
+  Rows k(kStepRows, n_channels), v(kStepRows, n_channels);
   for (std::size_t done = 0; done < n_rows;) {
-    const std::size_t n = std::min(kSliceTokens, n_rows - done), first_row = cache.size();
+    const std::size_t n = std::min(kStepRows, n_rows - done), first_row = cache.size();
     const auto k_rows = k.first(n), v_rows = v.first(n);
     pool.for_each(n, [&](std::size_t i, std::size_t) {
       if (cache.owner_of_row(first_row + i) != shard.index) return;

@@ -58,9 +58,23 @@ constexpr Range columns_of(std::size_t n_columns, Shard shard) {
           std::min(panels.end * kPanelColumns, n_columns)};
 }
 
+/// A chunk's number among those that its shard keeps. Chunks without a type are numbered over all
+/// shards.
+enum class LocalChunk : std::size_t {};
+
 /// The shard that keeps a chunk of the cache.
 constexpr std::size_t owner_of_chunk(std::size_t chunk, std::size_t n_shards) {
   return chunk % n_shards;
+}
+
+/// The number of a chunk on the shard that keeps it.
+constexpr LocalChunk local_chunk(std::size_t chunk, std::size_t n_shards) {
+  return LocalChunk{chunk / n_shards};
+}
+
+/// The number over all shards of a chunk that a shard keeps.
+constexpr std::size_t global_chunk(LocalChunk chunk, Shard shard) {
+  return static_cast<std::size_t>(chunk) * shard.count + shard.index;
 }
 
 /// How many of the first n_chunks chunks a shard keeps.

@@ -6,11 +6,13 @@
 #include "model/cache/attention_span.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <exception>
 #include <utility>
 
 namespace longreach::dist {
+
 Session::Session(Session&& other) noexcept
     : engine_(std::exchange(other.engine_, nullptr)), id_(other.id_), n_tokens_(other.n_tokens_) {}
 
@@ -22,11 +24,11 @@ Session& Session::operator=(Session&& other) noexcept {
 }
 
 Session::~Session() {
-  // While an error ends the program, nobody may be there to be told.
-  if (engine_ != nullptr && std::uncaught_exceptions() == engine_->n_exceptions_) {
-    engine_->give(Command::kClose, id_);
-  }
+  // While an error ends the program, nobody may be there to hear of it.
+  if (engine_ != nullptr && std::uncaught_exceptions() == engine_->n_exceptions_) close();
 }
+
+void Session::close() { std::exchange(engine_, nullptr)->pipeline_.submit(CloseSession{id_}, {}); }
 
 Engine::Engine(Communicator& world, const model::Checkpoint& checkpoint,
                const model::ModelConfig& config, const partition::Layout& layout,
@@ -40,54 +42,44 @@ Engine::Engine(Communicator& world, const model::Checkpoint& checkpoint,
       stage_(grid_position_, checkpoint, config_, layout_, options, recorder_),
       logits_(grid_position_, config.vocab_size, recorder_),
       pipeline_(grid_position_, stage_, logits_, recorder_),
-      n_exceptions_(std::uncaught_exceptions()) {}
+      n_exceptions_(std::uncaught_exceptions()) {
+  LR_CHECK(options.attention.mode != model::AttentionMode::kReference ||
+           layout.grid.n_ranks() == 1);
+}
 
 Engine::~Engine() {
   if (!leads() || std::uncaught_exceptions() != n_exceptions_) return;
-  give(Command::kStop, 0);
+  pipeline_.submit(Stop{}, {});
   pipeline_.finish();
 }
 
 void Engine::serve() {
   LR_CHECK(!leads());
-  pipeline_.follow([this](const Order& order) {
-    switch (order.command) {
-      case Command::kReadMemory:
-        read_pass(order.amount);
-        break;
-      case Command::kReport:
-        gather_usage();
-        break;
-      case Command::kMasses:
-        gather_masses();
-        break;
-      case Command::kTrace:
-        gather_trace({});
-        break;
-      default:
-        break;
-    }
+  pipeline_.serve([this](const EngineMessage& message) {
+    std::visit(Overloaded{[this](const ReadMemory& m) { read_pass(m.n_bytes); },
+                          [this](const CollectUsage&) { gather_usage(); },
+                          [this](const CollectMasses&) { gather_masses(); },
+                          [this](const CollectTrace&) { gather_trace({}); },
+                          [](const auto&) {}},  // about a session
+               message);
   });
-}
-
-void Engine::give(Command command, std::uint32_t session, std::uint32_t source) {
-  FirstOrder order;
-  order.order.command = command;
-  order.order.session = session;
-  order.order.source = source;
-  pipeline_.give(order, {});
 }
 
 Session Engine::new_session() {
   const std::uint32_t id = n_sessions_++;
-  give(Command::kOpen, id);
+  pipeline_.submit(OpenSession{id}, {});
   return {*this, id, 0};
 }
 
 Session Engine::fork(const Session& session) {
   const std::uint32_t id = n_sessions_++;
-  give(Command::kFork, id, session.id_);
+  pipeline_.submit(ForkSession{id, session.id_}, {});
   return {*this, id, session.n_tokens_};
+}
+
+void Engine::cancel(Session session) {
+  logits_.drop(session.id_);
+  session.close();
 }
 
 void Engine::check_tokens(std::span<const base::TokenId> tokens) const {
@@ -99,50 +91,82 @@ void Engine::check_tokens(std::span<const base::TokenId> tokens) const {
   }
 }
 
-bool Engine::submit(Session& session, std::span<const base::TokenId> tokens,
-                    std::span<const std::size_t> wanted, LogitsSink sink,
-                    const Progress& progress) {
-  check_tokens(tokens);
-  const auto shared_sink = std::make_shared<const LogitsSink>(std::move(sink));
-  const bool whole_calls = stage_.attention().mode == model::AttentionMode::kReference;
-  auto next = std::ranges::lower_bound(wanted, session.n_tokens_);
-  for (std::size_t done = 0; done < tokens.size();) {
-    const std::size_t n = std::min(model::kSliceTokens, tokens.size() - done);
-    FirstOrder told;
-    Order& order = told.order;
-    order.command = Command::kRead;
-    order.session = session.id_;
-    order.n_rows = static_cast<std::uint32_t>(n);
-    order.call_first = whole_calls ? done : 0;
-    order.position = session.n_tokens_ - order.call_first;
-    order.call_rows = whole_calls ? tokens.size() : n;
-    std::ranges::copy(tokens.subspan(done, n), told.tokens.begin());
-    LogitsBatch batch{session.id_, {}, shared_sink};
-    for (; next != wanted.end() && *next < session.n_tokens_ + n; ++next) {
-      order.wanted.set(*next - session.n_tokens_);
-      batch.positions.push_back(*next);
-      if (batch.positions.size() == kLogitRows) {
-        logits_.expect(std::exchange(batch, {session.id_, {}, shared_sink}));
-      }
+bool Engine::submit(std::span<const SegmentRequest> segments, const Progress& progress) {
+  LR_CHECK(stage_.attention().mode != model::AttentionMode::kReference);
+  std::vector<model::Segment> of_step;
+  std::vector<base::TokenId> tokens;
+  std::vector<ExpectedRow> expected;
+  model::RowSet wanted;
+  for (const SegmentRequest& request : segments) {
+    const Session& session = *request.session;
+    LR_CHECK(std::ranges::none_of(
+        of_step, [&](const model::Segment& other) { return other.session == session.id_; }));
+    check_tokens(request.tokens);
+    const std::size_t n = request.tokens.size();
+    const auto first = std::ranges::lower_bound(request.wanted, session.n_tokens_);
+    for (auto position = first;
+         position != request.wanted.end() && *position < session.n_tokens_ + n; ++position) {
+      wanted.set(tokens.size() + *position - session.n_tokens_);
+      expected.push_back({session.id_, *position, request.sink});
     }
-    if (!batch.positions.empty()) logits_.expect(std::move(batch));
-    const auto report = [&](double share_of_slices) {
+    of_step.push_back({session.id_, static_cast<std::uint32_t>(n), session.n_tokens_});
+    tokens.insert(tokens.end(), request.tokens.begin(), request.tokens.end());
+  }
+  logits_.expect(expected);
+  const bool alone = grid_position_.grid.n_ranks() == 1;
+  if (!pipeline_.submit(model::Step(std::move(of_step), wanted), tokens,
+                        alone ? progress : Progress())) {
+    logits_.cancel();
+    return false;
+  }
+  for (const SegmentRequest& request : segments) {
+    request.session->n_tokens_ += request.tokens.size();
+  }
+  logits_.poll();
+  return true;
+}
+
+bool Engine::read(Session& session, std::span<const base::TokenId> tokens,
+                  std::span<const std::size_t> wanted, LogitsSink sink, const Progress& progress) {
+  check_tokens(tokens);
+  if (stage_.attention().mode == model::AttentionMode::kReference) {
+    return read_reference_call(session, tokens, wanted, sink, progress);
+  }
+  const auto shared_sink = std::make_shared<const LogitsSink>(std::move(sink));
+  for (std::size_t done = 0; done < tokens.size();) {
+    const auto part = tokens.subspan(done, std::min(model::kStepRows, tokens.size() - done));
+    const auto report = [&](double share_of_step) {
       const double n_done =
-          whole_calls ? share_of_slices * static_cast<double>(tokens.size())
-                      : static_cast<double>(done) + share_of_slices * static_cast<double>(n);
+          static_cast<double>(done) + share_of_step * static_cast<double>(part.size());
       return !progress || progress(n_done / static_cast<double>(tokens.size()));
     };
-    const bool alone = grid_position_.grid.n_ranks() == 1;
-    if (!pipeline_.give(told, alone ? Progress(report) : Progress())) {
-      logits_.cancel();
+    if (!submit(std::array{SegmentRequest{&session, part, wanted, shared_sink}}, report)) {
       return false;
     }
-    logits_.poll();
-    done += n;
-    session.n_tokens_ += n;
-    if (!alone && !whole_calls && !report(0)) return false;
+    done += part.size();
+    // Elsewhere the step itself has asked.
+    if (grid_position_.grid.n_ranks() > 1 && progress &&
+        !progress(static_cast<double>(done) / static_cast<double>(tokens.size()))) {
+      return false;
+    }
   }
   return true;
+}
+
+bool Engine::read_reference_call(Session& session, std::span<const base::TokenId> tokens,
+                                 std::span<const std::size_t> wanted, const LogitsSink& sink,
+                                 const Progress& progress) {
+  if (tokens.empty()) return true;
+  const std::size_t first = session.n_tokens_;
+  std::vector<std::size_t> of_call;
+  for (const std::size_t position : wanted) {
+    if (position >= first && position < first + tokens.size()) of_call.push_back(position - first);
+  }
+  const LogitsSink by_position = [&](std::size_t index, std::span<const float> logits) {
+    sink(first + index, logits);
+  };
+  session.n_tokens_ += tokens.size();
+  return stage_.run_reference_call(session.id_, first, tokens, of_call, by_position, progress);
 }
 
 void Engine::wait_for(const Session& session) {
@@ -150,29 +174,21 @@ void Engine::wait_for(const Session& session) {
 }
 
 bool Engine::feed(Session& session, std::span<const base::TokenId> tokens,
-                  std::span<const std::size_t> wanted, const LogitsSink& sink,
-                  const Progress& progress) {
-  if (!submit(session, tokens, wanted, sink, progress)) return false;
+                  std::span<const std::size_t> wanted, LogitsSink sink, const Progress& progress) {
+  if (!read(session, tokens, wanted, std::move(sink), progress)) return false;
   wait_for(session);
   return true;
 }
 
 bool Engine::fill(Session& session, std::size_t n_tokens, std::uint64_t seed,
                   const Progress& progress) {
-  FirstOrder told;
-  told.order.command = Command::kFill;
-  told.order.session = session.id_;
-  told.order.amount = n_tokens;
-  told.order.seed = seed;
   session.n_tokens_ += n_tokens;
-  return pipeline_.give(told, grid_position_.grid.n_ranks() == 1 ? progress : Progress());
+  return pipeline_.submit(FillSession{session.id_, n_tokens, seed},
+                          grid_position_.grid.n_ranks() == 1 ? progress : Progress());
 }
 
 double Engine::read_bandwidth(std::size_t n_bytes) {
-  FirstOrder told;
-  told.order.command = Command::kReadMemory;
-  told.order.amount = n_bytes;
-  pipeline_.give(told, {});
+  pipeline_.submit(ReadMemory{n_bytes}, {});
   return read_pass(n_bytes);
 }
 
@@ -185,7 +201,7 @@ double Engine::read_pass(std::size_t n_bytes) {
 }
 
 std::vector<RankUsage> Engine::usage() {
-  give(Command::kReport, 0);
+  pipeline_.submit(CollectUsage{}, {});
   return gather_usage();
 }
 
@@ -219,14 +235,11 @@ std::vector<RankUsage> Engine::gather_usage() {
 }
 
 void Engine::measure_selection(std::size_t one_in) {
-  FirstOrder told;
-  told.order.command = Command::kMeasure;
-  told.order.amount = one_in;
-  pipeline_.give(told, {});
+  pipeline_.submit(MeasureSelection{one_in}, {});
 }
 
 std::vector<MassSample> Engine::selection_masses() {
-  give(Command::kMasses, 0);
+  pipeline_.submit(CollectMasses{}, {});
   return gather_masses();
 }
 
@@ -239,7 +252,7 @@ std::vector<MassSample> Engine::gather_masses() {
 }
 
 void Engine::write_trace(const std::filesystem::path& file) {
-  give(Command::kTrace, 0);
+  pipeline_.submit(CollectTrace{}, {});
   gather_trace(file);
 }
 

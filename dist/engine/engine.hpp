@@ -2,7 +2,8 @@
 /// Everything above (evaluation, the program) talks to the model through this.
 ///
 /// All ranks of a job make the engine together. Rank 0 leads: it alone calls the engine from then
-/// on, and the others serve it until it is gone. What the leader sees does not depend on the grid.
+/// on, and the others serve it until it is gone. What the leader sees does not depend on the grid,
+/// and a session's logits do not depend on what shares a step with it, bit for bit.
 /// A job of several replicas has as many engines, each with a leader of its own, which know nothing
 /// of each other but in what is said to be of the whole job.
 #pragma once
@@ -46,16 +47,26 @@ class Session {
   friend class Engine;
   Session(Engine& engine, std::uint32_t id, std::size_t n_tokens)
       : engine_(&engine), id_(id), n_tokens_(n_tokens) {}
+  /// Ends the session on all ranks.
+  void close();
 
   Engine* engine_;
   std::uint32_t id_;
   std::size_t n_tokens_;
 };
 
+/// Tokens of a session to read in a step.
+struct SegmentRequest {
+  Session* session;
+  std::span<const base::TokenId> tokens;   ///< One at least.
+  std::span<const std::size_t> wanted;     ///< Absolute positions, ascending; others are ignored.
+  std::shared_ptr<const LogitsSink> sink;  ///< Gets the logits of wanted positions of these tokens.
+};
+
 /// What a rank did for a run, so far.
 struct RankUsage {
   ActivitySeconds seconds = {};           ///< By activity, if they are recorded.
-  std::uint64_t pipeline_bytes = 0;       ///< Sent to the next stage, and orders to other shards.
+  std::uint64_t pipeline_bytes = 0;       ///< Sent to the next stage, and messages to other shards.
   std::uint64_t logits_bytes = 0;         ///< Sent to the leader.
   std::vector<TrafficBytes> block_bytes;  ///< Sent to other shards, by block of the model.
 };
@@ -63,17 +74,17 @@ struct RankUsage {
 /// A loaded model. Neither copied nor moved; one call at a time.
 class Engine {
  public:
-  /// Makes the engine on all ranks of `world`, as many as the layout has; if they are a multiple of
-  /// that, an engine on each so many consecutive ones, whose layouts may differ but in their number
-  /// of ranks. Checks the checkpoint's checksums and loads this rank's part of the weights. The
-  /// arguments by reference must outlive the engine. Collective: all ranks; an error of one is not
-  /// known to the others.
-  /// Errors: InputError naming file and tensor; std::bad_alloc.
+  /// Makes the engine on all ranks of `world`, as many as the layout has (one in mode reference);
+  /// if they are a multiple of that, an engine on each so many consecutive ones, whose layouts may
+  /// differ but in their number of ranks. Checks the checkpoint's checksums and loads this rank's
+  /// part of the weights. The arguments by reference must outlive the engine. Collective: all
+  /// ranks; an error of one is not known to the others. Errors: InputError naming file and tensor;
+  /// std::bad_alloc.
   Engine(Communicator& world, const model::Checkpoint& checkpoint, const model::ModelConfig& config,
          const partition::Layout& layout, const EngineOptions& options);
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
-  /// The leader's tells the others to stop serving.
+  /// The leader's ends the serving of the others.
   ~Engine();
 
   bool leads() const { return grid_position_.leads(); }
@@ -88,22 +99,30 @@ class Engine {
   /// shared.
   Session fork(const Session& session);
 
-  /// Reads `tokens` as one call; a call of no tokens does nothing. `wanted` are the absolute
-  /// positions whose logits go to `sink`, ascending; no others are computed. In modes moba and full
-  /// the logits do not depend on how tokens are split into calls, bit for bit; in mode reference a
-  /// call is what the released package calls one, and is held in memory as a whole. Returns false
-  /// when `progress` stopped it; the session is then of no further use. Errors: InputError for a
-  /// token id outside the vocabulary, before anything is read.
-  bool feed(Session& session, std::span<const base::TokenId> tokens,
-            std::span<const std::size_t> wanted, const LogitsSink& sink,
-            const Progress& progress = {});
-
-  /// The same, but returns as soon as the first stage is done with its part: several sessions keep
-  /// several stages busy. The sink is called during this or a later call of the engine.
-  bool submit(Session& session, std::span<const base::TokenId> tokens,
-              std::span<const std::size_t> wanted, LogitsSink sink, const Progress& progress = {});
+  /// Reads a step: the tokens of all segments in one pass, at most model::kStepRows together, each
+  /// session once. Returns as soon as the first stage is done with its part, so several steps keep
+  /// several stages busy; sinks are called during this or a later call of the engine. Returns false
+  /// when `progress` stopped it, which only a grid of one rank asks; its sessions are then of no
+  /// further use. Not in mode reference.
+  /// Errors: InputError for a token id outside the vocabulary, before anything is read.
+  bool submit(std::span<const SegmentRequest> segments, const Progress& progress = {});
+  /// Hands out the logits that have come; never waits.
+  void poll() { logits_.poll(); }
   /// Returns when all wanted logits of the session have come.
   void wait_for(const Session& session);
+  /// Ends a session whose logits nobody wants any more: its sinks are not called again. Steps that
+  /// were submitted with it end as they would have; others do not notice.
+  void cancel(Session session);
+
+  /// Submits `tokens` of one session, in as many steps as it takes; none if there are no tokens. In
+  /// mode reference they are one call, as the released package calls it, held in memory as a whole.
+  /// In the other modes the logits do not depend on how tokens are split into calls, bit for bit.
+  /// Returns false when `progress` stopped it. Errors: as submit.
+  bool read(Session& session, std::span<const base::TokenId> tokens,
+            std::span<const std::size_t> wanted, LogitsSink sink, const Progress& progress = {});
+  /// The same, and waits for the logits.
+  bool feed(Session& session, std::span<const base::TokenId> tokens,
+            std::span<const std::size_t> wanted, LogitsSink sink, const Progress& progress = {});
 
   /// Brings the session to where n_tokens more tokens could have left it, without reading any: its
   /// state becomes random (model/synthetic.hpp), the same on any grid. Returns false when
@@ -113,7 +132,7 @@ class Engine {
             const Progress& progress = {});
 
   /// Bytes a second that all threads of all ranks read together in one pass over n_bytes each rank,
-  /// a multiple of 8; as slow as the slowest rank. The memory is kept for the next pass. Waits for
+  /// a multiple of 8; as slow as the slowest rank. The memory stays for the next pass. Waits for
   /// what was submitted. Errors: std::bad_alloc, which the other ranks do not know of.
   double read_bandwidth(std::size_t n_bytes);
 
@@ -138,7 +157,7 @@ class Engine {
   /// Which of the job's replicas this is.
   std::size_t replica() const { return grid_position_.replica; }
 
-  /// Bytes of weights that every slice of a call reads once, on all ranks together.
+  /// Bytes of weights that every step reads once, on all ranks together.
   std::size_t weight_bytes() const;
   /// Bytes of weights, state and cache that decoding one more token of the session reads or writes,
   /// on all ranks together.
@@ -152,7 +171,9 @@ class Engine {
   std::vector<MassSample> gather_masses();
   void gather_trace(const std::filesystem::path& file);
   double read_pass(std::size_t n_bytes);
-  void give(Command command, std::uint32_t session, std::uint32_t source = 0);
+  bool read_reference_call(Session& session, std::span<const base::TokenId> tokens,
+                           std::span<const std::size_t> wanted, const LogitsSink& sink,
+                           const Progress& progress);
 
   Communicator& world_;
   model::ModelConfig config_;

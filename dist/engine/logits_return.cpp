@@ -1,7 +1,5 @@
 #include "dist/engine/logits_return.hpp"
 
-#include "dist/engine/stage.hpp"
-
 #include <algorithm>
 
 namespace longreach::dist {
@@ -23,13 +21,30 @@ Range LogitsReturn::columns_of(std::size_t shard) const {
   return partition::columns_of(vocab_size_, {shard, grid_position_.grid.n_shards});
 }
 
+void LogitsReturn::expect(std::span<const ExpectedRow> rows) {
+  for_logit_batches(rows.size(), [&](std::size_t first, std::size_t n) {
+    const auto batch = rows.subspan(first, n);
+    expected_.emplace_back(batch.begin(), batch.end());
+  });
+}
+
 bool LogitsReturn::expects(std::uint32_t session) const {
-  return std::ranges::any_of(
-      expected_, [session](const LogitsBatch& batch) { return batch.session == session; });
+  return std::ranges::any_of(expected_, [session](const Batch& batch) {
+    return std::ranges::any_of(
+        batch, [session](const ExpectedRow& row) { return row.session == session; });
+  });
+}
+
+void LogitsReturn::drop(std::uint32_t session) {
+  for (Batch& batch : expected_) {
+    for (ExpectedRow& row : batch) {
+      if (row.session == session) row.sink = nullptr;
+    }
+  }
 }
 
 void LogitsReturn::start_receiving() {
-  const std::size_t n = expected_.front().positions.size();
+  const std::size_t n = expected_.front().size();
   for (std::size_t s = 0; s < grid_position_.grid.n_shards; ++s) {
     const std::size_t from = grid_position_.last_stage_rank(s);
     if (from == grid_position_.ranks->rank()) continue;
@@ -45,20 +60,26 @@ bool LogitsReturn::is_complete() {
   return std::ranges::all_of(coming_, [](const auto& message) { return message->done(); });
 }
 
+LogitsReturn::Batch LogitsReturn::take_batch() {
+  Batch batch = std::move(expected_.front());
+  expected_.pop_front();
+  return batch;
+}
+
 void LogitsReturn::hand_out() {
   coming_.clear();
   receiving_ = false;
-  const LogitsBatch batch = std::move(expected_.front());
-  expected_.pop_front();
-  const std::size_t n = batch.positions.size();
+  const Batch batch = take_batch();
+  const std::size_t n = batch.size();
   for (std::size_t i = 0; i < n; ++i) {
+    if (!batch[i].sink) continue;
     for (std::size_t s = 0; s < grid_position_.grid.n_shards; ++s) {
       const Range columns = columns_of(s);
       const auto part = parts_.span().subspan(columns.begin * n + i * columns.size());
       std::copy_n(part.data(), columns.size(),
                   row_.begin() + static_cast<std::ptrdiff_t>(columns.begin));
     }
-    (*batch.sink)(batch.positions[i], row_);
+    (*batch[i].sink)(batch[i].position, row_);
   }
 }
 
@@ -80,7 +101,7 @@ void LogitsReturn::wait_for_next() {
   hand_out();
 }
 
-void LogitsReturn::give(base::MatView<const float> own_columns) {
+void LogitsReturn::send(base::MatView<const float> own_columns) {
   const std::size_t n = own_columns.rows();
   if (!grid_position_.leads()) {
     finish();
@@ -91,9 +112,10 @@ void LogitsReturn::give(base::MatView<const float> own_columns) {
     return;
   }
   if (grid_position_.grid.n_shards == 1) {  // whole rows, nothing to put together
-    const LogitsBatch batch = std::move(expected_.front());
-    expected_.pop_front();
-    for (std::size_t i = 0; i < n; ++i) (*batch.sink)(batch.positions[i], own_columns.row(i));
+    const Batch batch = take_batch();
+    for (std::size_t i = 0; i < n; ++i) {
+      if (batch[i].sink) (*batch[i].sink)(batch[i].position, own_columns.row(i));
+    }
     return;
   }
   const std::size_t first = columns_of(grid_position_.shard).begin * n;

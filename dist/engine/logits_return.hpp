@@ -6,6 +6,7 @@
 #include "dist/trace/recorder.hpp"
 #include "kernels/base/view.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -19,52 +20,69 @@ namespace longreach::dist {
 /// Receives the logits (vocabulary) of one position, positions ascending.
 using LogitsSink = std::function<void(std::size_t position, std::span<const float> logits)>;
 
-/// Positions whose logits travel together, at most kLogitRows.
-struct LogitsBatch {
+/// Rows whose logits are computed, and travel, together: enough to reuse the head's weights, few
+/// enough to keep V numbers for each.
+inline constexpr std::size_t kLogitRows = 64;
+
+/// Calls batch(first, n) for the batches in which the n_rows wanted rows of a step travel.
+template <typename Batch>
+void for_logit_batches(std::size_t n_rows, Batch&& batch) {
+  for (std::size_t first = 0; first < n_rows; first += kLogitRows) {
+    batch(first, std::min(kLogitRows, n_rows - first));
+  }
+}
+
+/// A row of logits that is going to come.
+struct ExpectedRow {
   std::uint32_t session = 0;
-  std::vector<std::size_t> positions;
-  std::shared_ptr<const LogitsSink> sink;
+  std::size_t position = 0;
+  std::shared_ptr<const LogitsSink> sink;  ///< Null: nobody wants it any more.
 };
 
-/// One end of the way back. Batches come in the order the slices went.
+/// One end of the way back. Batches come in the order of the steps.
 class LogitsReturn {
  public:
   /// The references must outlive it. vocab_size: numbers of a row.
   LogitsReturn(const GridPosition& grid_position, std::size_t vocab_size, Recorder& recorder);
 
   // On the leader.
-  /// Says what is going to come.
-  void expect(LogitsBatch batch) { expected_.push_back(std::move(batch)); }
+  /// Announces the wanted rows of a step, in order.
+  void expect(std::span<const ExpectedRow> rows);
   /// Hands out what has come; never waits.
   void poll();
   /// Waits for what comes next, and hands it out.
   void wait_for_next();
   /// Whether anything of the session is still to come.
   bool expects(std::uint32_t session) const;
+  /// What is still to come of the session is handed to nobody.
+  void drop(std::uint32_t session);
   /// Nothing more is going to come: the run was stopped.
   void cancel() { expected_.clear(); }
 
   // On shards of the last stage.
   /// Takes this shard's columns of the next batch. The leader hands the batch out, when it is a
   /// shard of the last stage itself, with what the other shards send.
-  void give(base::MatView<const float> own_columns);
+  void send(base::MatView<const float> own_columns);
   /// Waits until everything has left.
   void finish();
   /// Sent so far.
   std::uint64_t sent_bytes() const { return sent_bytes_; }
 
  private:
+  using Batch = std::vector<ExpectedRow>;
+
   partition::Range columns_of(std::size_t shard) const;
   void start_receiving();
   /// Whether all parts of the first batch are there.
   bool is_complete();
+  Batch take_batch();
   void hand_out();
 
   const GridPosition& grid_position_;
   std::size_t vocab_size_;
   Recorder& recorder_;
-  std::deque<LogitsBatch> expected_;
-  base::Buffer<float> parts_;  ///< Of the first batch, each shard's [n, columns] behind another.
+  std::deque<Batch> expected_;
+  base::Buffer<float> parts_;  ///< Of the first batch, [n, columns] of each shard, consecutive.
   std::vector<std::unique_ptr<Message>> coming_;
   bool receiving_ = false;
   std::vector<float> row_;

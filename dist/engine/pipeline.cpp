@@ -6,174 +6,233 @@ namespace longreach::dist {
 namespace {
 
 using base::MatView;
+using base::TokenId;
+using model::Segment;
 
 void copy_rows(MatView<const float> from, MatView<float> to) {
   for (std::size_t i = 0; i < from.rows(); ++i) std::ranges::copy(from.row(i), to.row(i).begin());
 }
 
+StepHeader header_of(const model::Step& step) {
+  return {static_cast<std::uint32_t>(step.segments().size()),
+          static_cast<std::uint32_t>(step.n_rows()), step.wanted()};
+}
+
+/// What the first stage needs of a step behind its header: segments, then tokens.
+struct StepTokens {
+  explicit StepTokens(const StepHeader& header)
+      : segments(header.n_segments), tokens(header.n_rows) {}
+
+  std::vector<std::byte> packed() const {
+    std::vector<std::byte> bytes(size_bytes());
+    const auto rest = std::ranges::copy(std::as_bytes(std::span(segments)), bytes.begin()).out;
+    std::ranges::copy(std::as_bytes(std::span(tokens)), rest);
+    return bytes;
+  }
+  void unpack(std::span<const std::byte> bytes) {
+    const auto first = std::as_writable_bytes(std::span(segments));
+    std::ranges::copy(bytes.first(first.size()), first.begin());
+    std::ranges::copy(bytes.subspan(first.size()),
+                      std::as_writable_bytes(std::span(tokens)).begin());
+  }
+  std::size_t size_bytes() const {
+    return segments.size() * sizeof(Segment) + tokens.size() * sizeof(TokenId);
+  }
+
+  std::vector<Segment> segments;
+  std::vector<TokenId> tokens;
+};
+
 }  // namespace
 
-MatView<float> Pipeline::Parcel::rows(std::size_t n_embd) {
-  return {reinterpret_cast<float*>(bytes_.data() + sizeof(Order)), order().n_rows, n_embd};
+Pipeline::StepMessage::StepMessage(std::size_t n_embd, std::size_t n_columns)
+    : n_embd_(n_embd),
+      n_columns_(n_columns),
+      bytes_(sizeof(EngineMessage) +
+             model::kStepRows * (sizeof(Segment) + (n_embd + n_columns) * sizeof(float))) {}
+
+std::span<Segment> Pipeline::StepMessage::segments() {
+  return {reinterpret_cast<Segment*>(bytes_.data() + sizeof(EngineMessage)), step().n_segments};
 }
 
-MatView<float> Pipeline::Parcel::v_first(std::size_t n_embd, std::size_t n_columns) {
-  const MatView<float> before = rows(n_embd);
-  return {before.data() + before.rows() * n_embd, before.rows(), n_columns};
+MatView<float> Pipeline::StepMessage::rows() {
+  const std::span<Segment> before = segments();
+  return {reinterpret_cast<float*>(before.data() + before.size()), step().n_rows, n_embd_};
 }
 
-std::size_t Pipeline::Parcel::size(std::size_t n_embd, std::size_t n_columns) {
-  return sizeof(Order) + order().n_rows * (n_embd + n_columns) * sizeof(float);
+MatView<float> Pipeline::StepMessage::v_first() {
+  const MatView<float> before = rows();
+  return {before.data() + before.rows() * n_embd_, before.rows(), n_columns_};
+}
+
+std::span<std::byte> Pipeline::StepMessage::used() {
+  std::size_t n_bytes = sizeof(EngineMessage);
+  if (std::holds_alternative<StepHeader>(header())) {
+    n_bytes += segments().size_bytes() + step().n_rows * (n_embd_ + n_columns_) * sizeof(float);
+  }
+  return all().first(n_bytes);
 }
 
 Pipeline::Pipeline(GridPosition& grid_position, Stage& stage, LogitsReturn& logits,
                    Recorder& recorder)
     : grid_position_(grid_position), stage_(stage), logits_(logits), recorder_(recorder) {
-  const std::size_t n_columns = stage.v_first_columns().size();
-  const std::size_t bytes =
-      sizeof(Order) + model::kSliceTokens * (stage.config().n_embd + n_columns) * sizeof(float);
+  const auto new_message = [&] {
+    return StepMessage(stage.config().n_embd, stage.v_first_columns());
+  };
   if (!grid_position.is_first_stage()) {
-    for (Parcel& parcel : coming_) parcel = Parcel(bytes);
+    for (StepMessage& message : coming_) message = new_message();
   }
   if (!grid_position.is_last_stage()) {
-    for (Parcel& parcel : leaving_) parcel = Parcel(bytes);
+    for (StepMessage& message : leaving_) message = new_message();
   }
 }
 
-void Pipeline::receive_into(Parcel& parcel) {
-  parcel.message = grid_position_.stages->receive(parcel.all(), grid_position_.stage - 1);
+void Pipeline::broadcast(std::span<std::byte> bytes) {
+  grid_position_.shards->broadcast(bytes, 0);
+  if (grid_position_.leads()) sent_bytes_ += bytes.size() * (grid_position_.grid.n_shards - 1);
 }
 
-bool Pipeline::give(const FirstOrder& order, const model::Progress& progress) {
-  FirstOrder told = order;
+bool Pipeline::submit(const model::Step& step, std::span<const TokenId> tokens,
+                      const model::Progress& progress) {
   if (grid_position_.grid.n_shards > 1) {
-    grid_position_.shards->broadcast(std::as_writable_bytes(std::span(&told, 1)), 0);
-    sent_bytes_ += sizeof(told) * (grid_position_.grid.n_shards - 1);
+    const StepHeader header = header_of(step);
+    EngineMessage message = header;
+    broadcast(std::as_writable_bytes(std::span(&message, 1)));
+    StepTokens body(header);
+    std::ranges::copy(step.segments(), body.segments.begin());
+    std::ranges::copy(tokens, body.tokens.begin());
+    std::vector<std::byte> bytes = body.packed();
+    broadcast(bytes);
   }
-  if (told.order.command == Command::kRead) {
-    const Order& slice = told.order;
-    stage_.embed(std::span(told.tokens).first(slice.n_rows),
-                 stage_.rows(slice.call_first, slice.n_rows, slice.call_rows));
-  }
-  return carry_out(told.order, progress);
+  stage_.embed(tokens, stage_.rows(step.n_rows()));
+  return run(step, progress);
 }
 
-void Pipeline::follow(const std::function<void(const Order&)>& act) {
+bool Pipeline::submit(const EngineMessage& message, const model::Progress& progress) {
+  if (grid_position_.grid.n_shards > 1) {
+    EngineMessage copy = message;
+    broadcast(std::as_writable_bytes(std::span(&copy, 1)));
+  }
+  return handle(message, progress);
+}
+
+Pipeline::Received Pipeline::next_from_leader() {
+  Received received;
+  const auto span = recorder_.span(Activity::kWaitForStep);
+  broadcast(std::as_writable_bytes(std::span(&received.message, 1)));
+  if (const auto* header = std::get_if<StepHeader>(&received.message)) {
+    StepTokens body(*header);
+    std::vector<std::byte> bytes(body.size_bytes());
+    broadcast(bytes);
+    body.unpack(bytes);
+    stage_.embed(body.tokens, stage_.rows(header->n_rows));
+    received.segments = std::move(body.segments);
+  }
+  return received;
+}
+
+Pipeline::Received Pipeline::next_from_stage_before() {
+  StepMessage& coming = coming_[next_coming_];
+  next_coming_ = 1 - next_coming_;
+  {
+    const auto span = recorder_.span(Activity::kWaitForStep);
+    coming.message->wait();
+  }
+  Received received{coming.header(), {}};
+  if (!std::holds_alternative<Stop>(received.message)) receive_into(coming_[next_coming_]);
+  if (const auto* header = std::get_if<StepHeader>(&received.message)) {
+    received.segments.assign(coming.segments().begin(), coming.segments().end());
+    copy_rows(coming.rows(), stage_.rows(header->n_rows));
+    copy_rows(coming.v_first(), stage_.v_first(header->n_rows));
+  }
+  return received;
+}
+
+void Pipeline::receive_into(StepMessage& message) {
+  message.message = grid_position_.stages->receive(message.all(), grid_position_.stage - 1);
+}
+
+void Pipeline::serve(const std::function<void(const EngineMessage&)>& handle_here) {
   if (!grid_position_.is_first_stage()) receive_into(coming_[next_coming_]);
   for (;;) {
-    Order order;
-    if (grid_position_.is_first_stage()) {
-      FirstOrder told;
-      {
-        const auto span = recorder_.span(Activity::kWaitForSlice);
-        grid_position_.shards->broadcast(std::as_writable_bytes(std::span(&told, 1)), 0);
-      }
-      order = told.order;
-      if (order.command == Command::kRead) {
-        stage_.embed(std::span(told.tokens).first(order.n_rows),
-                     stage_.rows(order.call_first, order.n_rows, order.call_rows));
-      }
-    } else {
-      Parcel& parcel = coming_[next_coming_];
-      next_coming_ = 1 - next_coming_;
-      {
-        const auto span = recorder_.span(Activity::kWaitForSlice);
-        parcel.message->wait();
-      }
-      order = parcel.order();
-      if (order.command != Command::kStop) receive_into(coming_[next_coming_]);
-      if (order.command == Command::kRead) {
-        const std::size_t n_embd = stage_.config().n_embd;
-        const partition::Range own = stage_.v_first_columns();
-        copy_rows(parcel.rows(n_embd),
-                  stage_.rows(order.call_first, order.n_rows, order.call_rows));
-        copy_rows(parcel.v_first(n_embd, own.size()),
-                  stage_.v_first(order.call_first, order.n_rows).cols(own.begin, own.size()));
-      }
+    Received received =
+        grid_position_.is_first_stage() ? next_from_leader() : next_from_stage_before();
+    if (const auto* header = std::get_if<StepHeader>(&received.message)) {
+      run(model::Step(std::move(received.segments), header->wanted), {});
+      continue;
     }
-    carry_out(order, {});
-    if (!is_about_session(order.command)) act(order);
-    if (order.command == Command::kStop) break;
+    handle(received.message, {});
+    handle_here(received.message);
+    if (std::holds_alternative<Stop>(received.message)) break;
   }
   finish();
 }
 
-bool Pipeline::carry_out(const Order& order, const model::Progress& progress) {
-  switch (order.command) {
-    case Command::kRead:
-      return read(order, progress);
-    case Command::kOpen:
-      stage_.open(order.session);
-      break;
-    case Command::kFork:
-      stage_.fork(order.session, order.source);
-      break;
-    case Command::kClose:
-      stage_.close(order.session);
-      break;
-    case Command::kFill:
-      pass_on(order);  // the stages do not wait for each other
-      return stage_.fill(order.session, order.amount, order.seed, progress);
-    case Command::kMeasure:
-      stage_.measure_selection(order.amount);
-      break;
-    case Command::kReadMemory:
-    case Command::kReport:
-    case Command::kMasses:
-    case Command::kTrace:
-    case Command::kStop:
-      break;
-  }
-  pass_on(order);
-  return true;
-}
-
-bool Pipeline::read(const Order& order, const model::Progress& progress) {
-  call_.push_back(order);
-  if (order.call_first + order.n_rows < order.call_rows) return true;
-  const std::vector<Order> call = std::move(call_);
-  call_.clear();
-  if (!stage_.run(order, progress)) return false;
-  for (const Order& slice : call) {
-    if (grid_position_.is_last_stage()) {
-      give_logits(slice);
-    } else {
-      pass_on(slice);
-    }
+bool Pipeline::run(const model::Step& step, const model::Progress& progress) {
+  if (!stage_.run(step, progress)) return false;
+  if (grid_position_.is_last_stage()) {
+    send_logits(step);
+  } else {
+    pass_on(step);
   }
   return true;
 }
 
-void Pipeline::pass_on(const Order& order) {
-  if (grid_position_.is_last_stage()) return;
-  Parcel& parcel = leaving_[next_leaving_];
+bool Pipeline::handle(const EngineMessage& message, const model::Progress& progress) {
+  pass_on(message);  // the stages do not wait for each other
+  return std::visit(
+      Overloaded{
+          [&](const OpenSession& m) { return stage_.open(m.session), true; },
+          [&](const ForkSession& m) { return stage_.fork(m.session, m.source), true; },
+          [&](const CloseSession& m) { return stage_.close(m.session), true; },
+          [&](const FillSession& m) {
+            return stage_.fill(m.session, m.n_tokens, m.seed, progress);
+          },
+          [&](const MeasureSelection& m) { return stage_.measure_selection(m.one_in), true; },
+          [](const auto&) { return true; }},  // about the engine
+      message);
+}
+
+Pipeline::StepMessage& Pipeline::next_leaving() {
+  StepMessage& leaving = leaving_[next_leaving_];
   next_leaving_ = 1 - next_leaving_;
-  if (parcel.message) {
+  if (leaving.message) {
     const auto span = recorder_.span(Activity::kWaitToSend);
-    wait_for(*parcel.message);
+    wait_for(*leaving.message);
   }
-  const std::size_t n_embd = stage_.config().n_embd;
-  const partition::Range own = stage_.v_first_columns();
-  parcel.order() = order;
-  if (order.n_rows > 0) {
-    const auto values = stage_.v_first(order.call_first, order.n_rows);
-    copy_rows(stage_.rows(order.call_first, order.n_rows, order.call_rows), parcel.rows(n_embd));
-    copy_rows(values.cols(own.begin, own.size()), parcel.v_first(n_embd, own.size()));
-  }
-  const auto used = parcel.all().first(parcel.size(n_embd, own.size()));
-  parcel.message = grid_position_.stages->send(used, grid_position_.stage + 1);
+  return leaving;
+}
+
+void Pipeline::depart(StepMessage& message) {
+  const std::span<std::byte> used = message.used();
+  message.message = grid_position_.stages->send(used, grid_position_.stage + 1);
   sent_bytes_ += used.size();
 }
 
-void Pipeline::give_logits(const Order& order) {
+void Pipeline::pass_on(const EngineMessage& message) {
+  if (grid_position_.is_last_stage()) return;
+  StepMessage& leaving = next_leaving();
+  leaving.header() = message;
+  depart(leaving);
+}
+
+void Pipeline::pass_on(const model::Step& step) {
+  StepMessage& leaving = next_leaving();
+  leaving.header() = header_of(step);
+  std::ranges::copy(step.segments(), leaving.segments().begin());
+  copy_rows(stage_.rows(step.n_rows()), leaving.rows());
+  copy_rows(stage_.v_first(step.n_rows()), leaving.v_first());
+  depart(leaving);
+}
+
+void Pipeline::send_logits(const model::Step& step) {
   std::vector<std::size_t> rows;
-  for (std::size_t i = 0; i < order.n_rows; ++i) {
-    if (order.wanted.test(i)) rows.push_back(order.call_first + i);
+  for (std::size_t i = 0; i < step.n_rows(); ++i) {
+    if (step.wanted().test(i)) rows.push_back(i);
   }
-  for (std::size_t first = 0; first < rows.size(); first += kLogitRows) {
-    logits_.give(
-        stage_.logits(std::span(rows).subspan(first, std::min(kLogitRows, rows.size() - first))));
-  }
+  for_logit_batches(rows.size(), [&](std::size_t first, std::size_t n) {
+    logits_.send(stage_.logits(std::span(rows).subspan(first, n)));
+  });
 }
 
 void Pipeline::wait_for(Message& message) {
@@ -185,9 +244,9 @@ void Pipeline::wait_for(Message& message) {
 }
 
 void Pipeline::finish() {
-  for (Parcel& parcel : leaving_) {
-    if (parcel.message) wait_for(*parcel.message);
-    parcel.message.reset();
+  for (StepMessage& leaving : leaving_) {
+    if (leaving.message) wait_for(*leaving.message);
+    leaving.message.reset();
   }
   logits_.finish();
 }

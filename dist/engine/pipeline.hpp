@@ -1,13 +1,12 @@
-/// How orders and slices pass through the stages.
+/// How steps and control messages pass through the stages.
 ///
-/// The leader gives an order to the shards of the first stage; from there it travels from shard i
-/// of a stage to shard i of the next one, in one message with the rows it is about. A stage
-/// receives the next slice while it computes one, and sends the last one meanwhile, so all stages
-/// work at once.
+/// The leader gives a message to the shards of the first stage; from there it travels from shard i
+/// of a stage to shard i of the next one, a step in one message with its rows. A stage receives the
+/// next step while it computes one, and sends the last one meanwhile, so all stages work at once.
 #pragma once
 
 #include "dist/engine/logits_return.hpp"
-#include "dist/engine/slice.hpp"
+#include "dist/engine/messages.hpp"
 #include "dist/engine/stage.hpp"
 
 #include <array>
@@ -24,49 +23,68 @@ class Pipeline {
   /// All arguments must outlive it.
   Pipeline(GridPosition& grid_position, Stage& stage, LogitsReturn& logits, Recorder& recorder);
 
-  /// Carries an order out here and passes it on; on the leader. Returns false when `progress`
-  /// stopped it, which only a grid of one rank may. Collective: the shards of the first stage.
-  bool give(const FirstOrder& order, const model::Progress& progress);
+  /// Runs a step of these tokens here and passes it on; on the leader. Returns false when
+  /// `progress` stopped it, which only a grid of one rank may. Collective: the shards of the first
+  /// stage.
+  bool submit(const model::Step& step, std::span<const base::TokenId> tokens,
+              const model::Progress& progress);
+  /// Handles a control message likewise.
+  bool submit(const EngineMessage& message, const model::Progress& progress);
 
-  /// Carries orders out until the one to stop; on all ranks but the leader.
-  /// `act` is called for orders that are not about a session.
-  void follow(const std::function<void(const Order&)>& act);
+  /// Handles messages until the one to stop; on all ranks but the leader. `handle` is called after
+  /// every control message.
+  void serve(const std::function<void(const EngineMessage&)>& handle);
 
   /// Waits until everything has left.
   void finish();
-  /// Sent so far: slices to the next stage, and orders from the leader to its shards.
+  /// Sent so far: steps to the next stage, and messages from the leader to its shards.
   std::uint64_t sent_bytes() const { return sent_bytes_; }
 
  private:
-  /// A message between stages: an order, then rows [n, C], then first values [n, own columns].
-  class Parcel {
+  /// What travels between stages: a message; of a step its segments, the rows [n, C] and the first
+  /// block's values [n, columns of this shard's heads].
+  class StepMessage {
    public:
-    Parcel() = default;
-    explicit Parcel(std::size_t n_bytes) : bytes_(n_bytes) {}
+    StepMessage() = default;
+    StepMessage(std::size_t n_embd, std::size_t n_columns);
+
     std::span<std::byte> all() { return bytes_.span(); }
-    Order& order() { return *reinterpret_cast<Order*>(bytes_.data()); }
-    base::MatView<float> rows(std::size_t n_embd);
-    base::MatView<float> v_first(std::size_t n_embd, std::size_t n_columns);
-    /// Bytes in use.
-    std::size_t size(std::size_t n_embd, std::size_t n_columns);
+    EngineMessage& header() { return *reinterpret_cast<EngineMessage*>(bytes_.data()); }
+    // Of a step, whose header is in place.
+    std::span<model::Segment> segments();
+    base::MatView<float> rows();
+    base::MatView<float> v_first();
+    /// The bytes in use.
+    std::span<std::byte> used();
 
     std::unique_ptr<Message> message;
 
    private:
+    const StepHeader& step() { return std::get<StepHeader>(header()); }
+
+    std::size_t n_embd_ = 0, n_columns_ = 0;
     base::Buffer<std::byte> bytes_;
   };
 
-  /// Next order, from the leader or from the stage before.
-  FirstOrder next_first_order();
-  Parcel& next_parcel();
-  void receive_into(Parcel& parcel);
+  /// A message with what came behind it.
+  struct Received {
+    EngineMessage message;
+    std::vector<model::Segment> segments;
+  };
 
-  /// Carries out an order whose rows, if any, are in place.
-  bool carry_out(const Order& order, const model::Progress& progress);
-  bool read(const Order& order, const model::Progress& progress);
-  /// Rows of the call that the order is about.
-  void pass_on(const Order& order);
-  void give_logits(const Order& order);
+  /// The next message, with the rows of a step put in place.
+  Received next_from_leader();
+  Received next_from_stage_before();
+  void receive_into(StepMessage& message);
+  void broadcast(std::span<std::byte> bytes);
+
+  bool run(const model::Step& step, const model::Progress& progress);
+  bool handle(const EngineMessage& message, const model::Progress& progress);
+  StepMessage& next_leaving();
+  void pass_on(const model::Step& step);
+  void pass_on(const EngineMessage& message);
+  void depart(StepMessage& message);
+  void send_logits(const model::Step& step);
   /// Waits for a message; the leader hands out logits meanwhile, or the stages would wait for each
   /// other in a circle.
   void wait_for(Message& message);
@@ -75,8 +93,7 @@ class Pipeline {
   Stage& stage_;
   LogitsReturn& logits_;
   Recorder& recorder_;
-  std::vector<Order> call_;  ///< The slices of the call that is being put together.
-  std::array<Parcel, 2> coming_, leaving_;
+  std::array<StepMessage, 2> coming_, leaving_;
   std::size_t next_coming_ = 0, next_leaving_ = 0;
   std::uint64_t sent_bytes_ = 0;
 };

@@ -1,11 +1,16 @@
 #include "dist/engine/shard_exchange.hpp"
 
+#include "dist/engine/shared_chunk_store.hpp"
+
 namespace longreach::dist {
 
 ShardExchange::ShardExchange(Communicator& shards, std::size_t n_blocks, ChunkMemory memory,
                              Recorder& recorder)
     : shards_(shards), recorder_(recorder), sent_(n_blocks) {
-  if (shards.size() > 1 && memory == ChunkMemory::kShared) shared_ = SharedChunks::create(shards);
+  if (shards.size() > 1 && memory == ChunkMemory::kShared) {
+    chunks_ = make_shared_chunk_store(shards);
+  }
+  if (!chunks_) chunks_ = std::make_unique<model::PrivateChunkStore>(shards.rank(), shards.size());
 }
 
 partition::Shard ShardExchange::shard() const { return {shards_.rank(), shards_.size()}; }
@@ -37,10 +42,6 @@ void ShardExchange::all_to_all(model::Traffic traffic, std::span<const std::byte
   for (std::size_t s = 0; s < shards_.size(); ++s) {
     if (s != shards_.rank()) count(traffic, sent_parts[s].size());
   }
-}
-
-std::shared_ptr<std::byte> ShardExchange::new_chunk(std::size_t owner, std::size_t n_bytes) {
-  return shared_ ? shared_->new_chunk(owner, n_bytes) : Exchange::new_chunk(owner, n_bytes);
 }
 
 void ShardExchange::barrier() {

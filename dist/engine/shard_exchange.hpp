@@ -2,13 +2,13 @@
 #pragma once
 
 #include "dist/comm/communicator.hpp"
-#include "dist/engine/shared_chunks.hpp"
 #include "dist/trace/recorder.hpp"
 #include "model/exchange.hpp"
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 namespace longreach::dist {
@@ -33,8 +33,7 @@ class ShardExchange final : public model::Exchange {
                   std::span<const partition::Range> sent_parts, std::span<std::byte> received,
                   std::span<const partition::Range> received_parts) override;
   void barrier() override;
-  std::shared_ptr<std::byte> new_chunk(std::size_t owner, std::size_t n_bytes) override;
-  bool reaches_chunks() const override { return shards_.size() == 1 || shared_ != nullptr; }
+  model::ChunkStore& chunk_store() override { return *chunks_; }
 
   /// What this shard has sent to others, by block of the model.
   const std::vector<TrafficBytes>& sent_bytes() const { return sent_; }
@@ -44,7 +43,7 @@ class ShardExchange final : public model::Exchange {
 
   Communicator& shards_;
   Recorder& recorder_;
-  std::shared_ptr<SharedChunks> shared_;
+  std::unique_ptr<model::ChunkStore> chunks_;
   std::size_t block_ = 0;
   std::vector<TrafficBytes> sent_;
 };

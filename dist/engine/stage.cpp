@@ -1,6 +1,7 @@
 #include "dist/engine/stage.hpp"
 
 #include "kernels/simd/isa.hpp"
+#include "model/reference/call.hpp"
 #include "model/synthetic.hpp"
 
 #include <algorithm>
@@ -41,7 +42,8 @@ Stage::Stage(const GridPosition& grid_position, const model::Checkpoint& checkpo
                workspace_,
                pool_,
                exchange_,
-               model::shard_extents(config, exchange_.shard())},
+               model::shard_extents(config, exchange_.shard()),
+               &no_observer_},
       hidden_(grid_position.is_last_stage() ? kLogitRows : 0, config.n_embd),
       logits_(grid_position.is_last_stage() ? kLogitRows : 0, context_.extents.vocabulary.size()) {
   if (!options.fingerprints) return;
@@ -63,16 +65,9 @@ bool Stage::fill(std::uint32_t session, std::size_t n_tokens, std::uint64_t seed
                                      seed, pool_, progress);
 }
 
-MatView<float> Stage::rows(std::size_t first, std::size_t n, std::size_t n_call) {
-  if (first == 0) {
-    workspace_.x.grow(n_call);
-    workspace_.v_first.grow(n_call);
-  }
-  return workspace_.x.first(first + n).rows(first, n);
-}
-
-MatView<float> Stage::v_first(std::size_t first, std::size_t n) {
-  return workspace_.v_first.first(first + n).rows(first, n);
+MatView<float> Stage::v_first(std::size_t n) {
+  const partition::Range columns = context_.extents.head_columns;
+  return workspace_.v_first.first(n).cols(columns.begin, columns.size());
 }
 
 void Stage::embed(std::span<const base::TokenId> tokens, MatView<float> x) {
@@ -80,16 +75,36 @@ void Stage::embed(std::span<const base::TokenId> tokens, MatView<float> x) {
   checkpoint_.release_pages();  // a row of the embedding brings its neighbours into memory
 }
 
-bool Stage::run(const Order& last_slice, const model::Progress& progress) {
-  const std::size_t n_call = last_slice.call_rows;
-  if (fingerprints_) fingerprints_->begin_call(last_slice.position);
-  if (meter_) meter_->begin_call(last_slice);
-  const auto span = recorder_.span(Activity::kRead, n_call);
+bool Stage::run(const model::Step& step, const model::Progress& progress) {
+  const auto span = recorder_.span(Activity::kRead, step.n_rows());
+  std::vector<model::SequenceState*> states;
+  for (const model::Segment& segment : step.segments()) {
+    states.push_back(&sessions_.at(segment.session));
+  }
   const bool finished =
-      model::run_blocks(context_, workspace_.x.first(n_call), workspace_.v_first.first(n_call),
-                        sessions_.at(last_slice.session), progress);
+      model::run_blocks(context_, step, rows(step.n_rows()),
+                        workspace_.v_first.first(step.n_rows()), states, progress);
   recorder_.end_block();
   return finished;
+}
+
+bool Stage::run_reference_call(std::uint32_t session, std::size_t position,
+                               std::span<const base::TokenId> tokens,
+                               std::span<const std::size_t> wanted, const LogitsSink& sink,
+                               const model::Progress& progress) {
+  const auto span = recorder_.span(Activity::kRead, tokens.size());
+  model::Rows x(tokens.size(), config_.n_embd), v_first(tokens.size(), config_.n_embd);
+  const auto rows = x.first(tokens.size());
+  embed(tokens, rows);
+  const bool finished = model::reference::run_call(
+      context_, position, rows, v_first.first(tokens.size()), sessions_.at(session), progress);
+  recorder_.end_block();
+  if (!finished) return false;
+  for_logit_batches(wanted.size(), [&](std::size_t first, std::size_t n) {
+    const auto batch = logits_of(rows, wanted.subspan(first, n));
+    for (std::size_t i = 0; i < n; ++i) sink(wanted[first + i], batch.row(i));
+  });
+  return true;
 }
 
 void Stage::measure_selection(std::size_t one_in) {
@@ -102,14 +117,17 @@ std::span<const MassSample> Stage::masses() const {
   return meter_ ? meter_->samples() : std::span<const MassSample>();
 }
 
-MatView<const float> Stage::logits(std::span<const std::size_t> call_rows) {
-  const auto span = recorder_.span(Activity::kLogits, call_rows.size());
-  const auto hidden = hidden_.first(call_rows.size());
-  for (std::size_t i = 0; i < call_rows.size(); ++i) {
-    std::ranges::copy(workspace_.x.first(call_rows[i] + 1).row(call_rows[i]),
-                      hidden.row(i).begin());
+MatView<const float> Stage::logits(std::span<const std::size_t> step_rows) {
+  return logits_of(rows(step_rows.back() + 1), step_rows);
+}
+
+MatView<const float> Stage::logits_of(MatView<const float> x, std::span<const std::size_t> wanted) {
+  const auto span = recorder_.span(Activity::kLogits, wanted.size());
+  const auto hidden = hidden_.first(wanted.size());
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    std::ranges::copy(x.row(wanted[i]), hidden.row(i).begin());
   }
-  const auto logits = logits_.first(call_rows.size());
+  const auto logits = logits_.first(wanted.size());
   model::compute_logits(context_, hidden, logits);
   return logits;
 }

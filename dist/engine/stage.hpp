@@ -2,8 +2,8 @@
 #pragma once
 
 #include "dist/engine/grid.hpp"
+#include "dist/engine/logits_return.hpp"
 #include "dist/engine/shard_exchange.hpp"
-#include "dist/engine/slice.hpp"
 #include "dist/trace/fingerprints.hpp"
 #include "dist/trace/selection_meter.hpp"
 #include "model/checkpoint/checkpoint.hpp"
@@ -55,23 +55,29 @@ class Stage {
   void close(std::uint32_t session) { sessions_.erase(session); }
   const model::SequenceState& state(std::uint32_t session) const { return sessions_.at(session); }
 
-  /// Rows `first` .. of the call that is being put together, [n, C]: what the last stage hands on.
-  /// The call has n_call rows.
-  base::MatView<float> rows(std::size_t first, std::size_t n, std::size_t n_call);
-  /// The same of the first block's values, of which only the own heads' columns are used.
-  base::MatView<float> v_first(std::size_t first, std::size_t n);
-  partition::Range v_first_columns() const { return context_.extents.head_columns; }
+  /// The n rows of a step, [n, C]: what the stage takes from the one before and passes on.
+  base::MatView<float> rows(std::size_t n) { return workspace_.x.first(n); }
+  /// The columns of this shard's heads of the first block's values, [n, columns].
+  base::MatView<float> v_first(std::size_t n);
+  std::size_t v_first_columns() const { return context_.extents.head_columns.size(); }
 
-  /// Fills a slice of the call with embedded tokens; on the first stage.
+  /// Fills x [T, C] with embedded tokens; on the first stage.
   void embed(std::span<const base::TokenId> tokens, base::MatView<float> x);
-  /// Reads the call that this slice completes. Returns false when `progress` stopped it, which only
-  /// a grid of one rank may. Collective: the shards of the stage.
-  bool run(const Order& last_slice, const model::Progress& progress);
-  /// Logits of up to kLogitRows rows of the call: [n, own columns of the vocabulary], valid until
+  /// Reads a step, whose rows are in place. Returns false when `progress` stopped it, which only a
+  /// grid of one rank may. Collective: the shards of the stage.
+  bool run(const model::Step& step, const model::Progress& progress);
+  /// Logits of up to kLogitRows rows of the step: [n, own columns of the vocabulary], valid until
   /// the next call; on the last stage.
-  base::MatView<const float> logits(std::span<const std::size_t> call_rows);
+  base::MatView<const float> logits(std::span<const std::size_t> step_rows);
+  /// Reads a call of mode `reference`, on a grid of one rank. `wanted` are tokens of the call,
+  /// ascending, whose logits go to `sink` (index, logits). Returns false when `progress` stopped
+  /// it.
+  bool run_reference_call(std::uint32_t session, std::size_t position,
+                          std::span<const base::TokenId> tokens,
+                          std::span<const std::size_t> wanted, const LogitsSink& sink,
+                          const model::Progress& progress);
 
-  /// From now on holds the choice of chunks against full attention: for one query in `one_in`, and
+  /// From now on compares the choice of chunks with full attention: for one query in `one_in`, and
   /// for all that answer.
   void measure_selection(std::size_t one_in);
   /// What came of it; empty on all shards but the first.
@@ -81,6 +87,9 @@ class Stage {
   kernels::ThreadPool& pool() { return pool_; }
 
  private:
+  base::MatView<const float> logits_of(base::MatView<const float> x,
+                                       std::span<const std::size_t> wanted);
+
   const model::Checkpoint& checkpoint_;
   const model::ModelConfig& config_;
   model::AttentionConfig attention_;
@@ -90,15 +99,12 @@ class Stage {
   kernels::ThreadPool pool_;
   model::Weights weights_;
   model::Workspace workspace_;
+  model::Observer no_observer_;
   std::optional<FingerprintFile> fingerprints_;
   std::optional<SelectionMeter> meter_;
   model::Context context_;
-  model::Rows hidden_, logits_;
+  model::Rows hidden_, logits_;  ///< Of wanted rows, [kLogitRows, C] and [kLogitRows, columns].
   std::map<std::uint32_t, model::SequenceState> sessions_;
 };
-
-/// Positions whose logits are computed together: enough to reuse the head's weights, few enough to
-/// keep V numbers for each.
-inline constexpr std::size_t kLogitRows = 16;
 
 }  // namespace longreach::dist

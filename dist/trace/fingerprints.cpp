@@ -38,13 +38,8 @@ FingerprintFile::FingerprintFile(const std::filesystem::path& file, std::size_t 
 
 void FingerprintFile::write(std::size_t row, std::string_view tensor, std::string_view head,
                             std::string_view chunk, std::span<const std::byte> bytes) {
-  out_ << fmt::format("{} {} {} {} {} {} {:016x}\n", call_position_ + first_row_ + row, block_,
+  out_ << fmt::format("{} {} {} {} {} {} {:016x}\n", step_->position_of(row), block_,
                       step_of(tensor), tensor, head, chunk, hash_of(bytes));
-}
-
-void FingerprintFile::begin_slice(std::size_t block, std::size_t first_row) {
-  block_ = block;
-  first_row_ = first_row;
 }
 
 void FingerprintFile::see_rows(std::string_view tensor, base::MatView<const float> rows) {

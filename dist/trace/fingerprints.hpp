@@ -1,5 +1,5 @@
 /// Hashes of all that a run computes, in a file for each rank. `scripts/first-difference` compares
-/// two runs and says where they part.
+/// two runs and says where they part. Meant for one sequence at a time.
 #pragma once
 
 #include "dist/engine/grid.hpp"
@@ -19,10 +19,8 @@ class FingerprintFile final : public model::Observer {
   /// Errors: InputError naming the file.
   FingerprintFile(const std::filesystem::path& file, std::size_t rank, std::size_t shard);
 
-  /// The calls that follow are of a call whose first token has this position.
-  void begin_call(std::size_t position) { call_position_ = position; }
-
-  void begin_slice(std::size_t block, std::size_t first_row) override;
+  void begin_step(const model::Step& step) override { step_ = &step; }
+  void begin_block(std::size_t block) override { block_ = block; }
   void see_rows(std::string_view tensor, base::MatView<const float> rows) override;
   void see_heads(std::string_view tensor, std::size_t first_head,
                  base::MatView<const float> columns) override;
@@ -38,7 +36,8 @@ class FingerprintFile final : public model::Observer {
   std::mutex mutex_;
   std::ofstream out_;
   std::size_t shard_;
-  std::size_t call_position_ = 0, first_row_ = 0, block_ = 0;
+  const model::Step* step_ = nullptr;
+  std::size_t block_ = 0;
 };
 
 }  // namespace longreach::dist

@@ -29,8 +29,8 @@ std::string text(Activity activity, std::uint32_t detail) {
       return fmt::format("block {}", detail);
     case Activity::kExchange:
       return fmt::format("exchange {}", name_of(static_cast<model::Traffic>(detail)));
-    case Activity::kWaitForSlice:
-      return "wait for a slice";
+    case Activity::kWaitForStep:
+      return "wait for a step";
     case Activity::kWaitToSend:
       return "wait to send";
     case Activity::kLogits:

@@ -16,10 +16,10 @@ namespace longreach::dist {
 
 /// What a rank can be at. Reading contains blocks, and blocks contain exchanges.
 enum class Activity : std::uint32_t {
-  kRead,           ///< A call, or a slice of one, through the rank's blocks.
+  kRead,           ///< A step, or a call of mode reference, through the rank's blocks.
   kBlock,          ///< One of these.
-  kExchange,       ///< Telling other shards, and waiting for them.
-  kWaitForSlice,   ///< Nothing to do: the stage before is not yet done.
+  kExchange,       ///< Between shards: sending, receiving, and waiting for them.
+  kWaitForStep,    ///< Nothing to do: the stage before is not yet done.
   kWaitToSend,     ///< The stage behind has not yet taken what was sent before.
   kLogits,         ///< The output head.
   kWaitForLogits,  ///< On the leader.

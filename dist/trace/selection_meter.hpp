@@ -1,7 +1,6 @@
 /// Collects what the choice of chunks misses, on one rank.
 #pragma once
 
-#include "dist/engine/slice.hpp"
 #include "model/observer.hpp"
 
 #include <cstddef>
@@ -14,7 +13,8 @@ namespace longreach::dist {
 /// What a measured query was for.
 enum class QueryUse : std::uint32_t {
   kReading,    ///< Drawn from all that are read.
-  kAnswering,  ///< Its logits are the only ones wanted of a slice that it ends: a token is chosen.
+  kAnswering,  ///< Its logits are the only ones wanted of a segment that it ends: a token is
+               ///< chosen.
 };
 
 /// What one head's query sees of full attention (model/cache/selection_mass.hpp). Sent as it lies.
@@ -34,21 +34,19 @@ class SelectionMeter final : public model::Observer {
   /// Only the first shard collects; all of them must measure.
   SelectionMeter(std::size_t one_in, std::size_t shard) : one_in_(one_in), shard_(shard) {}
 
-  /// What follows is of this slice, which is a call of its own.
-  void begin_call(const Order& slice);
-
-  void begin_slice(std::size_t block, std::size_t first_row) override;
+  void begin_step(const model::Step& step) override { step_ = &step; }
+  void begin_block(std::size_t block) override { block_ = block; }
   bool measures(std::size_t query) const override;
   void see_mass(std::size_t head, std::size_t query, model::MassShares shares) override;
 
   std::span<const MassSample> samples() const { return samples_; }
 
  private:
-  bool answers(std::size_t query) const { return ends_answering_ && query + 1 == n_rows_; }
+  bool answers(std::size_t query) const;
 
   std::size_t one_in_, shard_;
-  std::size_t position_ = 0, n_rows_ = 0, block_ = 0;
-  bool ends_answering_ = false;
+  const model::Step* step_ = nullptr;
+  std::size_t block_ = 0;
   std::vector<MassSample> samples_;
 };
 

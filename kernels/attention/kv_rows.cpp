@@ -58,13 +58,13 @@ struct Kept {
   base::Bf16 scale = base::to_bf16(1);
 };
 
-Kept keep_bf16(std::span<const float> x) {
+Kept round_to_bf16(std::span<const float> x) {
   Kept kept;
   for (std::size_t d = 0; d < kHeadSize; ++d) kept.numbers[d] = to_float(base::to_bf16(x[d]));
   return kept;
 }
 
-Kept keep_int8(std::span<const float> x) {
+Kept quantise_to_int8(std::span<const float> x) {
   const float wanted = HWY_DYNAMIC_DISPATCH(largest_of)(x) / kLargestKvCode;
   // A scale below the normal numbers would have few bits, so then all becomes zero.
   Kept kept{{}, base::to_bf16(wanted < std::numeric_limits<float>::min() ? 0 : wanted)};
@@ -73,14 +73,14 @@ Kept keep_int8(std::span<const float> x) {
   return kept;
 }
 
-Kept keep(base::KvFormat format, std::span<const float> x) {
+Kept quantise_row(base::KvFormat format, std::span<const float> x) {
   switch (format) {
     case base::KvFormat::kF32:
       break;
     case base::KvFormat::kBf16:
-      return keep_bf16(x);
+      return round_to_bf16(x);
     case base::KvFormat::kInt8:
-      return keep_int8(x);
+      return quantise_to_int8(x);
   }
   Kept kept;
   std::copy_n(x.begin(), kHeadSize, kept.numbers.begin());
@@ -113,10 +113,8 @@ ChunkRows HeadLayout::rows(const std::byte* head) const {
 }
 
 void HeadLayout::put(std::byte* head, std::size_t row, std::span<const float> key,
-                     std::span<const float> value, std::span<float> key_sums) const {
-  const Kept kept_key = keep(format_, key), kept_value = keep(format_, value);
-  const float key_scale = to_float(kept_key.scale);
-  for (std::size_t d = 0; d < kHeadSize; ++d) key_sums[d] += key_scale * kept_key.numbers[d];
+                     std::span<const float> value) const {
+  const Kept kept_key = quantise_row(format_, key), kept_value = quantise_row(format_, value);
   with_type_of(format_, [&]<typename T>(std::type_identity<T>) {
     T* const to_key = reinterpret_cast<T*>(head) + panel_offset(row);
     T* const to_value = reinterpret_cast<T*>(head + values_begin()) + row * kHeadSize;
@@ -153,6 +151,29 @@ void read_row(const ChunkRows& rows, std::size_t row, std::span<float> key,
     for (std::size_t d = 0; d < kHeadSize; ++d) {
       key[d] = key_scale * load(from_key + d * kPanelCols);
       value[d] = value_scale * load(from_value + d);
+    }
+  });
+}
+
+void sum_keys(const ChunkRows& rows, std::size_t n_rows, std::span<float> sums) {
+  constexpr std::size_t kTogether = 8;  // channels, whose sums do not wait for each other
+  std::ranges::fill(sums, 0.0F);
+  with_type_of(rows.format, [&]<typename T>(std::type_identity<T>) {
+    for (std::size_t first = 0; first < n_rows; first += kPanelCols) {
+      const T* const panel = reinterpret_cast<const T*>(rows.keys) + panel_offset(first);
+      const std::size_t n = std::min(kPanelCols, n_rows - first);
+      for (std::size_t d = 0; d < kHeadSize; d += kTogether) {
+        std::array<float, kTogether> together;
+        std::copy_n(sums.data() + d, kTogether, together.data());
+        for (std::size_t row = 0; row < n; ++row) {
+          const float scale =
+              rows.key_scales == nullptr ? 1 : to_float(rows.key_scales[first + row]);
+          for (std::size_t i = 0; i < kTogether; ++i) {
+            together[i] += scale * load(panel + (d + i) * kPanelCols + row);
+          }
+        }
+        std::copy_n(together.data(), kTogether, sums.data() + d);
+      }
     }
   });
 }

@@ -56,10 +56,10 @@ class HeadLayout {
   /// The parts of the head at `head`.
   ChunkRows rows(const std::byte* head) const;
 
-  /// Rounds a row to the format and writes it as row `row` of the head at `head`. Adds its key, as
-  /// it is kept, to key_sums. Shapes: key, value, key_sums 64.
+  /// Rounds a row to the format and writes it as row `row` of the head at `head`.
+  /// Shapes: key, value 64.
   void put(std::byte* head, std::size_t row, std::span<const float> key,
-           std::span<const float> value, std::span<float> key_sums) const;
+           std::span<const float> value) const;
 
   /// Copies the first n_rows() rows of `from`, which has as many or more, to `head`.
   void copy(const ChunkRows& from, std::byte* head) const;
@@ -76,5 +76,9 @@ class HeadLayout {
 
 /// The key and the value of row `row` as they are kept, exact in f32. Shapes: key, value 64.
 void read_row(const ChunkRows& rows, std::size_t row, std::span<float> key, std::span<float> value);
+
+/// sums[d] = channel d of the first n_rows keys, as they are kept, added in row order; in f32.
+/// Shape: sums 64.
+void sum_keys(const ChunkRows& rows, std::size_t n_rows, std::span<float> sums);
 
 }  // namespace longreach::kernels

@@ -109,11 +109,25 @@ std::vector<dist::Session> filled_sessions(const Run& run, std::size_t context) 
   return sessions;
 }
 
-/// Decodes random tokens behind contexts that nobody has read, in all streams at once: each gives
-/// its next token when the logits of the one before have come. Nothing when a signal came.
+/// Submits the next token of each of these streams as a step. Returns false when a signal came.
+bool submit_step(const Run& run, std::span<dist::Session> streams, base::TokenId token,
+                 const dist::Progress& progress) {
+  static const auto sink = std::make_shared<const dist::LogitsSink>(ignore_logits);
+  const std::size_t position = streams.front().n_tokens();
+  std::vector<dist::SegmentRequest> segments;
+  for (dist::Session& stream : streams) {
+    segments.push_back({&stream, {&token, 1}, {&position, 1}, sink});
+  }
+  return run.engine.submit(segments, progress);
+}
+
+/// Decodes random tokens after contexts that nobody has read, in all streams at once: each submits
+/// its next token when the logits of the one before have come. The streams make as many steps as
+/// there are stages, which work at once. Nothing when a signal came.
 std::optional<BenchResult> measure_decode(const Run& run, std::size_t context) {
   std::vector<dist::Session> sessions = filled_sessions(run, context);
   if (sessions.empty()) return std::nullopt;
+  const std::size_t n_steps = std::min(run.engine.grid().n_stages, sessions.size());
   const std::size_t n_tokens = run.options.n_tokens, n_all = run.n_rounds() * n_tokens;
   BenchResult result = run.new_result("decode", context, n_tokens);
   result.n_streams = sessions.size();
@@ -126,10 +140,11 @@ std::optional<BenchResult> measure_decode(const Run& run, std::size_t context) {
     const Clock::time_point start = Clock::now();
     for (std::size_t i = round * n_tokens; i < (round + 1) * n_tokens; ++i) {
       const double begin = static_cast<double>(i) / static_cast<double>(n_all);
-      for (dist::Session& session : sessions) {
-        run.engine.wait_for(session);
-        if (!run.engine.submit(session, std::span(tokens).subspan(i, 1), std::array{context + i},
-                               ignore_logits, run.reporter(line, begin, 0))) {
+      for (std::size_t s = 0; s < n_steps; ++s) {
+        const partition::Range part = partition::part_of(sessions.size(), s, n_steps);
+        const auto streams = std::span(sessions).subspan(part.begin, part.size());
+        for (const dist::Session& stream : streams) run.engine.wait_for(stream);
+        if (!submit_step(run, streams, tokens[i], run.reporter(line, begin, 0))) {
           return std::nullopt;
         }
       }
@@ -148,8 +163,8 @@ std::optional<BenchResult> measure_decode(const Run& run, std::size_t context) {
 std::optional<BenchResult> measure_prefill(const Run& run, std::size_t context) {
   constexpr std::size_t kParts = 8;
   BenchResult result = run.new_result("prefill", context, context);
-  // Each slice reads all weights once. Caches and states hardly count beside them and its products.
-  result.bytes_per_token = run.engine.weight_bytes() / std::min(context, model::kSliceTokens);
+  // Each step reads all weights once. Caches and states hardly count beside them and its products.
+  result.bytes_per_token = run.engine.weight_bytes() / std::min(context, model::kStepRows);
   const std::vector<TokenId> tokens = random_tokens(context, run.opened.config.vocab_size);
   std::array<std::vector<double>, kParts> parts;
   ProgressLine line(context * run.n_rounds(), "reading");

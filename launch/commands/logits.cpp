@@ -160,7 +160,7 @@ int run(const LogitsOptions& options, dist::World& world) {
   ProgressLine line(n_fed);
   std::size_t begin = 0;
   for (const std::size_t length : recording.calls) {
-    const bool finished = engine->submit(
+    const bool finished = engine->read(
         session, std::span(recording.tokens).subspan(begin, length),
         recorder.positions_between(begin, begin + length),
         [&recorder](std::size_t position, std::span<const float> logits) {

@@ -6,11 +6,15 @@
 
 namespace longreach::model {
 
-void channel_mix(Context& context, const ChannelMixWeights& weights, base::MatView<const float> x,
-                 std::vector<float>& shift, base::MatView<float> out) {
+void channel_mix(Context& context, const ChannelMixWeights& weights, const Step& step,
+                 base::MatView<const float> x, std::span<std::vector<float>* const> shifts,
+                 base::MatView<float> out) {
+  const auto shift = [shifts](std::size_t segment) -> std::vector<float>& {
+    return *shifts[segment];
+  };
   const auto mixed = context.workspace.mixed.first(x.rows());
   const auto hidden = context.workspace.hidden.first(x.rows());
-  shift_rows(context.pool, x, shift, weights.x_k, mixed);
+  shift_rows(context.pool, step, x, shift, weights.x_k, mixed);
   const partition::Range own_hidden = context.extents.hidden, own_out = context.extents.channels;
   const auto computed = hidden.cols(own_hidden.begin, own_hidden.size());
   kernels::multiply(context.pool, mixed, weights.key, computed);
@@ -18,7 +22,7 @@ void channel_mix(Context& context, const ChannelMixWeights& weights, base::MatVi
   all_gather_columns(context, ColumnSplit::kPanels, hidden);
   kernels::multiply(context.pool, hidden, weights.value, out.cols(own_out.begin, own_out.size()));
   all_gather_columns(context, ColumnSplit::kPanels, out);
-  remember_last_row(x, shift);
+  remember_last_rows(step, x, shift);
 }
 
 }  // namespace longreach::model

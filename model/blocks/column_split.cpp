@@ -32,8 +32,8 @@ void all_gather_columns(Context& context, ColumnSplit split, MatView<float> rows
     return;
   }
   // A shard's columns travel as rows of their own.
-  context.workspace.gathered.grow(rows.rows() * rows.cols());
-  const std::span<float> all = context.workspace.gathered.first(rows.rows() * rows.cols());
+  context.workspace.received.grow(rows.rows() * rows.cols());
+  const std::span<float> all = context.workspace.received.first(rows.rows() * rows.cols());
   const auto travelling = [&](std::size_t shard) {
     const Range range = columns(shard);
     return MatView<float>(all.data() + range.begin * rows.rows(), rows.rows(), range.size());

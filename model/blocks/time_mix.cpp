@@ -11,8 +11,8 @@ namespace {
 using base::MatView;
 using kernels::kHeadSize;
 
-/// Of a vector of all channels those of the own heads.
-std::span<const float> own_part(const Context& context, const Vector& vector) {
+/// Of a vector of all channels those of this shard's heads.
+std::span<const float> own_channels(const Context& context, const Vector& vector) {
   const partition::Range columns = context.extents.head_columns;
   return std::span(vector).subspan(columns.begin, columns.size());
 }
@@ -28,16 +28,16 @@ void low_rank_product(Context& context, const LowRankWeights& weights, MatView<c
   kernels::multiply(context.pool, inner, weights.second, y);
 }
 
-void keep(std::span<float>) {}
+void identity(std::span<float>) {}
 
 /// v = v + (v_first - v) * sigmoid(v0 + x v1 v2). Uses the gate's buffer, which is filled later.
 void add_value_residual(Context& context, const LowRankWeights& weights, MatView<const float> x,
                         MatView<const float> v_first, MatView<float> v) {
   const auto [first, last] = context.extents.head_columns;
   const auto share = context.workspace.g.first(x.rows()).cols(first, last - first);
-  low_rank_product(context, weights, x, keep, share);
+  low_rank_product(context, weights, x, identity, share);
   context.pool.for_each(x.rows(), [&](std::size_t t, std::size_t) {
-    kernels::value_residual(v_first.row(t), own_part(context, weights.bias), share.row(t),
+    kernels::value_residual(v_first.row(t), own_channels(context, weights.bias), share.row(t),
                             v.row(t));
   });
 }
@@ -48,35 +48,46 @@ void copy_rows(kernels::ThreadPool& pool, MatView<const float> from, MatView<flo
   });
 }
 
-/// The recurrence of the own heads, head by head.
-void run_heads(Context& context, const RwkvBlockWeights& weights, const kernels::TimeMixInputs& in,
-               RwkvState& state, MatView<float> y) {
-  context.pool.for_each(context.extents.heads.size(), [&](std::size_t head, std::size_t) {
+/// The recurrence of this shard's heads, each head of each segment by itself.
+void run_heads(Context& context, const RwkvBlockWeights& weights, const Step& step,
+               const kernels::TimeMixInputs& in, std::span<RwkvState* const> states,
+               MatView<float> y) {
+  const std::size_t n_heads = context.extents.heads.size();
+  context.pool.for_each(n_heads * states.size(), [&](std::size_t task, std::size_t) {
+    const std::size_t segment = task / n_heads, head = task % n_heads;
     const std::size_t first = head * kHeadSize;
+    const std::size_t first_row = step.first_row(segment);
+    const std::size_t n_rows = step.segments()[segment].n_rows;
     const auto part = [&](const Vector& vector) {
-      return own_part(context, vector).subspan(first, kHeadSize);
+      return own_channels(context, vector).subspan(first, kHeadSize);
     };
-    const auto columns = [&](MatView<const float> rows) { return rows.cols(first, kHeadSize); };
+    const auto columns = [&](MatView<const float> rows) {
+      return rows.rows(first_row, n_rows).cols(first, kHeadSize);
+    };
     kernels::time_mix_head(
         {part(weights.k_k), part(weights.k_a), part(weights.r_k), part(weights.ln_x.weight),
          part(weights.ln_x.bias)},
         {columns(in.r), columns(in.w), columns(in.k), columns(in.v), columns(in.a), columns(in.g)},
-        state.wkv.span().subspan(head * kernels::kHeadStateSize, kernels::kHeadStateSize),
-        y.cols(first, kHeadSize));
+        states[segment]->wkv.span().subspan(head * kernels::kHeadStateSize,
+                                            kernels::kHeadStateSize),
+        y.rows(first_row, n_rows).cols(first, kHeadSize));
   });
 }
 
 }  // namespace
 
-void time_mix(Context& context, const RwkvBlockWeights& weights, MatView<const float> x,
-              ValueResidual residual, MatView<float> v_first, RwkvState& state,
-              MatView<float> out) {
+void time_mix(Context& context, const RwkvBlockWeights& weights, const Step& step,
+              MatView<const float> x, ValueResidual residual, MatView<float> v_first,
+              std::span<RwkvState* const> states, MatView<float> out) {
   kernels::ThreadPool& pool = context.pool;
   Workspace& space = context.workspace;
   const std::size_t n = x.rows();
   const auto mixed = space.mixed.first(n);
+  const auto last_input = [states](std::size_t segment) -> std::vector<float>& {
+    return states[segment]->att_shift;
+  };
   const auto shift = [&](const Vector& mix) -> MatView<const float> {
-    shift_rows(pool, x, state.att_shift, mix, mixed);
+    shift_rows(pool, step, x, last_input, mix, mixed);
     return mixed;
   };
   const partition::Range columns = context.extents.head_columns;
@@ -97,32 +108,30 @@ void time_mix(Context& context, const RwkvBlockWeights& weights, MatView<const f
 
   low_rank_product(context, weights.decay, shift(weights.x_w), kernels::tanh, w);
   for_rows(pool, w, [&](std::span<float> row) {
-    kernels::decay(own_part(context, weights.decay.bias), row);
+    kernels::decay(own_channels(context, weights.decay.bias), row);
   });
 
-  low_rank_product(context, weights.rate, shift(weights.x_a), keep, a);
+  low_rank_product(context, weights.rate, shift(weights.x_a), identity, a);
   for_rows(pool, a, [&](std::span<float> row) {
-    kernels::biased_sigmoid(own_part(context, weights.rate.bias), row);
+    kernels::biased_sigmoid(own_channels(context, weights.rate.bias), row);
   });
 
   low_rank_product(context, weights.gate, shift(weights.x_g), kernels::sigmoid, g);
 
-  run_heads(context, weights, {r, w, k, v, a, g}, state, own(y));
-  if (Observer* const observer = context.observer; observer != nullptr) {
-    const std::size_t first = context.extents.heads.begin;
-    observer->see_heads("r", first, r);
-    observer->see_heads("k", first, k);
-    observer->see_heads("v", first, v);
-    observer->see_heads("w", first, w);
-    observer->see_heads("a", first, a);
-    observer->see_heads("g", first, g);
-    observer->see_heads("heads", first, own(y));
-  }
+  run_heads(context, weights, step, {r, w, k, v, a, g}, states, own(y));
+  const std::size_t first_head = context.extents.heads.begin;
+  context.observer->see_heads("r", first_head, r);
+  context.observer->see_heads("k", first_head, k);
+  context.observer->see_heads("v", first_head, v);
+  context.observer->see_heads("w", first_head, w);
+  context.observer->see_heads("a", first_head, a);
+  context.observer->see_heads("g", first_head, g);
+  context.observer->see_heads("heads", first_head, own(y));
   all_gather_columns(context, ColumnSplit::kHeads, y);
   const partition::Range channels = context.extents.channels;
   kernels::multiply(pool, y, weights.output, out.cols(channels.begin, channels.size()));
   all_gather_columns(context, ColumnSplit::kPanels, out);
-  remember_last_row(x, state.att_shift);
+  remember_last_rows(step, x, last_input);
 }
 
 }  // namespace longreach::model

@@ -4,17 +4,20 @@
 #include "model/context.hpp"
 #include "model/state.hpp"
 
+#include <span>
+
 namespace longreach::model {
 
 /// Whether a block is the first executed one, which defines v_first, or a later one, which uses it.
 enum class ValueResidual { kDefines, kUses };
 
-/// The RWKV-7 time mix of a slice. Of v_first only the own heads' columns are used; out is whole.
-/// Shapes: x, v_first, out [T, C], T <= kSliceTokens; x already normalised. `state` goes from
-///         before the slice to after it.
+/// The RWKV-7 time mix of a step. Of v_first only the columns of this shard's heads are used; out
+/// is whole. Shapes: x, v_first, out [T, C], the rows of the step; x already normalised. states[s]
+/// goes from
+///         before segment s to after it.
 /// Collective: all shards. Source: model-spec section 2 ("x070").
-void time_mix(Context& context, const RwkvBlockWeights& weights, base::MatView<const float> x,
-              ValueResidual residual, base::MatView<float> v_first, RwkvState& state,
-              base::MatView<float> out);
+void time_mix(Context& context, const RwkvBlockWeights& weights, const Step& step,
+              base::MatView<const float> x, ValueResidual residual, base::MatView<float> v_first,
+              std::span<RwkvState* const> states, base::MatView<float> out);
 
 }  // namespace longreach::model

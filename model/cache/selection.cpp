@@ -1,8 +1,6 @@
 #include "model/cache/selection.hpp"
 
 #include "kernels/attention/attention.hpp"
-#include "kernels/rows/rows.hpp"
-#include "model/cache/kv_cache.hpp"
 #include "model/context.hpp"
 
 #include <limits>
@@ -12,80 +10,137 @@ namespace {
 
 using base::MatView;
 using kernels::kHeadSize;
+using partition::LocalChunk;
 
 constexpr std::uint32_t kNoChunk = std::numeric_limits<std::uint32_t>::max();
 
-/// What every shard offers: [shard][chooser][query][slot], filled up with kNoChunk.
-struct Offers {
-  std::size_t n_shards, n_choosers, n_queries, n_slots;
+/// The candidates of all shards: [shard][head][query][slot], filled up with kNoChunk.
+struct CandidateTable {
+  std::size_t n_heads, n_queries, n_slots;
   std::vector<Candidate>& all;
 
-  std::span<Candidate> of(std::size_t shard, std::size_t chooser, std::size_t query) const {
-    const std::size_t index = (shard * n_choosers + chooser) * n_queries + query;
+  std::span<Candidate> of(std::size_t shard, std::size_t head, std::size_t query) const {
+    const std::size_t index = (shard * n_heads + head) * n_queries + query;
     return std::span(all).subspan(index * n_slots, n_slots);
   }
-  std::size_t shard_bytes() const { return n_choosers * n_queries * n_slots * sizeof(Candidate); }
+  std::size_t shard_bytes() const { return n_heads * n_queries * n_slots * sizeof(Candidate); }
 };
 
-/// Offers the best of a query's scores with own closed chunks.
-void offer(const KvCache& cache, std::span<const float> scores, std::vector<std::uint32_t>& chosen,
-           std::span<Candidate> to) {
+/// Of some consecutive queries those of one segment.
+struct QueryRun {
+  const KvCache* cache;
+  std::size_t first, count;
+  std::size_t n_scored;  ///< Local chunks that the last one may choose from, or 0.
+};
+
+/// The runs of the queries in `queries`, in order.
+std::vector<QueryRun> runs_of(const Selection& selection, partition::Range queries) {
+  std::vector<QueryRun> runs;
+  for (const SegmentCache& segment : selection.segments()) {
+    const std::size_t begin = std::max(segment.first_row, queries.begin);
+    const std::size_t end = std::min(segment.first_row + segment.n_rows, queries.end);
+    if (begin >= end) continue;
+    // Later queries have as many chunks to choose from, or more.
+    const std::size_t last = end - 1;
+    runs.push_back(
+        {segment.cache, begin, end - begin,
+         selection.chooses(last) ? segment.cache->own_chunks(selection.n_closed(last)) : 0});
+  }
+  return runs;
+}
+
+/// scores [queries, >= n_scored]: of one head's queries, of which q [queries, 64] are those from
+/// `first` on. Neighbouring runs whose caches share a piece of the index share its reading.
+void score_runs(std::span<const QueryRun> runs, std::size_t head, std::size_t first,
+                MatView<const float> q, MatView<float> scores) {
+  for (std::size_t begin = 0; begin < scores.cols(); begin += ChunkIndex::kPieceChunks) {
+    const std::size_t piece = begin / ChunkIndex::kPieceChunks;
+    for (auto run = runs.begin(); run != runs.end();) {
+      if (run->n_scored <= begin) {
+        ++run;
+        continue;
+      }
+      const ChunkIndex& index = run->cache->index();
+      std::size_t n_queries = 0, n_scored = 0;
+      auto end = run;
+      do {
+        n_queries += end->count;
+        n_scored = std::max(n_scored, end->n_scored);
+        ++end;
+      } while (end != runs.end() && end->n_scored > begin &&
+               end->cache->index().piece_identity(piece) == index.piece_identity(piece));
+      const std::size_t n_chunks = std::min(n_scored - begin, ChunkIndex::kPieceChunks);
+      index.score(head, piece, q.rows(run->first - first, n_queries),
+                  scores.rows(run->first - first, n_queries).cols(begin, n_chunks));
+      run = end;
+    }
+  }
+}
+
+/// The best of a query's scores with local chunks.
+void local_top_k(const KvCache& cache, std::span<const float> scores,
+                 std::vector<std::uint32_t>& chosen, std::span<Candidate> to) {
   chosen.resize(std::min(to.size(), scores.size()));
   const std::size_t n = kernels::choose_chunks(scores, chosen.size(), chosen);
   for (std::size_t i = 0; i < n; ++i) {
-    to[i] = {scores[chosen[i]], static_cast<std::uint32_t>(cache.own_chunk(chosen[i]))};
+    to[i] = {scores[chosen[i]],
+             static_cast<std::uint32_t>(cache.global_chunk(LocalChunk{chosen[i]}))};
   }
 }
 
-/// Scores a head's group of queries from `first` on, and offers each query's best.
-void offer_group(const KvCache& cache, const Selection& selection, std::size_t head,
-                 std::size_t first, MatView<const float> q, const Offers& offers, std::size_t shard,
-                 WorkerScratch& scratch) {
-  const std::size_t n_scored = cache.own_chunks(selection.n_closed(first + q.rows() - 1));
-  if (n_scored == 0) return;
-  scratch.scores.resize(q.rows() * n_scored);
-  const MatView<float> scores(scratch.scores.data(), q.rows(), n_scored);
-  cache.score_chunks(head, q, scores);
-  for (std::size_t i = 0; i < q.rows(); ++i) {
-    if (!selection.chooses(first + i)) continue;
-    const std::size_t n_own = cache.own_chunks(selection.n_closed(first + i));
-    offer(cache, scores.row(i).first(n_own), scratch.chosen, offers.of(shard, head, first + i));
+/// Proposes this shard's best chunks for a head's queries in `queries`.
+void propose(const Selection& selection, std::size_t head, partition::Range queries,
+             MatView<const float> q, const CandidateTable& table, std::size_t shard,
+             WorkerScratch& scratch) {
+  const std::vector<QueryRun> runs = runs_of(selection, queries);
+  const std::size_t n_most = std::ranges::max(runs, {}, &QueryRun::n_scored).n_scored;
+  if (n_most == 0) return;
+  scratch.scores.resize(queries.size() * n_most);
+  const MatView<float> scores(scratch.scores.data(), queries.size(), n_most);
+  score_runs(runs, head, queries.begin,
+             q.rows(queries.begin, queries.size()).cols(head * kHeadSize, kHeadSize), scores);
+  for (std::size_t i = queries.begin; i < queries.end; ++i) {
+    if (!selection.chooses(i)) continue;
+    const KvCache& cache = selection.cache(i);
+    local_top_k(cache, scores.row(i - queries.begin).first(cache.own_chunks(selection.n_closed(i))),
+                scratch.chosen, table.of(shard, head, i));
   }
 }
 
-/// Offers the chunks whose scores, summed over the heads, are best for the only query.
-void offer_for_all_heads(Context& context, const KvCache& cache, const Selection& selection,
-                         MatView<const float> q, const Offers& offers, std::size_t shard) {
-  const std::size_t n_scored = cache.own_chunks(selection.n_closed(0));
-  std::vector<float> sums(n_scored), scores(n_scored);
-  for (std::size_t head = 0; head < context.config.n_head; ++head) {
-    cache.score_chunks(head, q.cols(head * kHeadSize, kHeadSize), {scores.data(), 1, n_scored});
-    kernels::add(scores, sums);
+/// Chooses for a head's query among what all shards propose.
+void merge_top_k(Selection& selection, std::size_t head, std::size_t query,
+                 const CandidateTable& table, std::size_t n_shards,
+                 std::vector<Candidate>& candidates) {
+  candidates.clear();
+  for (std::size_t s = 0; s < n_shards; ++s) {
+    std::ranges::copy_if(table.of(s, head, query), std::back_inserter(candidates),
+                         [](const Candidate& c) { return c.chunk != kNoChunk; });
   }
-  offer(cache, sums, context.workspace.workers[0].chosen, offers.of(shard, 0, 0));
+  selection.choose(head, query, candidates);
 }
 
 }  // namespace
 
-void Selection::begin(const AttentionConfig& config, const CallRows& call, std::size_t first_row,
-                      std::size_t n_queries, std::size_t n_heads) {
-  chunk_size_ = config.chunk_size;
-  first_row_ = first_row;
+void Selection::reset(std::span<const SegmentCache> segments, std::size_t n_heads,
+                      std::size_t chunk_size) {
+  chunk_size_ = chunk_size;
   n_heads_ = n_heads;
-  n_slots_ = 0;
-  spans_.clear();
-  for (std::size_t i = 0; i < n_queries; ++i) {
-    spans_.push_back(attention_span_of(config, call, first_row + i));
-    if (chooses(i)) n_slots_ = std::max(n_slots_, spans_[i].n_chosen);
-  }
-  n_choosers_ = spans_[0].scope == SelectionScope::kPerHead ? n_heads : 1;
-  chunks_.resize(n_choosers_ * n_queries * n_slots_);
-  counts_.assign(n_choosers_ * n_queries, 0);
+  n_chunks_ = n_slots_ = most_closed_ = 0;
+  segments_.assign(segments.begin(), segments.end());
+  queries_.clear();
 }
 
-void Selection::choose(std::size_t chooser, std::size_t query, std::span<Candidate> candidates) {
-  const std::size_t index = chooser * n_queries() + query;
-  const std::size_t n = std::min(candidates.size(), spans_[query].n_chosen);
+void Selection::add_query(const KvCache& cache, std::size_t row, AttentionSpan span) {
+  queries_.push_back({&cache, row, span});
+  n_chunks_ = std::max(n_chunks_, row / chunk_size_ + 1);
+  if (!chooses(n_queries() - 1)) return;
+  n_slots_ = std::max(n_slots_, span.n_chosen);
+  most_closed_ = std::max(most_closed_, n_closed(n_queries() - 1));
+}
+
+void Selection::choose(std::size_t head, std::size_t query, std::span<Candidate> candidates) {
+  const std::size_t index = head * n_queries() + query;
+  const std::size_t n = std::min(candidates.size(), span(query).n_chosen);
   const auto middle = candidates.begin() + static_cast<std::ptrdiff_t>(n);
   std::partial_sort(candidates.begin(), middle, candidates.end(),
                     [](const Candidate& a, const Candidate& b) {
@@ -97,59 +152,44 @@ void Selection::choose(std::size_t chooser, std::size_t query, std::span<Candida
   counts_[index] = static_cast<std::uint32_t>(n);
 }
 
-void select_chunks(Context& context, const CallRows& call, const KvCache& cache,
-                   MatView<const float> q) {
+void select_chunks(Context& context, MatView<const float> q) {
   Selection& selection = context.workspace.selection;
-  const std::size_t n_queries = q.rows();
-  selection.begin(context.attention, call, cache.size() - n_queries, n_queries,
-                  context.config.n_head);
-  // Later queries have as many chunks to choose from, or more.
-  if (!selection.chooses(n_queries - 1)) return;
-
+  if (selection.n_slots() == 0) return;
   const partition::Shard own = context.exchange.shard();
-  const std::size_t n_closed = selection.n_closed(n_queries - 1);
-  const Offers offers{own.count, selection.n_choosers(), n_queries,
-                      std::min(selection.span(n_queries - 1).n_chosen,
-                               partition::chunks_of(n_closed, {0, own.count})),
-                      context.workspace.candidates};
-  offers.all.assign(own.count * offers.shard_bytes() / sizeof(Candidate), {0, kNoChunk});
+  const std::size_t n_queries = selection.n_queries();
+  const std::size_t n_slots =
+      std::min(selection.n_slots(), partition::chunks_of(selection.most_closed(), {0, own.count}));
+  const CandidateTable table{selection.n_heads(), n_queries, n_slots, context.workspace.candidates};
+  table.all.assign(own.count * table.shard_bytes() / sizeof(Candidate), {0, kNoChunk});
   const std::size_t n_groups = (n_queries + kGroupQueries - 1) / kGroupQueries;
-  if (selection.span(0).scope == SelectionScope::kAllHeads) {
-    offer_for_all_heads(context, cache, selection, q, offers, own.index);
-  } else {
-    context.pool.for_each(selection.n_heads() * n_groups, [&](std::size_t task,
-                                                              std::size_t worker) {
-      const std::size_t head = task / n_groups, first = task % n_groups * kGroupQueries;
-      const std::size_t n = std::min(kGroupQueries, n_queries - first);
-      offer_group(cache, selection, head, first, q.rows(first, n).cols(head * kHeadSize, kHeadSize),
-                  offers, own.index, context.workspace.workers[worker]);
-    });
-  }
+  const auto for_groups = [&](auto&& body) {
+    context.pool.for_each(
+        selection.n_heads() * n_groups, [&](std::size_t task, std::size_t worker) {
+          const std::size_t first = task % n_groups * kGroupQueries;
+          const partition::Range queries{first, std::min(first + kGroupQueries, n_queries)};
+          body(task / n_groups, queries, context.workspace.workers[worker]);
+        });
+  };
+  for_groups([&](std::size_t head, partition::Range queries, WorkerScratch& scratch) {
+    propose(selection, head, queries, q, table, own.index, scratch);
+  });
   std::vector<partition::Range> parts;
   for (std::size_t s = 0; s < own.count; ++s) {
-    parts.push_back({s * offers.shard_bytes(), (s + 1) * offers.shard_bytes()});
+    parts.push_back({s * table.shard_bytes(), (s + 1) * table.shard_bytes()});
   }
-  context.exchange.all_gather(Traffic::kCandidates, std::as_writable_bytes(std::span(offers.all)),
+  context.exchange.all_gather(Traffic::kCandidates, std::as_writable_bytes(std::span(table.all)),
                               parts);
-  context.pool.for_each(
-      selection.n_choosers() * n_groups, [&](std::size_t task, std::size_t worker) {
-        const std::size_t chooser = task / n_groups, first = task % n_groups * kGroupQueries;
-        std::vector<Candidate>& candidates = context.workspace.workers[worker].candidates;
-        for (std::size_t i = first; i < std::min(first + kGroupQueries, n_queries); ++i) {
-          if (!selection.chooses(i)) continue;
-          candidates.clear();
-          for (std::size_t s = 0; s < own.count; ++s) {
-            std::ranges::copy_if(offers.of(s, chooser, i), std::back_inserter(candidates),
-                                 [](const Candidate& c) { return c.chunk != kNoChunk; });
-          }
-          selection.choose(chooser, i, candidates);
-        }
-      });
-  if (context.observer == nullptr) return;
-  for (std::size_t chooser = 0; chooser < selection.n_choosers(); ++chooser) {
+  for_groups([&](std::size_t head, partition::Range queries, WorkerScratch& scratch) {
+    for (std::size_t i = queries.begin; i < queries.end; ++i) {
+      if (selection.chooses(i)) {
+        merge_top_k(selection, head, i, table, own.count, scratch.candidates);
+      }
+    }
+  });
+  for (std::size_t head = 0; head < selection.n_heads(); ++head) {
     for (std::size_t i = 0; i < n_queries; ++i) {
       if (selection.chooses(i)) {
-        context.observer->see_choice(chooser, i, selection.chosen(chooser, i));
+        context.observer->see_choice(head, i, selection.chosen(head, i));
       }
     }
   }

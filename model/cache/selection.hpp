@@ -1,9 +1,10 @@
-/// The choice of chunks: every shard scores the queries against the mean keys of its own closed
-/// chunks and offers its best; all of them decide alike.
+/// The choice of chunks: every shard scores the queries against the index entries of its own closed
+/// chunks and sends its best; all of them merge these alike.
 #pragma once
 
 #include "kernels/base/view.hpp"
 #include "model/cache/attention_span.hpp"
+#include "model/cache/kv_cache.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -14,86 +15,110 @@
 namespace longreach::model {
 
 struct Context;
-class KvCache;
 
-/// That a query sees rows first .. last-1 of a chunk.
+/// That a query of the step sees rows first .. last-1 of a chunk.
 struct ChunkVisit {
-  std::uint32_t chunk, first, query, last;
+  std::uint32_t chunk;
+  std::uint64_t chunk_id;  ///< Equal for chunks that sequences share.
+  std::uint32_t first, last, query;
   auto operator<=>(const ChunkVisit&) const = default;
 };
 
-/// A closed chunk that a shard offers for a query.
+/// A closed chunk that a shard proposes for a query. Sent as it lies.
 struct Candidate {
   float score;
   std::uint32_t chunk;
 };
 
-/// What the queries of a slice see, in all heads. Filled by select_chunks.
+/// What the queries of a step see, in all heads. Query i is that of the step's row i.
 class Selection {
  public:
-  /// Queries 0 .. n-1 are of cache rows first_row .. first_row+n-1.
-  void begin(const AttentionConfig& config, const CallRows& call, std::size_t first_row,
-             std::size_t n_queries, std::size_t n_heads);
-
-  const AttentionSpan& span(std::size_t query) const { return spans_[query]; }
-  std::size_t n_queries() const { return spans_.size(); }
-  std::size_t n_heads() const { return n_heads_; }
-  /// Chunks of the cache that hold rows, the newest query's among them.
-  std::size_t n_chunks() const { return (first_row_ + n_queries() - 1) / chunk_size_ + 1; }
-  /// Closed chunks before the rows that a query sees in any case.
-  std::size_t n_closed(std::size_t query) const { return spans_[query].first_row / chunk_size_; }
-  /// Whether a query has more chunks to choose from than it may.
-  bool chooses(std::size_t query) const {
-    const AttentionSpan& span = spans_[query];
-    return span.scope != SelectionScope::kNone && n_closed(query) > span.n_chosen;
+  /// The queries are those of the newest rows of these caches, to which they have been appended.
+  /// span_of(row) says what the query of a cache row sees.
+  template <typename SpanOf>
+  void begin(std::span<const SegmentCache> segments, std::size_t n_heads, std::size_t chunk_size,
+             SpanOf&& span_of) {
+    reset(segments, n_heads, chunk_size);
+    for (const SegmentCache& segment : segments) {
+      for (std::size_t i = 0; i < segment.n_rows; ++i) {
+        const std::size_t row = segment.cache->size() - segment.n_rows + i;
+        add_query(*segment.cache, row, span_of(row));
+      }
+    }
+    chunks_.resize(n_heads_ * n_queries() * n_slots_);
+    counts_.assign(n_heads_ * n_queries(), 0);
   }
-  /// Who chooses: each head, or 1 for all.
-  std::size_t n_choosers() const { return n_choosers_; }
+
+  std::size_t n_queries() const { return queries_.size(); }
+  std::size_t n_heads() const { return n_heads_; }
+  std::size_t chunk_size() const { return chunk_size_; }
+  std::span<const SegmentCache> segments() const { return segments_; }
+
+  const KvCache& cache(std::size_t query) const { return *queries_[query].cache; }
+  const AttentionSpan& span(std::size_t query) const { return queries_[query].span; }
+  /// Most chunks that hold rows of any of the caches.
+  std::size_t n_chunks() const { return n_chunks_; }
+  /// Closed chunks before the rows that a query sees in any case.
+  std::size_t n_closed(std::size_t query) const { return span(query).first_row / chunk_size_; }
+  /// Whether a query has more chunks to choose from than it may.
+  bool chooses(std::size_t query) const { return n_closed(query) > span(query).n_chosen; }
+  /// Most chunks that a query that chooses may choose, and most that one may choose from.
+  std::size_t n_slots() const { return n_slots_; }
+  std::size_t most_closed() const { return most_closed_; }
 
   /// The chunks chosen for a query, ascending; for a query that chooses.
   std::span<const std::uint32_t> chosen(std::size_t head, std::size_t query) const {
-    const std::size_t index = std::min(head, n_choosers_ - 1) * n_queries() + query;
+    const std::size_t index = head * n_queries() + query;
     return {chunks_.data() + index * n_slots_, counts_[index]};
   }
-  /// Keeps the best of the candidates for a query, which are reordered.
-  void choose(std::size_t chooser, std::size_t query, std::span<Candidate> candidates);
+  /// Keeps the best of the candidates for a query, which are reordered: higher scores win, then
+  /// lower chunks.
+  void choose(std::size_t head, std::size_t query, std::span<Candidate> candidates);
 
-  /// Calls see(chunk, first, last) for the rows first .. last-1 that a query sees of each of the
+  /// Calls visit(chunk, first, last) for the rows first .. last-1 that a query sees of each of the
   /// chunks in `chunks`, by rising chunk.
-  template <typename See>
+  template <typename Visit>
   void for_each_chunk(std::size_t head, std::size_t query, partition::Range chunks,
-                      See&& see) const {
-    const AttentionSpan& span = spans_[query];
+                      Visit&& visit) const {
+    const std::size_t row = queries_[query].row, first_row = span(query).first_row;
     if (chooses(query)) {
       for (const std::uint32_t chunk : chosen(head, query)) {
-        if (chunk >= chunks.begin && chunk < chunks.end) see(chunk, 0, chunk_size_);
+        if (chunk >= chunks.begin && chunk < chunks.end) visit(chunk, 0, chunk_size_);
       }
-    } else if (span.scope != SelectionScope::kNone) {
+    } else {
       for (std::size_t chunk = chunks.begin; chunk < std::min(chunks.end, n_closed(query));
            ++chunk) {
-        see(chunk, 0, chunk_size_);
+        visit(chunk, 0, chunk_size_);
       }
     }
-    const std::size_t row = first_row_ + query;
-    for (std::size_t chunk = std::max(chunks.begin, span.first_row / chunk_size_);
+    for (std::size_t chunk = std::max(chunks.begin, first_row / chunk_size_);
          chunk < chunks.end && chunk * chunk_size_ <= row; ++chunk) {
       const std::size_t begin = chunk * chunk_size_;
-      see(chunk, std::max(span.first_row, begin) - begin, std::min(row + 1 - begin, chunk_size_));
+      visit(chunk, std::max(first_row, begin) - begin, std::min(row + 1 - begin, chunk_size_));
     }
   }
 
  private:
-  std::size_t chunk_size_ = 1, first_row_ = 0, n_heads_ = 0, n_choosers_ = 1;
-  std::size_t n_slots_ = 0;  ///< Most chunks that a query chooses.
-  std::vector<AttentionSpan> spans_;
-  std::vector<std::uint32_t> chunks_;  ///< [chooser][query][slot]
-  std::vector<std::uint32_t> counts_;  ///< [chooser][query]
+  struct Query {
+    const KvCache* cache;
+    std::size_t row;  ///< Of the cache.
+    AttentionSpan span;
+  };
+
+  void reset(std::span<const SegmentCache> segments, std::size_t n_heads, std::size_t chunk_size);
+  void add_query(const KvCache& cache, std::size_t row, AttentionSpan span);
+
+  std::size_t chunk_size_ = 1, n_heads_ = 0, n_chunks_ = 0, n_slots_ = 0, most_closed_ = 0;
+  std::vector<SegmentCache> segments_;
+  std::vector<Query> queries_;
+  std::vector<std::uint32_t> chunks_;  ///< [head][query][slot]
+  std::vector<std::uint32_t> counts_;  ///< [head][query]
 };
 
-/// Chooses the chunks that the newest rows' queries q [T, H * 64] see besides the nearest rows,
-/// into the workspace's selection. Ties: the higher score first, then the lower chunk; NaN never
-/// wins. Collective: all shards, with whole rows q. Source: model-spec sections 4.1 to 4.3.
-void select_chunks(Context& context, const CallRows& call, const KvCache& cache,
-                   base::MatView<const float> q);
+/// Scores the queries q [T, H * 64] of the workspace's selection, which has begun, against all
+/// closed chunks that they may choose, and chooses for them. Scores against entries that caches
+/// share are computed together where their segments are neighbours in the step. NaN never wins.
+/// Collective: all shards, with whole rows q. Source: model-spec section 4.1.
+void select_chunks(Context& context, base::MatView<const float> q);
 
 }  // namespace longreach::model

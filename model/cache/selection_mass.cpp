@@ -21,15 +21,16 @@ struct ChunkMass {
   float weight = 0;
 };
 
-/// Some of a slice's queries, and how their full attention divides between chunks.
+/// Some of a segment's queries, and how their full attention divides between chunks.
 class Measurement {
  public:
-  /// The queries at rows `queries` of q, ascending.
-  Measurement(Context& context, const KvCache& cache, MatView<const float> q,
+  /// The queries at rows `queries` of the segment, ascending; q are those of the step.
+  Measurement(Context& context, const SegmentCache& segment, MatView<const float> q,
               std::span<const std::size_t> queries)
       : context_(context),
-        cache_(cache),
-        q_(q),
+        cache_(*segment.cache),
+        first_query_(segment.first_row),
+        q_(q.rows(segment.first_row, segment.n_rows)),
         queries_(queries),
         shard_(context.exchange.shard()),
         n_slots_(partition::chunks_of(n_chunks(queries.size() - 1), {0, shard_.count})),
@@ -50,15 +51,16 @@ class Measurement {
                                  parts);
   }
 
-  void tell(Observer& observer) const {
+  void report(Observer& observer) const {
     std::vector<MassShares> shares(n_head() * queries_.size());
     context_.pool.for_each(shares.size(), [&](std::size_t i, std::size_t) {
       const std::size_t head = i / queries_.size(), query = i % queries_.size();
-      shares[i] = shares_of(context_.workspace.selection, head, queries_[query],
+      shares[i] = shares_of(context_.workspace.selection, head, first_query_ + queries_[query],
                             chunk_weights(head, query));
     });
     for (std::size_t i = 0; i < shares.size(); ++i) {
-      observer.see_mass(i / queries_.size(), queries_[i % queries_.size()], shares[i]);
+      observer.see_mass(i / queries_.size(), first_query_ + queries_[i % queries_.size()],
+                        shares[i]);
     }
   }
 
@@ -77,7 +79,8 @@ class Measurement {
 
   /// Masses of the i-th own chunk, for the queries that it does not lie behind.
   void attend(std::size_t head, std::size_t i, WorkerScratch& scratch) {
-    const std::size_t chunk = cache_.own_chunk(i), begin = chunk * cache_.chunk_size();
+    const std::size_t chunk = cache_.global_chunk(partition::LocalChunk{i}),
+                      begin = chunk * cache_.chunk_size();
     std::size_t first = 0;
     while (row(first) < begin) ++first;
     scratch.queries.clear();
@@ -113,7 +116,8 @@ class Measurement {
 
   Context& context_;
   const KvCache& cache_;
-  MatView<const float> q_;
+  std::size_t first_query_;
+  MatView<const float> q_;  ///< Of the segment.
   std::span<const std::size_t> queries_;
   partition::Shard shard_;
   std::size_t n_slots_;  ///< Most chunks that a shard keeps.
@@ -140,16 +144,18 @@ MassShares shares_of(const Selection& selection, std::size_t head, std::size_t q
   return {static_cast<float>(seen / total), static_cast<float>(best / total)};
 }
 
-void measure_selection(Context& context, const KvCache& cache, MatView<const float> q) {
-  std::vector<std::size_t> measured;
-  for (std::size_t i = 0; i < q.rows(); ++i) {
-    if (context.observer->measures(i)) measured.push_back(i);
-  }
-  for (std::size_t first = 0; first < measured.size(); first += kMeasuredTogether) {
-    const std::size_t n = std::min(kMeasuredTogether, measured.size() - first);
-    Measurement measurement(context, cache, q, std::span(measured).subspan(first, n));
-    measurement.gather();
-    measurement.tell(*context.observer);
+void measure_selection(Context& context, MatView<const float> q) {
+  for (const SegmentCache& segment : context.workspace.selection.segments()) {
+    std::vector<std::size_t> measured;
+    for (std::size_t i = 0; i < segment.n_rows; ++i) {
+      if (context.observer->measures(segment.first_row + i)) measured.push_back(i);
+    }
+    for (std::size_t first = 0; first < measured.size(); first += kMeasuredTogether) {
+      const std::size_t n = std::min(kMeasuredTogether, measured.size() - first);
+      Measurement measurement(context, segment, q, std::span(measured).subspan(first, n));
+      measurement.gather();
+      measurement.report(*context.observer);
+    }
   }
 }
 

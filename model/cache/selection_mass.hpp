@@ -24,6 +24,6 @@ MassShares shares_of(const Selection& selection, std::size_t head, std::size_t q
 /// Computes the shares of those of the newest rows' queries q [T, H * 64] that the context's
 /// observer measures, and tells it. Uses the workspace's selection. Collective: all shards, with
 /// whole rows q. Requires: mode moba or full, whose queries see whole chunks up to their own row.
-void measure_selection(Context& context, const KvCache& cache, base::MatView<const float> q);
+void measure_selection(Context& context, base::MatView<const float> q);
 
 }  // namespace longreach::model

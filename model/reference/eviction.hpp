@@ -1,4 +1,4 @@
-/// KV-cache eviction of the released package (mode `reference` only).
+/// KV-cache eviction of the released package.
 #pragma once
 
 #include "model/cache/kv_cache.hpp"
@@ -7,25 +7,23 @@
 #include <cstddef>
 #include <vector>
 
-namespace longreach::model {
+namespace longreach::model::reference {
 
 /// Whether a call that finds n_rows in the cache evicts before it begins.
 bool eviction_due(const AttentionConfig& config, std::size_t n_rows);
 
 /// Collects the votes of a call's queries for the rows of a cache, then keeps the rows with the
-/// most. A head's shard counts its votes and decides; rows change shards, since a kept row has
-/// another number. Source: model-spec section 4.4.
+/// most. On one shard only. Source: model-spec section 4.4.
 class Eviction {
  public:
   /// Requires: eviction_due for the cache.
   Eviction(Context& context, const KvCache& cache);
 
-  /// Adds the votes of queries q [T, H * 64], whole rows: the softmax over all rows older than the
-  /// window. Collective: all shards.
+  /// Adds the votes of queries q [T, H * 64]: the softmax over all rows older than the window.
   void add_votes(base::MatView<const float> q);
 
   /// The cache of kv_min rows: every head's own rows of largest vote, by falling vote, then the
-  /// window. Collective: all shards.
+  /// window.
   KvCache kept_rows() const;
 
  private:
@@ -36,7 +34,7 @@ class Eviction {
   const KvCache& cache_;
   std::size_t n_past_;                     ///< Rows older than the window.
   std::size_t n_kept_;                     ///< Of these.
-  std::vector<std::vector<float>> votes_;  ///< [own head][past row]
+  std::vector<std::vector<float>> votes_;  ///< [head][past row]
 };
 
-}  // namespace longreach::model
+}  // namespace longreach::model::reference

@@ -41,8 +41,8 @@ TEST_P(EngineBits, SplitsThreadsAndStorageChangeNothing) {
   }
 }
 
-TEST_P(EngineBits, SlicesOfACallChangeNothing) {
-  const Golden golden(model::kSliceTokens + 60);
+TEST_P(EngineBits, StepsOfACallChangeNothing) {
+  const Golden golden(model::kStepRows + 60);
   for (const AttentionMode mode : {AttentionMode::kMoba, AttentionMode::kFull}) {
     const auto want = golden.logits(*golden.engine(mode), 100);
     for (const std::size_t n_threads : {1, 2}) {
@@ -88,7 +88,7 @@ TEST(Engine, ModesDifferOnlyBeyondTheWindow) {
 }
 
 TEST(Engine, GivesOnlyWantedPositions) {
-  constexpr std::size_t kSlice = model::kSliceTokens;
+  constexpr std::size_t kSlice = model::kStepRows;
   const Golden golden(100 + kSlice + 50);
   const auto engine = golden.engine(AttentionMode::kMoba);
   Session session = engine->new_session();
@@ -209,10 +209,8 @@ TEST_P(EngineMemory, IsWhatWasEstimated) {
   Stage stage(grid_position, golden.checkpoint, golden.config, layout, options, recorder);
   stage.open(0);
   const std::size_t n = golden.tokens.size();
-  stage.embed(golden.tokens, stage.rows(0, n, n));
-  Order call;
-  call.call_rows = n;
-  stage.run(call, {});
+  stage.embed(golden.tokens, stage.rows(n));
+  stage.run(model::Step(std::vector{model::Segment{.n_rows = static_cast<std::uint32_t>(n)}}), {});
   std::size_t cache = 0, states = 0;
   for (const auto& block : stage.state(0).blocks) {
     if (const auto* sparse = std::get_if<model::SparseState>(&block))

@@ -1,7 +1,7 @@
 /// The distribution of the engine: any grid gives the bits of one rank. Ranks are threads here.
 #include "tests/support/compare.hpp"
 #include "tests/support/golden_engine.hpp"
-#include "tests/support/thread_ranks.hpp"
+#include "tests/support/thread_grid.hpp"
 
 #include <gtest/gtest.h>
 
@@ -14,25 +14,8 @@ namespace {
 using model::AttentionMode;
 using model::ExchangeWay;
 using test::Golden;
-
-std::string text(partition::Grid grid) {
-  return std::to_string(grid.n_stages) + "x" + std::to_string(grid.n_shards);
-}
-
-/// Calls lead(engine) on rank 0 of a grid, whose other ranks serve.
-template <typename Lead>
-void on_grid(const Golden& golden, partition::Grid grid, const EngineOptions& options,
-             Lead&& lead) {
-  test::run_ranks(grid.n_ranks(), [&](Communicator& world) {
-    Engine engine(world, golden.checkpoint, golden.config,
-                  golden.layout(grid.n_stages, grid.n_shards), options);
-    if (engine.leads()) {
-      lead(engine);
-    } else {
-      engine.serve();
-    }
-  });
-}
+using test::on_grid;
+using test::text;
 
 /// Grids of stages x shards: as many stages as blocks, more shards than heads, and 3 divides
 /// nothing.
@@ -73,29 +56,15 @@ TEST_P(GridBits, AnyGridSplitAndWayGivesTheBitsOfOneRank) {
   }
 }
 
-TEST_P(GridBits, SlicesOfACallOnTheirWayTogetherGiveTheBitsOfOneRank) {
-  const Golden golden(2 * model::kSliceTokens + 100);
+TEST_P(GridBits, StepsOfACallOnTheirWayTogetherGiveTheBitsOfOneRank) {
+  const Golden golden(2 * model::kStepRows + 100);
   const EngineOptions options = Golden::options(AttentionMode::kMoba);
-  const auto want = golden.logits(*golden.engine(options), model::kSliceTokens);
+  const auto want = golden.logits(*golden.engine(options), model::kStepRows);
   on_grid(golden, GetParam(), options, [&](Engine& engine) {
-    for (const std::size_t call : {golden.tokens.size(), model::kSliceTokens + 1}) {
+    for (const std::size_t call : {golden.tokens.size(), model::kStepRows + 1}) {
       EXPECT_TRUE(test::same_bits(golden.logits(engine, call), want)) << "calls of " << call;
     }
   });
-}
-
-TEST_P(GridBits, ReferenceModeWithEvictionGivesTheBitsOfOneRank) {
-  const Golden golden;
-  for (const std::size_t call : {1, 70, 140}) {
-    const auto want = golden.logits(*golden.engine(AttentionMode::kReference), call);
-    for (const ExchangeWay way : {ExchangeWay::kShip, ExchangeWay::kGather}) {
-      EngineOptions options = Golden::options(AttentionMode::kReference);
-      options.attention.exchange = way;
-      on_grid(golden, GetParam(), options, [&](Engine& engine) {
-        EXPECT_TRUE(test::same_bits(golden.logits(engine, call), want)) << "calls of " << call;
-      });
-    }
-  }
 }
 
 TEST_P(GridBits, CachesOfFewBitsGiveTheBitsOfOneRankAndOneCall) {
@@ -121,12 +90,6 @@ TEST_P(GridBits, CachesOfFewBitsGiveTheBitsOfOneRankAndOneCall) {
             << name_of(kv) << ", calls of " << trial.call;
       });
     }
-    // Rows that eviction keeps get other places, on other shards, with the same bits.
-    const EngineOptions reference = Golden::options(AttentionMode::kReference, kv);
-    const auto evicted = golden.logits(*golden.engine(reference), 70);
-    on_grid(golden, GetParam(), reference, [&](Engine& engine) {
-      EXPECT_TRUE(test::same_bits(golden.logits(engine, 70), evicted)) << name_of(kv);
-    });
   }
 }
 
@@ -142,10 +105,10 @@ TEST_P(GridBits, SequencesInFlightTogetherDoNotSeeEachOther) {
     std::array<std::vector<float>, kSequences> logits;
     for (std::size_t done = 0; done < golden.tokens.size(); done += kCall) {
       for (std::size_t i = 0; i < kSequences; ++i) {
-        EXPECT_TRUE(engine.submit(sessions[i], std::span(golden.tokens).subspan(done, kCall), all,
-                                  [&logits, i](std::size_t, std::span<const float> row) {
-                                    logits[i].insert(logits[i].end(), row.begin(), row.end());
-                                  }));
+        EXPECT_TRUE(engine.read(sessions[i], std::span(golden.tokens).subspan(done, kCall), all,
+                                [&logits, i](std::size_t, std::span<const float> row) {
+                                  logits[i].insert(logits[i].end(), row.begin(), row.end());
+                                }));
       }
     }
     for (std::size_t i = 0; i < kSequences; ++i) {

@@ -16,18 +16,20 @@ namespace {
 using model::AttentionMode;
 using test::Golden;
 
-Order slice(std::size_t position, std::size_t n_rows) {
-  Order order;
-  order.position = position;
-  order.n_rows = static_cast<std::uint32_t>(n_rows);
-  return order;
+/// A step of one segment, whose logits are wanted of these rows.
+model::Step step_at(std::size_t position, std::size_t n_rows,
+                    std::initializer_list<std::size_t> wanted = {}) {
+  model::RowSet rows;
+  for (const std::size_t row : wanted) rows.set(row);
+  return model::Step({{0, static_cast<std::uint32_t>(n_rows), position}}, rows);
 }
 
 /// The positions among the first n that are measured when they come in slices of `length`.
 std::vector<std::size_t> measured(SelectionMeter& meter, std::size_t n, std::size_t length) {
   std::vector<std::size_t> positions;
   for (std::size_t first = 0; first < n; first += length) {
-    meter.begin_call(slice(first, length));
+    const model::Step step = step_at(first, length);
+    meter.begin_step(step);
     for (std::size_t i = 0; i < length; ++i) {
       if (meter.measures(i)) positions.push_back(first + i);
     }
@@ -35,7 +37,7 @@ std::vector<std::size_t> measured(SelectionMeter& meter, std::size_t n, std::siz
   return positions;
 }
 
-TEST(SelectionMeter, DrawsPositionsWhateverTheSlices) {
+TEST(SelectionMeter, DrawsPositionsWhateverTheSteps) {
   constexpr std::size_t kPositions = 1 << 16, kOneIn = 64;
   SelectionMeter meter(kOneIn, 0);
   const auto positions = measured(meter, kPositions, 256);
@@ -52,26 +54,29 @@ TEST(SelectionMeter, DrawsPositionsWhateverTheSlices) {
 
 TEST(SelectionMeter, MeasuresWhoseLogitsAreWantedAloneAtTheEnd) {
   SelectionMeter meter(std::size_t{1} << 40, 0);
-  const auto uses = [&meter](const Order& order) {
-    meter.begin_call(order);
-    meter.begin_slice(3, 0);
+  const auto uses = [&meter](const model::Step& step) {
+    meter.begin_step(step);
+    meter.begin_block(3);
     const std::size_t n_before = meter.samples().size();
-    for (std::size_t i = 0; i < order.n_rows; ++i) {
+    for (std::size_t i = 0; i < step.n_rows(); ++i) {
       if (meter.measures(i)) meter.see_mass(1, i, {0.25F, 0.5F});
     }
     return meter.samples().subspan(n_before);
   };
-  Order order = slice(1000, 8);
-  EXPECT_TRUE(uses(order).empty());
-  order.wanted.set(3);
-  EXPECT_TRUE(uses(order).empty());
-  order.wanted.set(7);
-  EXPECT_TRUE(uses(order).empty());
-  order.wanted.reset(3);
+  EXPECT_TRUE(uses(step_at(1000, 8)).empty());
+  EXPECT_TRUE(uses(step_at(1000, 8, {3})).empty());
+  EXPECT_TRUE(uses(step_at(1000, 8, {3, 7})).empty());
   const MassSample want{1008, 3, 1, QueryUse::kAnswering, {0.25F, 0.5F}};
-  const auto found = uses(order);
+  const auto found = uses(step_at(1000, 8, {7}));
   ASSERT_EQ(found.size(), 1);
   EXPECT_EQ(found[0], want);
+  // Segments are asked one by one.
+  model::RowSet wanted;
+  for (const std::size_t row : {1, 4, 5}) wanted.set(row);
+  const MassSample other{22, 3, 1, QueryUse::kAnswering, {0.25F, 0.5F}};
+  const auto beside = uses(model::Step({{0, 2, 20}, {1, 4, 1000}}, wanted));
+  ASSERT_EQ(beside.size(), 1);
+  EXPECT_EQ(beside[0], other);
 }
 
 /// What a leader measures when it reads the golden tokens and then some one by one, as answers are

@@ -41,11 +41,10 @@ struct Chunk {
   }
   /// Keeps a row as it is given now.
   void put(std::size_t row) {
-    std::vector<float> sums(kHeadSize);
     const auto of_row = [row](std::vector<float>& all) {
       return std::span(all).subspan(row * kHeadSize, kHeadSize);
     };
-    layout.put(memory.data(), row, of_row(given_keys), of_row(given_values), sums);
+    layout.put(memory.data(), row, of_row(given_keys), of_row(given_values));
     read_row(rows(), row, of_row(keys), of_row(values));
   }
   ChunkRows rows() const { return layout.rows(memory.data()); }

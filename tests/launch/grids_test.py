@@ -41,10 +41,9 @@ class Bits(GridTest):
                 self.assertEqual(self.hash(model, tokens, stages, shards), want)
 
     def test_splits_ways_threads_and_modes(self):
-        modes = {"moba": ["--attention", "moba"], "full": ["--attention", "full"],
-                 "reference": ["--attention", "reference", "--kv-max", 60, "--kv-min", 40, "--kv-window", 12, "--chunk-size", 16]}
+        modes = {"moba": ["--attention", "moba"], "full": ["--attention", "full"]}
         for mode, options in modes.items():
-            for calls, n in (("600", 600), ("513,87", 600), ("7*21", 147), ("1*150", 150)):  # slices have 512 tokens
+            for calls, n in (("600", 600), ("513,87", 600), ("7*21", 147), ("1*150", 150)):  # steps have 512 rows
                 tokens = self.tokens(n, 256)
                 want = self.hash(MODEL, tokens, options=[*options, "--calls", calls])
                 way = "gather" if calls in ("600", "7*21") else "ship"

@@ -41,9 +41,9 @@ struct Filled {
     const std::size_t from = row * kChannels + head * kHeadSize;
     const kernels::HeadLayout layout(cache.format(), 1);
     std::vector<std::byte> memory(layout.size_bytes());
-    std::vector<float> sums(kHeadSize), both(2 * kHeadSize);
+    std::vector<float> both(2 * kHeadSize);
     layout.put(memory.data(), 0, std::span(k).subspan(from, kHeadSize),
-               std::span(v).subspan(from, kHeadSize), sums);
+               std::span(v).subspan(from, kHeadSize));
     kernels::read_row(layout.rows(memory.data()), 0, std::span(both).first(kHeadSize),
                       std::span(both).last(kHeadSize));
     return both;
@@ -53,15 +53,27 @@ struct Filled {
 /// A row of the cache: key, then value.
 std::vector<float> row_of(const KvCache& cache, std::size_t row, std::size_t head) {
   std::vector<float> both(2 * kHeadSize);
-  cache.copy_row(head, row, std::span(both).first(kHeadSize), std::span(both).last(kHeadSize));
+  kernels::read_row(cache.rows(row / cache.chunk_size(), head), row % cache.chunk_size(),
+                    std::span(both).first(kHeadSize), std::span(both).last(kHeadSize));
   return both;
 }
 
 void score_all_rows(const KvCache& cache, std::size_t head, std::span<const float> q,
                     std::span<float> scores) {
   for (std::size_t first = 0; first < scores.size(); first += cache.chunk_size()) {
-    cache.score_rows(head, first / cache.chunk_size(), q,
-                     scores.subspan(first, std::min(cache.chunk_size(), scores.size() - first)));
+    const std::size_t n = std::min(cache.chunk_size(), scores.size() - first);
+    kernels::score_keys({q.data(), 1, kHeadSize}, cache.rows(first / cache.chunk_size(), head),
+                        {scores.data() + first, 1, n});
+  }
+}
+
+/// scores[i] = score of q with closed chunk i.
+void score_chunks(const KvCache& cache, std::size_t head, std::span<const float> q,
+                  std::span<float> scores) {
+  for (std::size_t first = 0; first < scores.size(); first += ChunkIndex::kPieceChunks) {
+    const std::size_t n = std::min(ChunkIndex::kPieceChunks, scores.size() - first);
+    cache.index().score(head, first / ChunkIndex::kPieceChunks, {q.data(), 1, kHeadSize},
+                        {scores.data() + first, 1, n});
   }
 }
 
@@ -77,7 +89,7 @@ std::vector<float> contents(const KvCache& cache) {
       std::vector<float> axis(kHeadSize), rows(cache.size()), means(cache.closed_chunks());
       axis[d] = 1;
       score_all_rows(cache, head, axis, rows);
-      cache.score_chunks(head, {axis.data(), 1, kHeadSize}, {means.data(), 1, means.size()});
+      score_chunks(cache, head, axis, means);
       all.insert(all.end(), rows.begin(), rows.end());
       all.insert(all.end(), means.begin(), means.end());
     }
@@ -112,7 +124,7 @@ TEST_P(Cache, MeansAreSumsOfKeptKeysInRowOrder) {
   const Filled f(random, GetParam(), 12, {100});
   std::vector<float> axis(kHeadSize), means(8);
   axis[7] = 1;
-  f.cache.score_chunks(1, {axis.data(), 1, kHeadSize}, {means.data(), 1, 8});
+  score_chunks(f.cache, 1, axis, means);
   for (std::size_t chunk = 0; chunk < 8; ++chunk) {
     float sum = 0;
     for (std::size_t row = 0; row < 12; ++row) sum += f.kept(chunk * 12 + row, 1)[7];

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <map>
 #include <numeric>
@@ -18,7 +19,7 @@ constexpr std::size_t kHeads = 3;
 constexpr std::size_t kChunk = 20;  // no multiple of what keys are packed by
 constexpr std::size_t kTopK = 3;
 
-/// Measures every query, and remembers what is told; queries are rows of the cache.
+/// Measures every query, and remembers what it sees; queries are rows of the cache.
 class Listener final : public Observer {
  public:
   std::size_t first_row = 0;
@@ -54,8 +55,12 @@ class SelectionMass : public testing::Test {
       listener.first_row = first;
       const auto q = more(queries, n), k = more(keys, n);
       cache.append(k, more(values, n), pool);
-      select_chunks(context, {first, n}, cache, q);
-      measure_selection(context, cache, q);
+      const std::array segments{SegmentCache{&cache, 0, n}};
+      workspace.selection.begin(segments, kHeads, kChunk, [this](std::size_t row) {
+        return attention_span_of(attention, row);
+      });
+      select_chunks(context, q);
+      measure_selection(context, q);
     }
   }
 

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -201,6 +202,10 @@ class ThreadMessage final : public Message {
   std::chrono::steady_clock::time_point latest_;
 };
 
+/// Collective calls of all groups, and messages sent, so far. A collective call counts when rank 0
+/// makes it, as the others may already wait for the next one.
+inline std::atomic<std::size_t> n_thread_calls{0};
+
 class ThreadCommunicator final : public Communicator {
  public:
   ThreadCommunicator(std::shared_ptr<ThreadGroup> group, std::size_t rank)
@@ -225,6 +230,7 @@ class ThreadCommunicator final : public Communicator {
   }
 
   void all_gather(std::span<std::byte> all, std::span<const Range> parts) override {
+    if (rank_ == 0) ++n_thread_calls;
     Posting posting{.call = "all_gather", .sent = all, .sent_parts = parts, .received = all};
     check_parts(posting.call, parts);
     group_->meet(rank_, posting, [&] {
@@ -242,6 +248,7 @@ class ThreadCommunicator final : public Communicator {
 
   void all_to_all(std::span<const std::byte> sent, std::span<const Range> sent_parts,
                   std::span<std::byte> received, std::span<const Range> received_parts) override {
+    if (rank_ == 0) ++n_thread_calls;
     Posting posting{.call = "all_to_all",
                     .sent = sent,
                     .sent_parts = sent_parts,
@@ -261,6 +268,7 @@ class ThreadCommunicator final : public Communicator {
   }
 
   void broadcast(std::span<std::byte> bytes, std::size_t root) override {
+    if (rank_ == 0) ++n_thread_calls;
     Posting posting{.call = "broadcast", .sent = bytes, .received = bytes, .number = root};
     group_->meet(rank_, posting, [&] {
       const Posting* from = group_->postings.at(root);
@@ -274,11 +282,13 @@ class ThreadCommunicator final : public Communicator {
   }
 
   void barrier() override {
+    if (rank_ == 0) ++n_thread_calls;
     Posting posting{.call = "barrier"};
     group_->meet(rank_, posting, [] {});
   }
 
   std::unique_ptr<Message> send(std::span<const std::byte> bytes, std::size_t to) override {
+    ++n_thread_calls;
     const std::lock_guard lock(group_->run->mutex);
     const auto transfer = std::make_shared<Transfer>(Transfer{.source = bytes});
     return start("send", rank_, to, transfer, &Mailbox::sends);

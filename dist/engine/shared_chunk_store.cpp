@@ -1,4 +1,4 @@
-#include "dist/engine/shared_chunks.hpp"
+#include "dist/engine/shared_chunk_store.hpp"
 
 #include "dist/comm/gather_values.hpp"
 #include "kernels/base/error.hpp"
@@ -67,7 +67,7 @@ class Mapping {
   std::size_t n_bytes_;
 };
 
-/// What a shard tells the others so that they find its file. The mark is on its first page.
+/// What a shard sends the others so that they find its file. The mark is on its first page.
 struct Address {
   int process = 0, descriptor = -1;
   std::array<std::uint64_t, 2> mark = {};
@@ -124,24 +124,32 @@ class Arena {
   std::priority_queue<std::size_t, std::vector<std::size_t>, std::greater<>> free_;
 };
 
-class MappedChunks final : public SharedChunks, public std::enable_shared_from_this<MappedChunks> {
+class MappedChunkStore final : public model::ChunkStore {
  public:
-  explicit MappedChunks(std::vector<Arena> arenas) : arenas_(std::move(arenas)) {}
+  explicit MappedChunkStore(std::vector<Arena> arenas)
+      : mapped_(std::make_shared<Mapped>(std::move(arenas))) {}
+  bool reaches_all() const override { return true; }
 
-  std::shared_ptr<std::byte> new_chunk(std::size_t owner, std::size_t n_bytes) override {
+ private:
+  /// What chunks that outlive the store still need.
+  struct Mapped {
+    explicit Mapped(std::vector<Arena> of_shards) : arenas(std::move(of_shards)) {}
+    std::vector<Arena> arenas;
+    std::size_t slot_bytes = 0;
+  };
+
+  std::shared_ptr<std::byte> memory_for(std::size_t owner, std::size_t n_bytes) override {
     const std::size_t slot_bytes = (n_bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
-    LR_CHECK(slot_bytes_ == 0 || slot_bytes_ == slot_bytes);
-    slot_bytes_ = slot_bytes;
-    const std::size_t slot = arenas_[owner].take(slot_bytes);
-    std::byte* const memory = arenas_[owner].at(slot, slot_bytes);
-    return {memory, [self = shared_from_this(), owner, slot](std::byte*) {
-              self->arenas_[owner].give_back(slot, self->slot_bytes_);
+    LR_CHECK(mapped_->slot_bytes == 0 || mapped_->slot_bytes == slot_bytes);
+    mapped_->slot_bytes = slot_bytes;
+    Arena& arena = mapped_->arenas[owner];
+    const std::size_t slot = arena.take(slot_bytes);
+    return {arena.at(slot, slot_bytes), [mapped = mapped_, owner, slot](std::byte*) {
+              mapped->arenas[owner].give_back(slot, mapped->slot_bytes);
             }};
   }
 
- private:
-  std::vector<Arena> arenas_;
-  std::size_t slot_bytes_ = 0;
+  std::shared_ptr<Mapped> mapped_;
 };
 
 /// This shard's file with its mark, or none.
@@ -169,7 +177,7 @@ File open_file(const Address& address) {
 
 }  // namespace
 
-std::shared_ptr<SharedChunks> SharedChunks::create(Communicator& shards) {
+std::unique_ptr<model::ChunkStore> make_shared_chunk_store(Communicator& shards) {
   Address own;
   File own_file = make_file(own);
   const std::vector<Address> addresses = gather_values(shards, own);
@@ -183,7 +191,7 @@ std::shared_ptr<SharedChunks> SharedChunks::create(Communicator& shards) {
   }
   const std::vector<char> all = gather_values(shards, static_cast<char>(in_reach ? 1 : 0));
   if (std::ranges::count(all, 0) > 0) return nullptr;
-  return std::make_shared<MappedChunks>(std::move(arenas));
+  return std::make_unique<MappedChunkStore>(std::move(arenas));
 }
 
 }  // namespace longreach::dist

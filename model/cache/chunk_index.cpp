@@ -1,0 +1,62 @@
+#include "model/cache/chunk_index.hpp"
+
+#include "kernels/matmul/matrix.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace longreach::model {
+namespace {
+
+using kernels::kHeadSize;
+
+constexpr std::size_t kHeadNumbers = kHeadSize * ChunkIndex::kPieceChunks;
+
+}  // namespace
+
+static_assert(ChunkIndex::kPieceChunks == kernels::kPanelCols);
+
+MeanKeyIndex::Piece MeanKeyIndex::new_piece() const {
+  return std::make_shared<base::Buffer<float>>(n_head_ * kHeadNumbers);
+}
+
+std::unique_ptr<ChunkIndex> MeanKeyIndex::fork(std::size_t n_chunks) const {
+  auto result = std::make_unique<MeanKeyIndex>(n_head_);
+  result->pieces_ = pieces_;
+  for (std::size_t i = n_chunks / kPieceChunks; i < pieces_.size(); ++i) {
+    result->pieces_[i] = new_piece();
+    std::ranges::copy(pieces_[i]->span(), result->pieces_[i]->data());
+  }
+  return result;
+}
+
+void MeanKeyIndex::reserve(std::size_t n_chunks) {
+  while (pieces_.size() * kPieceChunks < n_chunks) pieces_.push_back(new_piece());
+}
+
+void MeanKeyIndex::close(std::size_t head, partition::LocalChunk chunk,
+                         const kernels::ChunkRows& rows, std::size_t n_rows) {
+  std::array<float, kHeadSize> sums;
+  kernels::sum_keys(rows, n_rows, sums);
+  const auto number = static_cast<std::size_t>(chunk);
+  float* mean =
+      pieces_[number / kPieceChunks]->data() + head * kHeadNumbers + number % kPieceChunks;
+  for (std::size_t d = 0; d < kHeadSize; ++d) {
+    mean[d * kPieceChunks] = sums[d] / static_cast<float>(n_rows);
+  }
+}
+
+void MeanKeyIndex::score(std::size_t head, std::size_t piece, base::MatView<const float> q,
+                         base::MatView<float> scores) const {
+  const float* const means = pieces_[piece]->data() + head * kHeadNumbers;
+  kernels::panel_product(q, kernels::Panels<float>{means, kHeadNumbers, kPieceChunks}, scores,
+                         kernels::Start::kZero);
+}
+
+std::size_t MeanKeyIndex::bytes_per_chunk() const { return n_head_ * kHeadSize * sizeof(float); }
+
+std::size_t MeanKeyIndex::size_bytes() const {
+  return pieces_.size() * kPieceChunks * bytes_per_chunk();
+}
+
+}  // namespace longreach::model

@@ -1,0 +1,55 @@
+/// A step: rows of one or more sequences that pass through the blocks together.
+///
+/// What knows only rows (products, norms, activations, exchanges of columns) sees rows; what knows
+/// sequences (token shift, recurrence, cache, selection) works segment by segment. A row's bits do
+/// not depend on the rows beside it.
+#pragma once
+
+#include <bitset>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace longreach::model {
+
+/// Rows of a step, at most.
+inline constexpr std::size_t kStepRows = 512;
+
+/// Consecutive tokens of one session in a step.
+struct Segment {
+  std::uint32_t session = 0;
+  std::uint32_t n_rows = 0;    ///< At least 1.
+  std::uint64_t position = 0;  ///< Of the first token in its sequence.
+};
+
+/// A property of a step's rows.
+using RowSet = std::bitset<kStepRows>;
+
+/// Segments of different sessions, whose rows follow one another.
+class Step {
+ public:
+  /// `wanted` are the rows whose logits are asked for. Requires: 1 .. kStepRows rows.
+  explicit Step(std::vector<Segment> segments, const RowSet& wanted = {});
+
+  std::span<const Segment> segments() const { return segments_; }
+  std::size_t n_rows() const { return segment_of_row_.size(); }
+  const RowSet& wanted() const { return wanted_; }
+  /// The first row of a segment.
+  std::size_t first_row(std::size_t segment) const { return first_rows_[segment]; }
+  /// The segment that a row belongs to.
+  std::size_t segment_of(std::size_t row) const { return segment_of_row_[row]; }
+  /// The position of a row's token in its sequence.
+  std::size_t position_of(std::size_t row) const {
+    const std::size_t segment = segment_of(row);
+    return segments_[segment].position + row - first_rows_[segment];
+  }
+
+ private:
+  std::vector<Segment> segments_;
+  std::vector<std::size_t> first_rows_;
+  std::vector<std::uint16_t> segment_of_row_;
+  RowSet wanted_;
+};
+
+}  // namespace longreach::model
