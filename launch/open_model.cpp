@@ -8,6 +8,7 @@
 #include "launch/machine/core_share.hpp"
 #include "launch/machine/machine.hpp"
 #include "launch/run_plan.hpp"
+#include "model/run_sizes.hpp"
 
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>

@@ -10,7 +10,6 @@
 #include "model/observer.hpp"
 #include "model/schema/config.hpp"
 #include "model/weights.hpp"
-#include "partition/memory.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -25,9 +24,14 @@ inline constexpr std::size_t kSliceTokens = 512;
 /// Queries of a head that are treated together, at least: they share the reading of what they see.
 inline constexpr std::size_t kGroupQueries = 64;
 
+/// Positions whose logits are computed together: enough to reuse the head's weights, few enough to
+/// keep V numbers for each.
+inline constexpr std::size_t kLogitRows = 16;
+
 /// Rows of numbers, one row a token.
 class Rows {
  public:
+  Rows() = default;
   Rows(std::size_t max_rows, std::size_t cols) : data_(max_rows * cols), cols_(cols) {}
   /// The first n rows, [n, cols].
   base::MatView<float> first(std::size_t n) {
@@ -41,7 +45,7 @@ class Rows {
 
  private:
   base::Buffer<float> data_;
-  std::size_t cols_;
+  std::size_t cols_ = 0;
 };
 
 /// Numbers that grow when needed, and are kept.
@@ -77,6 +81,8 @@ struct WorkerScratch {
 /// All buffers of a forward pass, made once. C channels, F hidden size, R largest low rank.
 struct Workspace {
   Workspace(const ModelConfig& config, std::size_t n_workers);
+  /// Bytes of all rows, of slices of up to n_slice tokens and calls of up to n_call.
+  static std::size_t row_bytes(const ModelConfig& config, std::size_t n_slice, std::size_t n_call);
 
   Rows x, v_first;        ///< [call or slice, C]: the residual stream; the first block's values.
   Rows normed, mixed;     ///< [slice, C]: a mix's normalised input; after the token shift.
@@ -91,12 +97,6 @@ struct Workspace {
   Scratch sent, gathered;                                          ///< Between shards.
   std::vector<WorkerScratch> workers;
 };
-
-/// What the memory of a run depends on: a sequence of `context_tokens`, whose longest call has
-/// `call_tokens`.
-partition::RunSizes run_sizes(const ModelConfig& config, const AttentionConfig& attention,
-                              base::WeightFormat weights, std::size_t context_tokens,
-                              std::size_t call_tokens, std::size_t n_threads);
 
 /// Handed down by reference; the parts outlive it.
 struct Context {

@@ -97,8 +97,6 @@ class Stage {
   std::map<std::uint32_t, model::SequenceState> sessions_;
 };
 
-/// Positions whose logits are computed together: enough to reuse the head's weights, few enough to
-/// keep V numbers for each.
-inline constexpr std::size_t kLogitRows = 16;
+using model::kLogitRows;
 
 }  // namespace longreach::dist
