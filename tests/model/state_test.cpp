@@ -62,7 +62,7 @@ TEST_F(StateTest, IsZeroBeforeTheFirstToken) {
 
 TEST_F(StateTest, ForksAreEqualAndApart) {
   const std::vector<float> before = numbers_of(state_);
-  EXPECT_EQ(std::ranges::count(before, 0.0F), 0);
+  EXPECT_LT(std::ranges::count(before, 0.0F), 10) << "nothing would differ from a new state";
   SequenceState fork = state_.fork();
   EXPECT_EQ(numbers_of(fork), before);
   for (BlockState& block : fork.blocks) {
