@@ -1,26 +1,18 @@
 #include "eval/random.hpp"
 
 #include "kernels/base/error.hpp"
+#include "kernels/base/hash.hpp"
 
 namespace longreach::eval {
-namespace {
-
-constexpr std::uint64_t mixed(std::uint64_t z) {
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-  return z ^ (z >> 31);
-}
-
-}  // namespace
 
 Random::Random(std::string_view name, std::initializer_list<std::uint64_t> numbers) {
-  const auto absorb = [this](std::uint64_t number) { state_ = mixed(bits() ^ number); };
+  const auto absorb = [this](std::uint64_t number) { state_ = base::mix_bits(bits() ^ number); };
   absorb(name.size());
   for (const char c : name) absorb(static_cast<unsigned char>(c));
   for (const std::uint64_t number : numbers) absorb(number);
 }
 
-std::uint64_t Random::bits() { return mixed(state_ += 0x9e3779b97f4a7c15); }
+std::uint64_t Random::bits() { return base::mix_bits(state_ += base::kSplitMixStep); }
 
 std::uint64_t Random::below(std::uint64_t n) {
   LR_DCHECK(n >= 1);

@@ -1,21 +1,22 @@
 #include "eval/run.hpp"
 
+#include "kernels/base/seconds.hpp"
+
 #include <chrono>
 
 namespace longreach::eval {
 
 bool run(const Task& task, Examiner& examiner, const partition::Grid& grid,
          const Settings& settings, Work& work) {
-  using Clock = std::chrono::steady_clock;
   const std::size_t n_before = examiner.n_tokens_read();
   const auto n_read = [&] { return examiner.n_tokens_read() - n_before; };
   while (const auto index = work.next()) {
-    const Clock::time_point start = Clock::now();
+    const auto start = std::chrono::steady_clock::now();
     const Question question = task.question(*index);
     const auto outcome = examiner.ask(
         question, [&](double share_read) { return work.carry_on(share_read, n_read()); });
     if (!outcome) break;
-    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    const double seconds = base::seconds_since(start);
     work.give(result_line(task, *index, question, *outcome, grid, seconds, settings), n_read());
   }
   return work.finish();

@@ -1,5 +1,7 @@
 #include "eval/run_progress.hpp"
 
+#include "kernels/base/seconds.hpp"
+
 namespace longreach::eval {
 
 Tracker::Tracker(const Task& task, const std::map<std::size_t, Result>& results,
@@ -45,8 +47,7 @@ RunProgress Tracker::progress() const {
     n_tokens_asked += replica.share_of_question * replica.n_tokens_of_question;
   }
   progress.share_done = n_tokens_asked / n_tokens_to_ask_;
-  progress.seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  progress.seconds = base::seconds_since(start_);
   return progress;
 }
 

@@ -8,6 +8,8 @@
 #include "launch/machine/core_share.hpp"
 #include "launch/machine/machine.hpp"
 #include "launch/run_plan.hpp"
+#include "model/run_sizes.hpp"
+#include "model/schema/tensors.hpp"
 
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
@@ -118,6 +120,7 @@ OpenedModel open_model(const ModelOptions& options) {
   set_up_log(options.verbosity);
   model::Checkpoint checkpoint = model::Checkpoint::open(options.model);
   model::ModelConfig config = model::read_config(checkpoint);
+  model::check_tensors(checkpoint, config);
   const dist::EngineOptions engine = engine_options(options, config);
   return {std::move(checkpoint),
           std::move(config),

@@ -1,5 +1,7 @@
 #include "launch/progress.hpp"
 
+#include "kernels/base/seconds.hpp"
+
 #include <fmt/format.h>
 
 #include <unistd.h>
@@ -74,7 +76,7 @@ void StatusLine::update(const std::function<std::string()>& text) {
 
 void ProgressLine::update(double share_done) {
   line_.update([&] {
-    const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
+    const double seconds = base::seconds_since(start_);
     return progress_text(what_, share_done, n_tokens_, seconds);
   });
 }

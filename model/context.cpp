@@ -1,6 +1,6 @@
 #include "model/context.hpp"
 
-#include "model/cache/attention_span.hpp"
+#include <algorithm>
 
 namespace longreach::model {
 namespace {
@@ -13,51 +13,31 @@ std::size_t largest_rank(const ModelConfig& config) {
   return largest;
 }
 
+/// The rows of a workspace: visit(member, columns).
+template <typename Visit>
+void visit_rows(const ModelConfig& config, Visit&& visit) {
+  for (const auto rows : {&Workspace::x, &Workspace::v_first, &Workspace::normed, &Workspace::mixed,
+                          &Workspace::r, &Workspace::w, &Workspace::k, &Workspace::v, &Workspace::a,
+                          &Workspace::g, &Workspace::y, &Workspace::out}) {
+    visit(rows, config.n_embd);
+  }
+  visit(&Workspace::hidden, config.ffn_size);
+  visit(&Workspace::low_rank, largest_rank(config));
+}
+
 }  // namespace
 
-Workspace::Workspace(const ModelConfig& config, std::size_t n_workers)
-    : x(kStepRows, config.n_embd),
-      v_first(kStepRows, config.n_embd),
-      normed(kStepRows, config.n_embd),
-      mixed(kStepRows, config.n_embd),
-      r(kStepRows, config.n_embd),
-      w(kStepRows, config.n_embd),
-      k(kStepRows, config.n_embd),
-      v(kStepRows, config.n_embd),
-      a(kStepRows, config.n_embd),
-      g(kStepRows, config.n_embd),
-      y(kStepRows, config.n_embd),
-      out(kStepRows, config.n_embd),
-      hidden(kStepRows, config.ffn_size),
-      low_rank(kStepRows, largest_rank(config)),
-      workers(n_workers) {}
+Workspace::Workspace(const ModelConfig& config, std::size_t n_workers) : workers(n_workers) {
+  visit_rows(config, [&](Rows Workspace::*rows, std::size_t n_columns) {
+    this->*rows = Rows(kStepRows, n_columns);
+  });
+}
 
-partition::RunSizes run_sizes(const ModelConfig& config, const AttentionConfig& attention,
-                              base::WeightFormat weights, std::size_t context_tokens,
-                              std::size_t call_tokens, std::size_t n_threads) {
-  partition::RunSizes sizes;
-  for (const BlockRef& block : config.execution_order()) {
-    partition::BlockSizes& own = sizes.blocks.emplace_back(partition::BlockSizes{block.kind});
-    if (block.kind == BlockKind::kSparse) continue;
-    const LowRanks& ranks = config.low_ranks[block.index];
-    own.low_ranks = {ranks.w, ranks.a, ranks.g};
-    if (block.index != 0) own.low_ranks.push_back(ranks.v);
-  }
-  sizes.vocab_size = config.vocab_size;
-  sizes.n_embd = config.n_embd;
-  sizes.n_head = config.n_head;
-  sizes.ffn_size = config.ffn_size;
-  sizes.chunk_size = attention.chunk_size;
-  sizes.keeps_cache = attention.mode != AttentionMode::kNone;
-  sizes.attended = attended_rows(attention, context_tokens);
-  sizes.weights = weights;
-  sizes.kv = attention.kv;
-  sizes.context_tokens = context_tokens;
-  sizes.slice_tokens = kStepRows;
-  // Only the reference mode needs a call's hidden rows all at once: its eviction asks them all.
-  sizes.held_tokens = attention.mode == AttentionMode::kReference ? call_tokens : 0;
-  sizes.n_threads = n_threads;
-  return sizes;
+std::size_t Workspace::row_bytes(const ModelConfig& config, std::size_t n_rows) {
+  std::size_t n_numbers = 0;
+  visit_rows(config,
+             [&](Rows Workspace::*, std::size_t n_columns) { n_numbers += n_rows * n_columns; });
+  return n_numbers * sizeof(float);
 }
 
 }  // namespace longreach::model

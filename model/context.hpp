@@ -11,7 +11,6 @@
 #include "model/schema/config.hpp"
 #include "model/step.hpp"
 #include "model/weights.hpp"
-#include "partition/memory.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -23,9 +22,14 @@ namespace longreach::model {
 /// Queries of a head that are treated together, at least: they share the reading of what they see.
 inline constexpr std::size_t kGroupQueries = 64;
 
+/// Rows whose logits are computed, and travel, together: enough to reuse the head's weights, few
+/// enough to keep V numbers for each.
+inline constexpr std::size_t kLogitRows = 64;
+
 /// Rows of numbers, one row a token.
 class Rows {
  public:
+  Rows() = default;
   Rows(std::size_t max_rows, std::size_t cols) : data_(max_rows * cols), cols_(cols) {}
   /// The first n rows, [n, cols].
   base::MatView<float> first(std::size_t n) {
@@ -35,7 +39,7 @@ class Rows {
 
  private:
   base::Buffer<float> data_;
-  std::size_t cols_;
+  std::size_t cols_ = 0;
 };
 
 /// Numbers that grow when needed, and are kept.
@@ -71,6 +75,8 @@ struct WorkerScratch {
 /// All buffers of a forward pass, made once. C channels, F hidden size, R largest low rank.
 struct Workspace {
   Workspace(const ModelConfig& config, std::size_t n_workers);
+  /// Bytes of the rows that steps of up to n_rows use.
+  static std::size_t row_bytes(const ModelConfig& config, std::size_t n_rows);
 
   Rows x, v_first;        ///< [step, C]: the residual stream; the first block's values.
   Rows normed, mixed;     ///< [step, C]: a mix's normalised input; after the token shift.
@@ -85,12 +91,6 @@ struct Workspace {
   Scratch sent, received;                                          ///< Between shards.
   std::vector<WorkerScratch> workers;
 };
-
-/// What the memory of a run depends on: a sequence of `context_tokens`, whose longest call has
-/// `call_tokens`.
-partition::RunSizes run_sizes(const ModelConfig& config, const AttentionConfig& attention,
-                              base::WeightFormat weights, std::size_t context_tokens,
-                              std::size_t call_tokens, std::size_t n_threads);
 
 /// Handed down by reference; the parts outlive it.
 struct Context {

@@ -43,19 +43,19 @@ class StepBlock {
 
  private:
   /// The block's states of the segments' sequences.
-  template <typename BlockState>
-  std::vector<BlockState*> block_states() const {
-    std::vector<BlockState*> result;
+  template <typename State>
+  std::vector<State*> block_states() const {
+    std::vector<State*> result;
     for (SequenceState* state : states_) {
-      result.push_back(&std::get<BlockState>(state->blocks[block_]));
+      result.push_back(&std::get<State>(state->blocks[block_]));
     }
     return result;
   }
 
-  template <typename BlockState>
-  static std::vector<std::vector<float>*> ffn_shifts(const std::vector<BlockState*>& states) {
+  template <typename State>
+  static std::vector<std::vector<float>*> ffn_shifts(const std::vector<State*>& states) {
     std::vector<std::vector<float>*> result;
-    for (BlockState* state : states) result.push_back(&state->ffn_shift);
+    for (State* state : states) result.push_back(&state->ffn_shift);
     return result;
   }
 

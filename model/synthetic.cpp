@@ -52,27 +52,27 @@ bool append_random_tokens(SequenceState& state, const Part& part, std::size_t n_
                           std::size_t n_tokens, std::uint64_t seed, kernels::ThreadPool& pool,
                           const Progress& progress) {
   const auto n_blocks = static_cast<double>(state.blocks.size());
+  const std::size_t first_head = partition::heads_of(n_head, part.shard).begin;
   for (std::size_t b = 0; b < state.blocks.size(); ++b) {
     const std::size_t block = part.blocks.begin + b;
-    const RandomNumbers shifts = numbers(seed, "ffn_shift", block, kDeviation);
-    if (auto* rwkv = std::get_if<RwkvState>(&state.blocks[b])) {
-      fill(rwkv->att_shift, 0, numbers(seed, "att_shift", block, kDeviation));
-      fill(rwkv->ffn_shift, 0, shifts);
-      const std::size_t first_head = partition::heads_of(n_head, part.shard).begin;
-      fill(rwkv->wkv.span(), first_head * kernels::kHeadStateSize,
-           numbers(seed, "wkv", block, kStateDeviation));
-      continue;
-    }
-    auto& sparse = std::get<SparseState>(state.blocks[b]);
-    fill(sparse.ffn_shift, 0, shifts);
     const auto report = [&](double share_done) {
       return !progress || progress((static_cast<double>(b) + share_done) / n_blocks);
     };
-    if (!append_rows(sparse.cache, part.shard, sparse.ffn_shift.size(), n_tokens,
-                     numbers(seed, "key", block, kDeviation),
-                     numbers(seed, "value", block, kDeviation), pool, report)) {
-      return false;
-    }
+    bool go_on = true;
+    const auto fill_field = [&]<typename Field>(Field& field, const auto& row) {
+      if constexpr (std::is_same_v<Field, KvCache>) {
+        go_on = append_rows(field, part.shard, n_head * kernels::kHeadSize, n_tokens,
+                            numbers(seed, "key", block, kDeviation),
+                            numbers(seed, "value", block, kDeviation), pool, report);
+      } else {
+        const bool is_matrix = row.split == Split::kByHeads;
+        fill(std::span(field.data(), field.size()),
+             is_matrix ? first_head * kernels::kHeadStateSize : 0,
+             numbers(seed, row.name, block, is_matrix ? kStateDeviation : kDeviation));
+      }
+    };
+    std::visit([&](auto& fields) { visit_state(fields, fill_field); }, state.blocks[b]);
+    if (!go_on) return false;
   }
   return true;
 }

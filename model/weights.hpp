@@ -70,13 +70,16 @@ struct SparseBlockWeights {
   ChannelMixWeights channel_mix;
 };
 
+using BlockWeights = std::variant<RwkvBlockWeights, SparseBlockWeights>;
+
+/// What a part needs; names and shapes are in model/schema/tensors.hpp.
 struct Weights {
   Part part;
   Tensor embedding;  ///< (V, C), read where it lies in the file: a token needs one row of it.
   Norm ln0;          ///< With the first block, as the embedding.
-  std::vector<std::variant<RwkvBlockWeights, SparseBlockWeights>> blocks;  ///< Those of the part.
-  Norm ln_out;                 ///< With the last block, as the head.
-  kernels::PackedMatrix head;  ///< (V, C), its columns of the vocabulary.
+  std::vector<BlockWeights> blocks;  ///< Those of the part.
+  Norm ln_out;                       ///< With the last block, as the head.
+  kernels::PackedMatrix head;        ///< (V, C), its columns of the vocabulary.
 };
 
 /// Packs the weights of a part, matrices in `format`. The checkpoint must outlive

@@ -18,8 +18,7 @@ std::size_t attended_bytes(const RunSizes& s, Shard shard) {
   const std::size_t recent = tokens_of(s.attended.recent_tokens, s.chunk_size, shard);
   const std::size_t chosen = (s.attended.n_chosen * s.chunk_size + shard.count - 1) / shard.count;
   const std::size_t means = chunks_of(s.attended.n_scored, shard);
-  const std::size_t row_bytes = s.n_embd * base::size_of(s.kv) + s.n_head * base::scale_bytes(s.kv);
-  return 2 * (recent + chosen) * row_bytes + means * s.n_embd * kFloat;
+  return 2 * (recent + chosen) * s.attended.row_bytes + means * s.cache.mean_bytes;
 }
 
 }  // namespace

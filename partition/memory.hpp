@@ -2,7 +2,6 @@
 /// arithmetic: knows neither files nor this machine.
 #pragma once
 
-#include "kernels/base/types.hpp"
 #include "partition/ownership.hpp"
 
 #include <cstddef>
@@ -13,10 +12,37 @@ namespace longreach::partition {
 /// The two kinds of blocks. Both are followed by a channel mix inside the same block.
 enum class BlockKind { kRwkv, kSparse };
 
-/// What a block has beside the sizes that all blocks share.
+/// Bytes of which each shard of a stage holds its part.
+class ShardedBytes {
+ public:
+  /// Adds what every shard holds.
+  void add_whole(std::size_t n_bytes) { whole_ += n_bytes; }
+  /// Adds units (heads, or panels of columns) that are dealt to the shards as part_of says.
+  void add_divided(std::size_t n_units, std::size_t unit_bytes);
+  /// What a shard holds.
+  std::size_t of(Shard shard) const;
+
+ private:
+  struct Divided {
+    std::size_t n_units, unit_bytes;
+  };
+
+  std::size_t whole_ = 0;
+  std::vector<Divided> divided_;  ///< One for each number of units.
+};
+
+/// What a block has of its own. The cache of a sparse block is CacheSizes, as all are alike.
 struct BlockSizes {
   BlockKind kind = BlockKind::kRwkv;
-  std::vector<std::size_t> low_ranks = {};  ///< Of an RWKV-7 block.
+  ShardedBytes weights = {};
+  ShardedBytes state = {};  ///< Token shifts and recurrent matrices.
+};
+
+/// The cache of a sparse block when the context is full; all zero when none is kept.
+struct CacheSizes {
+  std::size_t chunk_bytes = 0;  ///< Keys and values of a chunk, all heads.
+  std::size_t open_bytes = 0;   ///< Those of the rows after the last closed chunk.
+  std::size_t mean_bytes = 0;   ///< Mean keys of a chunk, all heads.
 };
 
 /// What decoding a token at the end of the context reads of a sparse block's cache.
@@ -24,24 +50,31 @@ struct AttendedRows {
   std::size_t recent_tokens = 0;  ///< From a chunk's first one to the newest.
   std::size_t n_chosen = 0;       ///< Closed chunks before them that each head chooses.
   std::size_t n_scored = 0;       ///< Closed chunks it chooses among.
+  std::size_t row_bytes = 0;      ///< Of a key, or of a value, all heads.
 };
 
-/// What decides the memory of a run.
+/// What a rank computes in.
+struct BufferSizes {
+  std::size_t row_bytes = 0;    ///< Rows of activations, of the longest slice or call.
+  std::size_t score_bytes = 0;  ///< Scores that a thread holds, for each closed chunk of the rank.
+  std::size_t logit_bytes = 0;  ///< Rows of logits and what they are computed from.
+};
+
+/// What decides the memory of a run. The bytes are those of the model's own tables of tensors,
+/// states and buffers (model/run_sizes.hpp).
 struct RunSizes {
   std::size_t vocab_size = 0;
   std::size_t n_embd = 0;          ///< C
   std::size_t n_head = 0;          ///< H
   std::size_t ffn_size = 0;        ///< F
   std::vector<BlockSizes> blocks;  ///< In execution order.
+  ShardedBytes input, output;      ///< Weights before the first block, after the last one.
   std::size_t chunk_size = 0;      ///< Tokens.
-  bool keeps_cache = true;         ///< Whether sparse blocks keep keys and values at all.
+  CacheSizes cache;                ///< Of each sparse block.
   AttendedRows attended;
-  base::WeightFormat weights = base::WeightFormat::kF32;  ///< Of matrices.
-  base::KvFormat kv = base::KvFormat::kF32;               ///< Of keys and values; means are f32.
-  std::size_t context_tokens = 0;                         ///< Prompt and continuation.
-  std::size_t slice_tokens = 0;  ///< Tokens that pass through a block together.
-  std::size_t held_tokens = 0;   ///< Of the longest call whose hidden rows are held as a whole.
-  std::size_t n_threads = 0;     ///< Of a rank.
+  BufferSizes buffers;
+  std::size_t context_tokens = 0;  ///< Prompt and continuation.
+  std::size_t n_threads = 0;       ///< Of a rank.
 };
 
 /// Resident memory of a rank that has loaded nothing yet: the program with its libraries, and what
@@ -63,13 +96,11 @@ struct MemoryNeed {
   bool operator==(const MemoryNeed&) const = default;
 };
 
-/// What a shard holds of one block: weights, state, cache and means. Matrices are divided by output
-/// columns, those that make a head's vectors by heads; vectors, the first factors of low-rank pairs
-/// and the token shifts' states are whole in every shard, as every shard needs whole rows.
+/// What a shard holds of one block: weights, state, cache and means.
 MemoryNeed block_memory(const RunSizes& sizes, std::size_t block, Shard shard);
 
-/// What a shard of a stage holds beside its blocks: the norm before the first block and after the
-/// last one, the head with the latter, buffers and the program.
+/// What a shard of a stage holds beside its blocks: the weights before the first block and after
+/// the last one, buffers and the program.
 MemoryNeed stage_memory(const RunSizes& sizes, Range blocks, Shard shard);
 
 /// The resident memory of a rank when the context is full, pages of the checkpoint aside.

@@ -4,6 +4,7 @@
 #include "dist/comm/gather_values.hpp"
 #include "dist/engine/read_together.hpp"
 #include "model/cache/attention_span.hpp"
+#include "model/run_sizes.hpp"
 
 #include <algorithm>
 #include <array>

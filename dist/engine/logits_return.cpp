@@ -11,9 +11,10 @@ LogitsReturn::LogitsReturn(const GridPosition& grid_position, std::size_t vocab_
     : grid_position_(grid_position), vocab_size_(vocab_size), recorder_(recorder) {
   if (grid_position.leads()) {
     row_.resize(vocab_size);
-    if (grid_position.grid.n_ranks() > 1) parts_ = base::Buffer<float>(kLogitRows * vocab_size);
+    if (grid_position.grid.n_ranks() > 1)
+      parts_ = base::Buffer<float>(model::kLogitRows * vocab_size);
   } else if (grid_position.is_last_stage()) {
-    leaving_ = base::Buffer<float>(kLogitRows * columns_of(grid_position.shard).size());
+    leaving_ = base::Buffer<float>(model::kLogitRows * columns_of(grid_position.shard).size());
   }
 }
 

@@ -5,6 +5,7 @@
 #include "dist/engine/grid.hpp"
 #include "dist/trace/recorder.hpp"
 #include "kernels/base/view.hpp"
+#include "model/context.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -20,15 +21,11 @@ namespace longreach::dist {
 /// Receives the logits (vocabulary) of one position, positions ascending.
 using LogitsSink = std::function<void(std::size_t position, std::span<const float> logits)>;
 
-/// Rows whose logits are computed, and travel, together: enough to reuse the head's weights, few
-/// enough to keep V numbers for each.
-inline constexpr std::size_t kLogitRows = 64;
-
 /// Calls batch(first, n) for the batches in which the n_rows wanted rows of a step travel.
 template <typename Batch>
 void for_logit_batches(std::size_t n_rows, Batch&& batch) {
-  for (std::size_t first = 0; first < n_rows; first += kLogitRows) {
-    batch(first, std::min(kLogitRows, n_rows - first));
+  for (std::size_t first = 0; first < n_rows; first += model::kLogitRows) {
+    batch(first, std::min(model::kLogitRows, n_rows - first));
   }
 }
 

@@ -44,8 +44,9 @@ Stage::Stage(const GridPosition& grid_position, const model::Checkpoint& checkpo
                exchange_,
                model::shard_extents(config, exchange_.shard()),
                &no_observer_},
-      hidden_(grid_position.is_last_stage() ? kLogitRows : 0, config.n_embd),
-      logits_(grid_position.is_last_stage() ? kLogitRows : 0, context_.extents.vocabulary.size()) {
+      hidden_(grid_position.is_last_stage() ? model::kLogitRows : 0, config.n_embd),
+      logits_(grid_position.is_last_stage() ? model::kLogitRows : 0,
+              context_.extents.vocabulary.size()) {
   if (!options.fingerprints) return;
   const std::size_t rank = grid_position.stage * grid_position.grid.n_shards + grid_position.shard;
   context_.observer = &fingerprints_.emplace(*options.fingerprints, rank, grid_position.shard);

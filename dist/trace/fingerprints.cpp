@@ -1,6 +1,7 @@
 #include "dist/trace/fingerprints.hpp"
 
 #include "kernels/base/error.hpp"
+#include "kernels/base/hash.hpp"
 
 #include <array>
 
@@ -8,15 +9,6 @@ namespace longreach::dist {
 namespace {
 
 constexpr std::string_view kNone = "-";
-
-/// FNV-1a, 64 bits.
-std::uint64_t hash_of(std::span<const std::byte> bytes) {
-  std::uint64_t hash = 0xcbf29ce484222325U;
-  for (const std::byte byte : bytes) {
-    hash = (hash ^ static_cast<std::uint64_t>(byte)) * 0x100000001b3U;
-  }
-  return hash;
-}
 
 /// Tensors in the order a block computes them.
 constexpr std::array<std::string_view, 12> kTensors{
@@ -39,7 +31,7 @@ FingerprintFile::FingerprintFile(const std::filesystem::path& file, std::size_t 
 void FingerprintFile::write(std::size_t row, std::string_view tensor, std::string_view head,
                             std::string_view chunk, std::span<const std::byte> bytes) {
   out_ << fmt::format("{} {} {} {} {} {} {:016x}\n", step_->position_of(row), block_,
-                      step_of(tensor), tensor, head, chunk, hash_of(bytes));
+                      step_of(tensor), tensor, head, chunk, base::fnv1a(bytes));
 }
 
 void FingerprintFile::see_rows(std::string_view tensor, base::MatView<const float> rows) {

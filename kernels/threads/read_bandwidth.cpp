@@ -1,5 +1,7 @@
 #include "kernels/threads/read_bandwidth.hpp"
 
+#include "kernels/base/seconds.hpp"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/threads/read_bandwidth.cpp"
 #include <hwy/foreach_target.h>
@@ -79,11 +81,10 @@ ReadYardstick::ReadYardstick(std::size_t n_bytes, ThreadPool& pool)
 }
 
 double ReadYardstick::read() {
-  using Clock = std::chrono::steady_clock;
-  const Clock::time_point start = Clock::now();
+  const auto start = std::chrono::steady_clock::now();
   // Who would leave the reading out must know the sum.
   [[maybe_unused]] const volatile std::uint64_t sum = read_sum(pool_, words_.span());
-  return std::chrono::duration<double>(Clock::now() - start).count();
+  return base::seconds_since(start);
 }
 
 }  // namespace longreach::kernels

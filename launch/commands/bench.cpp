@@ -3,6 +3,7 @@
 #include "dist/engine/exchange_timing.hpp"
 #include "dist/engine/read_together.hpp"
 #include "kernels/base/error.hpp"
+#include "kernels/base/seconds.hpp"
 #include "launch/commands/bench_result.hpp"
 #include "launch/machine/machine.hpp"
 #include "launch/open_model.hpp"
@@ -25,6 +26,7 @@
 namespace longreach::launch {
 namespace {
 
+using base::seconds_since;
 using base::TokenId;
 using Clock = std::chrono::steady_clock;
 
@@ -33,10 +35,6 @@ constexpr std::uint64_t kSeed = 1;
 
 /// Prompts from this length on are also timed by eighths.
 constexpr std::size_t kLongPrompt = 16384;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 /// Memory that each rank reads for comparison, in whole words: by itself too much for caches, but
 /// together with the others' not more than can be had.

@@ -1,6 +1,7 @@
 #include "launch/commands/generate.hpp"
 
 #include "kernels/base/error.hpp"
+#include "kernels/base/seconds.hpp"
 #include "kernels/base/sha256.hpp"
 #include "launch/open_model.hpp"
 #include "launch/progress.hpp"
@@ -24,12 +25,9 @@
 namespace longreach::launch {
 namespace {
 
+using base::seconds_since;
 using base::TokenId;
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 /// What to continue, as the model reads it.
 struct Prompt {

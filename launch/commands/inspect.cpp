@@ -1,11 +1,11 @@
 #include "launch/commands/inspect.hpp"
 
-#include "kernels/base/error.hpp"
 #include "launch/machine/machine.hpp"
 #include "launch/standard_streams.hpp"
 #include "model/checkpoint/checkpoint.hpp"
 #include "model/checkpoint/printable.hpp"
 #include "model/schema/config.hpp"
+#include "model/schema/tensors.hpp"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -68,19 +68,12 @@ std::string_view kind_name(model::BlockKind kind) {
   return kind == model::BlockKind::kRwkv ? "rwkv" : "sparse";
 }
 
-/// "blocks.12" of "blocks.12.att.w0"; "" for tensors outside blocks.
+/// "blocks.12" of "blocks.12.att.w0"; "" for the model's tensors outside blocks, whose names have
+/// one dot.
 std::string block_of(std::string_view tensor) {
-  if (!tensor.starts_with("blocks.") && !tensor.starts_with("moba.")) return "";
-  const std::size_t number = tensor.find('.') + 1;
-  return std::string(tensor.substr(0, tensor.find('.', number)));
+  const std::size_t end = tensor.find('.', tensor.find('.') + 1);
+  return end == tensor.npos ? "" : std::string(tensor.substr(0, end));
 }
-
-/// Puts blocks.9 before blocks.10.
-struct ShorterFirst {
-  bool operator()(const std::string& a, const std::string& b) const {
-    return std::pair(a.size(), a) < std::pair(b.size(), b);
-  }
-};
 
 Listing list(const model::Checkpoint& checkpoint) {
   Listing listing{.path = checkpoint.path().string(),
@@ -88,31 +81,39 @@ Listing list(const model::Checkpoint& checkpoint) {
                   .n_tensors = checkpoint.tensors().size(),
                   .size = {},
                   .groups = {}};
-  Group input{"input", "embedding"}, output{"output", "head"}, unknown{"unknown", "never used"};
-  std::map<std::string, Group, ShorterFirst> blocks;
-  for (const auto& [name, tensor] : checkpoint.tensors()) {
-    listing.size.add(tensor);
-    if (const std::string block = block_of(name); !block.empty()) {
-      Group& group = blocks.try_emplace(block, Group{block, "never executed"}).first->second;
-      group.add(name.substr(std::min(block.size() + 1, name.size())), tensor);
-    } else if (name.starts_with("emb.")) {
-      input.add(name, tensor);
-    } else if (name.starts_with("ln_out.") || name.starts_with("head.")) {
-      output.add(name, tensor);
-    } else {
-      unknown.add(name, tensor);
+  const std::vector<model::BlockRef> order = listing.config.execution_order();
+  std::map<std::string, model::Use, std::less<>> uses;
+  for (model::ListedTensor& tensor : model::list_tensors(listing.config)) {
+    uses.emplace(std::move(tensor.name), tensor.use);
+  }
+  std::vector<Group>& groups = listing.groups;
+  groups.push_back({"input", "embedding"});
+  for (const model::BlockRef& block : order) {
+    groups.push_back({block.name(), std::string(kind_name(block.kind))});
+  }
+  groups.push_back({"output", "head"});
+  for (std::size_t i = 0; i < listing.config.n_rwkv; ++i) {
+    const model::BlockRef block{model::BlockKind::kRwkv, i};
+    if (std::ranges::find(order, block) == order.end()) {
+      groups.push_back({block.name(), "never executed"});
     }
   }
-  listing.groups.push_back(std::move(input));
-  for (const model::BlockRef& block : listing.config.execution_order()) {
-    auto node = blocks.extract(block.name());
-    LR_CHECK(!node.empty());  // read_config has seen its tensors
-    node.mapped().kind = kind_name(block.kind);
-    listing.groups.push_back(std::move(node.mapped()));
+  groups.push_back({"unknown", "never used"});
+  const auto group = [&](std::string_view name) -> Group& {
+    return *std::ranges::find(groups, name, &Group::name);
+  };
+  for (const auto& [name, tensor] : checkpoint.tensors()) {
+    listing.size.add(tensor);
+    const auto use = uses.find(name);
+    if (use == uses.end()) {
+      group("unknown").add(name, tensor);
+    } else if (const std::string block = block_of(name); !block.empty()) {
+      group(block).add(name.substr(block.size() + 1), tensor);
+    } else {
+      group(use->second == model::Use::kOutput ? "output" : "input").add(name, tensor);
+    }
   }
-  listing.groups.push_back(std::move(output));
-  for (auto& [name, left_over] : blocks) listing.groups.push_back(std::move(left_over));
-  if (!unknown.entries.empty()) listing.groups.push_back(std::move(unknown));
+  if (groups.back().entries.empty()) groups.pop_back();
   return listing;
 }
 

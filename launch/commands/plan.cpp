@@ -85,10 +85,11 @@ std::string ranks_text(const Plan& plan) {
   return text;
 }
 
-std::string as_text(const Plan& plan, const partition::RunSizes& sizes) {
+std::string as_text(const Plan& plan, std::size_t context_tokens,
+                    const dist::EngineOptions& options) {
   std::string text = fmt::format(
       "context {} tokens, weights {}, kv {}, ranks {} = stages {} x shards {}, nodes {}\n",
-      sizes.context_tokens, base::name_of(sizes.weights), base::name_of(sizes.kv),
+      context_tokens, base::name_of(options.weights), base::name_of(options.attention.kv),
       plan.ranks.size(), plan.grid.n_stages, plan.grid.n_shards, plan.n_nodes);
   text += fmt::format("estimate: {:.4g} ms a token, {:.4g} tokens/s for one stream",
                       plan.seconds_per_token() * 1e3, 1 / plan.seconds_per_token());
@@ -133,15 +134,16 @@ Json as_json(const RankPlan& rank, const StagePlan& stage) {
           {"bound", name_of(stage.time.bound())}};
 }
 
-std::string as_json_text(const Plan& plan, const partition::RunSizes& sizes) {
+std::string as_json_text(const Plan& plan, std::size_t context_tokens,
+                         const dist::EngineOptions& options) {
   Json stages = Json::array(), ranks = Json::array();
   for (const StagePlan& stage : plan.stages) stages.push_back(as_json(stage));
   for (const RankPlan& rank : plan.ranks) {
     ranks.push_back(as_json(rank, plan.stages[rank.stage]));
   }
-  const Json json = {{"context", sizes.context_tokens},
-                     {"weights", base::name_of(sizes.weights)},
-                     {"kv", base::name_of(sizes.kv)},
+  const Json json = {{"context", context_tokens},
+                     {"weights", base::name_of(options.weights)},
+                     {"kv", base::name_of(options.attention.kv)},
                      {"replicas", plan.n_replicas},
                      {"stages", plan.grid.n_stages},
                      {"shards", plan.grid.n_shards},
@@ -165,8 +167,8 @@ int run(const PlanOptions& options) {
   const Plan plan =
       partition::make_plan(sizes, machine_of(options),
                            {options.n_ranks, options.model.n_stages, options.model.n_shards});
-  write_output(options.format == ListingFormat::kJson ? as_json_text(plan, sizes)
-                                                      : as_text(plan, sizes));
+  const auto text = options.format == ListingFormat::kJson ? as_json_text : as_text;
+  write_output(text(plan, options.context_tokens, opened.engine_options));
   return 0;
 }
 

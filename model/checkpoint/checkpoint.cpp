@@ -5,6 +5,7 @@
 #include "model/checkpoint/printable.hpp"
 #include "model/checkpoint/pth_reader.hpp"
 #include "model/checkpoint/safetensors_reader.hpp"
+#include "model/schema/naming.hpp"
 
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
@@ -12,6 +13,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -206,16 +208,31 @@ TensorMap Checkpoint::add_file(const std::filesystem::path& path, MappedFile fil
 }
 
 void Checkpoint::add_parts_of_index(const MappedFile& index) {
-  for (const auto& [part, names] : read_weight_map(index.bytes(), path_.string())) {
+  const WeightMap parts = read_weight_map(index.bytes(), path_.string());
+  std::set<std::string> all_names;
+  for (const auto& [part, names] : parts) {
+    for (const std::string& name : names) all_names.insert(native_name(name));
+  }
+  for (const auto& [part, names] : parts) {
     const std::filesystem::path part_path = path_.parent_path() / part;
     TensorMap tensors = add_file(part_path, MappedFile(part_path));
     for (const std::string& name : names) {
-      const auto tensor = tensors.extract(std::string(model_name(name)));
+      const auto tensor = tensors.extract(native_name(name));
       if (tensor.empty()) {
         input_error("{}: tensor {}: expected in {}, which does not hold it", path_.string(),
                     printable(name), part);
       }
-      add_tensor(tensors_, path_.string(), name, std::move(tensor.mapped()));
+      // Two names in the index may be one in the model.
+      if (!tensors_.emplace(tensor.key(), std::move(tensor.mapped())).second) {
+        input_error("{}: tensor {}: the index has this name twice", path_.string(), tensor.key());
+      }
+    }
+    // Of a tensor in several files the index chooses one, but it must know of all.
+    for (const auto& [name, left_over] : tensors) {
+      if (!all_names.contains(name)) {
+        input_error("{}: {} holds tensor {}, which the index does not name", path_.string(), part,
+                    name);
+      }
     }
   }
 }

@@ -19,8 +19,8 @@ class Checkpoint {
  public:
   /// Opens a .pth or .safetensors file, a .safetensors.index.json, or a folder that holds exactly
   /// one of these (an index counts instead of the .safetensors files beside it); takes milliseconds
-  /// whatever the size. What a file is, its contents say. The prefix `rwkv.` is taken off the names
-  /// (model-wide rule of published RWKV-X files), `moba.` stays.
+  /// whatever the size. What a file is, its contents say. Tensors have the model's names,
+  /// whatever the file calls them (model/schema/naming.hpp).
   /// "preset:NAME" is no path but gives the tensors of a preset. Errors: InputError for anything
   /// torn, hostile or unknown.
   static Checkpoint open(const std::filesystem::path& path);

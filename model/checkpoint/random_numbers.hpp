@@ -2,6 +2,7 @@
 /// of them can be made at any time, by any rank. Used where weights or keys of no file are wanted.
 #pragma once
 
+#include "kernels/base/hash.hpp"
 #include "kernels/base/types.hpp"
 
 #include <cstddef>
@@ -11,19 +12,12 @@
 
 namespace longreach::model {
 
-/// A key that differs for different texts (FNV-1a).
-constexpr std::uint64_t key_of(std::string_view text) {
-  std::uint64_t key = 0xcbf29ce484222325U;
-  for (const char c : text) key = (key ^ static_cast<unsigned char>(c)) * 0x100000001b3U;
-  return key;
-}
+/// A key that differs for different texts.
+constexpr std::uint64_t key_of(std::string_view text) { return base::fnv1a(text); }
 
-/// 64 random bits. Source: the finaliser of SplitMix64, which lets every bit depend on every other.
+/// 64 random bits.
 constexpr std::uint64_t random_bits(std::uint64_t key, std::uint64_t index) {
-  std::uint64_t x = key + index * 0x9e3779b97f4a7c15U;
-  x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9U;
-  x = (x ^ x >> 27) * 0x94d049bb133111ebU;
-  return x ^ x >> 31;
+  return base::mix_bits(key + index * base::kSplitMixStep);
 }
 
 /// A sequence of independent numbers around a mean, bell-shaped (the sum of four uniform ones) and

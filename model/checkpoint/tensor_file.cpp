@@ -2,6 +2,7 @@
 
 #include "kernels/base/error.hpp"
 #include "model/checkpoint/printable.hpp"
+#include "model/schema/naming.hpp"
 
 #include <libdeflate.h>
 
@@ -47,18 +48,13 @@ std::size_t checked_size(const std::vector<std::size_t>& shape, std::string_view
   return size;
 }
 
-std::string_view model_name(std::string_view name) {
-  constexpr std::string_view kPrefix = "rwkv.";
-  return name.starts_with(kPrefix) ? name.substr(kPrefix.size()) : name;
-}
-
 void add_tensor(TensorMap& tensors, std::string_view file, std::string_view name, Tensor tensor) {
-  const std::string_view key = model_name(name);
+  auto [key, native] = native_tensor(name, std::move(tensor));
   if (key.empty() || key.size() > kLongestName || !is_printable(key)) {
     input_error("{}: tensor name '{}': expected 1 to {} printable ASCII characters", file,
                 printable(name), kLongestName);
   }
-  if (!tensors.emplace(key, std::move(tensor)).second) {
+  if (!tensors.emplace(key, std::move(native)).second) {
     input_error("{}: tensor {}: the file has this name twice", file, key);
   }
 }

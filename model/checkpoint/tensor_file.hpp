@@ -38,10 +38,7 @@ void check_crc32(const ChecksummedRange& range, const std::function<void()>& aft
 /// Errors: InputError for lengths of 0, more than 8 dimensions, or a product that does not fit.
 std::size_t checked_size(const std::vector<std::size_t>& shape, std::string_view what);
 
-/// A tensor's name as the model knows it: without the prefix `rwkv.` of published RWKV-X files.
-std::string_view model_name(std::string_view name);
-
-/// Adds a tensor under its model name.
+/// Adds a tensor that a file calls `name`, as the model has it (model/schema/naming.hpp).
 /// Errors: InputError if the name is taken, empty, over 255 bytes or not printable ASCII.
 void add_tensor(TensorMap& tensors, std::string_view file, std::string_view name, Tensor tensor);
 

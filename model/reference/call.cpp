@@ -129,7 +129,7 @@ class CallBlock {
   Context& context_;
   std::size_t block_, position_;
   MatView<float> x_, v_first_;
-  std::variant<RwkvState, SparseState>& state_;
+  BlockState& state_;
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "model/schema/config.hpp"
 
 #include "kernels/recurrence/recurrence.hpp"
+#include "model/schema/tensors.hpp"
 
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
@@ -55,19 +56,61 @@ const Tensor& matrix(const Checkpoint& checkpoint, const std::string& name) {
   return *tensor;
 }
 
-/// The rank of factors named like w1, (C, rank); 0 where the block has none.
-std::size_t rank_of(const Checkpoint& checkpoint, const std::string& name) {
-  return checkpoint.find(name) == nullptr ? 0 : matrix(checkpoint, name).shape[1];
+// ---- where sizes are read: in the first tensors of the table that have them
+
+constexpr auto kInputTable = [](auto&& visit) {
+  Weights weights;
+  visit_input_tensors(weights, visit);
+};
+
+constexpr auto kBlockTable = [](auto&& visit) {
+  RwkvBlockWeights weights;
+  visit_tensors(weights, {BlockKind::kRwkv, 1}, visit);
+};
+
+/// The first tensor of a table for which `fits` holds.
+template <typename Table, typename Fits>
+TensorSpec first_of(const Table& table, Fits&& fits) {
+  std::optional<TensorSpec> found;
+  table([&](const auto&, const TensorSpec& spec) {
+    if (!found && fits(spec)) found = spec;
+  });
+  return *found;
+}
+
+/// A tensor that has an extent, in one of its dimensions.
+struct Source {
+  std::string name;
+  std::size_t dimension;
+};
+
+template <typename Table>
+Source source_of(Extent extent, const Table& table, const std::string& prefix = "") {
+  const auto place = [&](const TensorSpec& spec) { return std::ranges::find(spec.shape, extent); };
+  const TensorSpec found =
+      first_of(table, [&](const TensorSpec& spec) { return place(spec) != spec.shape.end(); });
+  return {prefix + std::string(found.name),
+          static_cast<std::size_t>(place(found) - found.shape.begin())};
+}
+
+std::size_t read_extent(const Checkpoint& checkpoint, const Source& source) {
+  return matrix(checkpoint, source.name).shape[source.dimension];
+}
+
+/// 0 where the block has no such factors.
+std::size_t read_rank(const Checkpoint& checkpoint, Extent rank, const std::string& prefix) {
+  const Source source = source_of(rank, kBlockTable, prefix);
+  return checkpoint.find(source.name) == nullptr ? 0 : read_extent(checkpoint, source);
 }
 
 void read_shapes(const Checkpoint& checkpoint, ModelConfig& config) {
   const std::string path = checkpoint.path().string();
-  const Tensor& embedding = matrix(checkpoint, "emb.weight");
-  config.vocab_size = embedding.shape[0];
-  config.n_embd = embedding.shape[1];
+  const Source channels = source_of(Extent::kChannels, kInputTable);
+  config.vocab_size = read_extent(checkpoint, source_of(Extent::kVocabulary, kInputTable));
+  config.n_embd = read_extent(checkpoint, channels);
   if (config.n_embd % kernels::kHeadSize != 0) {
-    base::input_error("{}: tensor emb.weight: expected a multiple of {} channels, found {}", path,
-                      kernels::kHeadSize, config.n_embd);
+    base::input_error("{}: tensor {}: expected a multiple of {} channels, found {}", path,
+                      channels.name, kernels::kHeadSize, config.n_embd);
   }
   config.n_head = config.n_embd / kernels::kHeadSize;
 
@@ -78,19 +121,25 @@ void read_shapes(const Checkpoint& checkpoint, ModelConfig& config) {
   }
   config.n_rwkv = *rwkv.rbegin() + 1;
   config.n_sparse = count_sparse_blocks(checkpoint);
+  const auto prefix_of = [](std::size_t i) { return BlockRef{BlockKind::kRwkv, i}.name() + "."; };
   for (std::size_t i = 0; i < config.n_rwkv; ++i) {
-    const std::string att = fmt::format("blocks.{}.att.", i);
-    config.low_ranks.push_back({rank_of(checkpoint, att + "w1"), rank_of(checkpoint, att + "a1"),
-                                rank_of(checkpoint, att + "v1"), rank_of(checkpoint, att + "g1")});
+    config.low_ranks.push_back({.w = read_rank(checkpoint, Extent::kDecayRank, prefix_of(i)),
+                                .a = read_rank(checkpoint, Extent::kRateRank, prefix_of(i)),
+                                .v = read_rank(checkpoint, Extent::kResidualRank, prefix_of(i)),
+                                .g = read_rank(checkpoint, Extent::kGateRank, prefix_of(i))});
   }
-  const Tensor& r_k = matrix(checkpoint, "blocks.0.att.r_k");
-  if (r_k.shape != std::vector{config.n_head, kernels::kHeadSize}) {
-    base::input_error(
-        "{}: tensor blocks.0.att.r_k: expected shape [{}, {}] (heads of {} channels), found {}",
-        path, config.n_head, kernels::kHeadSize, kernels::kHeadSize, shape_text(r_k.shape));
+  const std::string of_heads = source_of(Extent::kHeads, kBlockTable, prefix_of(0)).name;
+  const std::vector<std::size_t>& shape = matrix(checkpoint, of_heads).shape;
+  if (shape != std::vector{config.n_head, kernels::kHeadSize}) {
+    base::input_error("{}: tensor {}: expected shape [{}, {}] (heads of {} channels), found {}",
+                      path, of_heads, config.n_head, kernels::kHeadSize, kernels::kHeadSize,
+                      shape_text(shape));
   }
-  config.ffn_size = matrix(checkpoint, "blocks.0.ffn.key.weight").shape[0];
-  config.dtype = matrix(checkpoint, "blocks.0.att.receptance.weight").dtype;
+  config.ffn_size = read_extent(checkpoint, source_of(Extent::kHidden, kBlockTable, prefix_of(0)));
+  const TensorSpec linear = first_of(kBlockTable, [](const TensorSpec& spec) {
+    return storage_of(spec.role) == Storage::kLinear;
+  });
+  config.dtype = matrix(checkpoint, prefix_of(0) + std::string(linear.name)).dtype;
 }
 
 /// The whole number at `key`, if there is one. Errors: InputError when it is something else or

@@ -1,6 +1,7 @@
 #include "dist/engine/engine.hpp"
 
 #include "kernels/simd/isa.hpp"
+#include "model/run_sizes.hpp"
 #include "partition/cost.hpp"
 #include "tests/support/compare.hpp"
 #include "tests/support/golden_engine.hpp"

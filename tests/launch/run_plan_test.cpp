@@ -15,8 +15,7 @@ constexpr std::size_t kMB = 1000000;
 RunRequest request_for(std::size_t context_tokens) {
   return {.sizes =
               [](std::size_t n_tokens) {
-                partition::RunSizes sizes = test::small_model();
-                sizes.context_tokens = n_tokens;
+                partition::RunSizes sizes = test::small_model(n_tokens);
                 sizes.n_threads = 0;
                 return sizes;
               },

@@ -156,6 +156,9 @@ TEST(Checkpoint, RefusesBrokenIndices) {
   expect_open_refused(write(R"({"weight_map":{"a":1}})"), "tensor a", "name of a file");
   expect_open_refused(write(R"({"weight_map":{"z":"m-1.safetensors"}})"), "tensor z",
                       "does not hold it");
+  folder.write("m-2.safetensors", safetensors_with({"b", "c"}, 1));
+  expect_open_refused(write(R"({"weight_map":{"a":"m-1.safetensors","b":"m-2.safetensors"}})"),
+                      "m-2.safetensors holds tensor c", "does not name");
   expect_open_refused(write(R"({"weight_map":{"a":"m-1.safetensors","rwkv.a":"m-1.safetensors"}})"),
                       "tensor");
   std::string deep = "{\"weight_map\":";

@@ -1,6 +1,5 @@
 #include "partition/memory.hpp"
 
-#include "partition/cost.hpp"
 #include "tests/support/run_sizes.hpp"
 
 #include <gtest/gtest.h>
@@ -10,57 +9,84 @@ namespace {
 
 using test::small_model;
 
-double ratio(std::size_t got, double want) { return static_cast<double>(got) / want; }
-
-TEST(Memory, AgreesWithThePublishedSizes) {
-  const MemoryNeed need = memory_need(small_model());
-  // 219,361,536 parameters less the embedding (65536 x 768), which stays in the file.
-  EXPECT_NEAR(ratio(need.weights, 2.0 * (219361536.0 - 65536.0 * 768)), 1, 0.01);
-  EXPECT_NEAR(ratio(need.states, 2.36e6), 1, 0.05);  // of which shifts are a little
-  // 12.3 kB per token of 32 whole chunks in 16 bits, so twice that in f32, plus means.
-  EXPECT_NEAR(ratio(need.cache, 2 * 12.3e3 * 65536), 1, 0.01);
-  EXPECT_EQ(need.means, 4U * 32 * 768 * 4) << "31 closed chunks fill a panel of 32";
-  EXPECT_EQ(need.total(),
-            need.weights + need.states + need.cache + need.means + need.buffers + need.program);
+TEST(ShardedBytes, AreDealtInWholeUnits) {
+  ShardedBytes bytes;
+  bytes.add_whole(1000);
+  bytes.add_divided(3, 10);  // heads
+  bytes.add_divided(4, 100);
+  bytes.add_divided(3, 5);
+  EXPECT_EQ(bytes.of({}), 1000U + 3 * 15 + 4 * 100);
+  EXPECT_EQ(bytes.of({0, 2}), 1000U + 2 * 15 + 2 * 100);
+  EXPECT_EQ(bytes.of({1, 2}), 1000U + 1 * 15 + 2 * 100);
+  EXPECT_EQ(bytes.of({3, 4}), 1000U + 0 * 15 + 1 * 100);
 }
 
-TEST(Memory, CacheGrowsWithTheContextOnly) {
-  RunSizes sizes = small_model();
-  sizes.context_tokens = 65536;
-  const MemoryNeed at_64k = memory_need(sizes);
-  sizes.context_tokens *= 2;
-  const MemoryNeed at_128k = memory_need(sizes);
-  EXPECT_EQ(at_64k.weights, at_128k.weights);
-  EXPECT_EQ(at_64k.states, at_128k.states);
-  EXPECT_NEAR(ratio(at_128k.cache, 2.0 * static_cast<double>(at_64k.cache)), 1, 0.01);
-}
-
-TEST(Memory, AFormatOfFewerBitsMakesTheCacheSmallerAndNothingElse) {
-  RunSizes sizes = small_model();
-  const MemoryNeed f32 = memory_need(sizes);
-  sizes.kv = base::KvFormat::kBf16;
-  const MemoryNeed bf16 = memory_need(sizes);
-  sizes.kv = base::KvFormat::kInt8;
-  const MemoryNeed int8 = memory_need(sizes);
-  EXPECT_EQ(bf16.cache, f32.cache / 2);
-  // Keys and values of 32 chunks, 12 heads of 64 numbers and a scale of 2 bytes, in 4 blocks.
-  EXPECT_EQ(int8.cache, 4U * 2 * 65536 * 12 * (64 + 2));
-  for (const MemoryNeed& need : {bf16, int8}) {
-    EXPECT_EQ(need.total() - need.cache, f32.total() - f32.cache);
-    EXPECT_EQ(need.means, f32.means);
+TEST(ShardedBytes, OfAllShardsAreTheWholeAndItsCopies) {
+  ShardedBytes bytes;
+  bytes.add_whole(7);
+  for (const std::size_t n_units : {1, 12, 24, 2048}) bytes.add_divided(n_units, n_units + 1);
+  for (std::size_t count = 1; count <= 64; ++count) {
+    std::size_t sum = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      ASSERT_LE(bytes.of({i, count}), bytes.of({0, count}));
+      sum += bytes.of({i, count});
+    }
+    ASSERT_EQ(sum, bytes.of({}) + (count - 1) * 7);
   }
 }
 
-TEST(Memory, DecodingReadsAttendedRowsAsTheyAreKept) {
-  RunSizes sizes = small_model();
-  std::size_t sparse = 0;
-  while (sizes.blocks[sparse].kind != BlockKind::kSparse) ++sparse;
-  const std::size_t n_rows = 2 * 2048 + 64000 % 2048;
-  const std::size_t f32 = block_reads(sizes, sparse, 1);
-  sizes.kv = base::KvFormat::kBf16;
-  EXPECT_EQ(f32 - block_reads(sizes, sparse, 1), 2 * n_rows * 768 * 2);
-  sizes.kv = base::KvFormat::kInt8;
-  EXPECT_EQ(f32 - block_reads(sizes, sparse, 1), 2 * n_rows * 12 * (3 * 64 - 2));
+TEST(Memory, IsTheSumOfBlocksAndWhatIsBesideThem) {
+  const RunSizes sizes = small_model();
+  const MemoryNeed need = memory_need(sizes);
+  EXPECT_EQ(need.total(),
+            need.weights + need.states + need.cache + need.means + need.buffers + need.program);
+  MemoryNeed sum = stage_memory(sizes, {0, 16}, {});
+  for (std::size_t i = 0; i < 16; ++i) sum += block_memory(sizes, i, {});
+  EXPECT_EQ(sum, need);
+}
+
+TEST(Memory, OfTheEndsIsOnTheirStages) {
+  const RunSizes sizes = small_model();
+  const std::size_t inner = stage_memory(sizes, {3, 7}, {}).weights;
+  EXPECT_EQ(inner, 0U);
+  EXPECT_EQ(stage_memory(sizes, {0, 7}, {}).weights, sizes.input.of({}));
+  EXPECT_EQ(stage_memory(sizes, {7, 16}, {0, 3}).weights, sizes.output.of({0, 3}));
+  EXPECT_EQ(stage_memory(sizes, {7, 16}, {}).buffers - stage_memory(sizes, {3, 7}, {}).buffers,
+            sizes.buffers.logit_bytes);
+}
+
+TEST(Memory, OfAnOpenChunkIsAWholeOneWhereChunksAreNotShared) {
+  const RunSizes sizes = small_model(2 * 2048 + 100);
+  const std::size_t sparse = 3;
+  EXPECT_EQ(block_memory(sizes, sparse, {}).cache, 3 * sizes.cache.chunk_bytes);
+  EXPECT_EQ(block_memory(sizes, sparse, {0, 2}).cache,
+            sizes.cache.chunk_bytes + sizes.cache.open_bytes);
+  EXPECT_EQ(block_memory(sizes, sparse, {1, 2}).cache, sizes.cache.chunk_bytes);
+  EXPECT_EQ(block_memory(sizes, sparse, {2, 3}).cache, sizes.cache.open_bytes);
+  EXPECT_EQ(block_memory(sizes, sparse, {3, 4}).cache, 0U);
+}
+
+TEST(Memory, OfMeansComesInPanels) {
+  EXPECT_EQ(memory_need(small_model(2048 * 32)).means, 4U * 32 * 768 * 4);
+  EXPECT_EQ(memory_need(small_model(2048 * 33)).means, 4U * 64 * 768 * 4);
+  EXPECT_EQ(memory_need(small_model(2047)).means, 0U);
+}
+
+TEST(Memory, OfScoresIsOfThreadsAndOwnChunks) {
+  RunSizes sizes = small_model(2048 * 30);
+  const std::size_t whole = stage_memory(sizes, {3, 7}, {}).buffers;
+  const std::size_t half = stage_memory(sizes, {3, 7}, {0, 2}).buffers;
+  EXPECT_EQ(whole - half, 2U * 15 * 64 * 4);
+  sizes.n_threads = 3;
+  EXPECT_EQ(stage_memory(sizes, {3, 7}, {}).buffers - whole, 30U * 64 * 4);
+}
+
+TEST(Memory, CacheGrowsWithTheContextOnly) {
+  const MemoryNeed at_64k = memory_need(small_model(65536));
+  const MemoryNeed at_128k = memory_need(small_model(131072));
+  EXPECT_EQ(at_64k.weights, at_128k.weights);
+  EXPECT_EQ(at_64k.states, at_128k.states);
+  EXPECT_EQ(at_128k.cache, 2 * at_64k.cache);
 }
 
 TEST(Memory, PlainRwkvHasNoCache) {
@@ -68,24 +94,6 @@ TEST(Memory, PlainRwkvHasNoCache) {
   std::erase_if(sizes.blocks, [](const BlockSizes& b) { return b.kind == BlockKind::kSparse; });
   const MemoryNeed need = memory_need(sizes);
   EXPECT_EQ(need.cache + need.means, 0U);
-}
-
-TEST(Memory, WhatKeepsNoCacheNeedsNone) {
-  RunSizes sizes = small_model();
-  sizes.n_threads = 2;
-  const MemoryNeed with = memory_need(sizes);
-  sizes.keeps_cache = false;
-  const MemoryNeed without = memory_need(sizes);
-  EXPECT_EQ(without.cache + without.means, 0U);
-  EXPECT_LT(without.buffers, with.buffers);  // no scores of chunks
-  EXPECT_EQ(without.weights + without.states, with.weights + with.states);
-}
-
-TEST(Memory, HeldCallsCostTheirRows) {
-  RunSizes sizes = small_model();
-  const std::size_t before = memory_need(sizes).buffers;
-  sizes.held_tokens = 64000;
-  EXPECT_EQ(memory_need(sizes).buffers - before, (64000U - 256U) * 2 * 768 * 4);
 }
 
 }  // namespace

@@ -83,11 +83,9 @@ TEST(Plan, OneRankNeedsWhatARunOfOneRankDoes) {
 }
 
 /// Bytes of a block that every shard holds whole: vectors, and first factors of low-rank pairs.
-std::size_t replicated_weights(const RunSizes& sizes, const BlockSizes& block) {
-  if (block.kind == BlockKind::kSparse) return 5 * 768 * 4;
-  std::size_t ranks = 0;
-  for (const std::size_t rank : block.low_ranks) ranks += rank;  // multiples of 32 in this model
-  return (15 + block.low_ranks.size()) * 768 * 4 + ranks * base::column_bytes(sizes.weights, 768);
+std::size_t replicated_weights(BlockKind kind, std::size_t block) {
+  const std::size_t low_ranks = kind == BlockKind::kRwkv ? test::low_ranks_of(block) : 0;
+  return test::n_vectors_of(kind, block) * 768 * 4 + low_ranks * 768 * 2;
 }
 
 TEST(Plan, BytesAddUpToTheWholeAndWhatEveryShardHolds) {
@@ -98,9 +96,10 @@ TEST(Plan, BytesAddUpToTheWholeAndWhatEveryShardHolds) {
     const std::size_t n_copies = plan.grid.n_shards - 1;
     MemoryNeed sum, expected = whole;
     for (const RankPlan& rank : plan.ranks) sum += rank.memory;
-    for (const BlockSizes& block : sizes.blocks) {
-      expected.weights += n_copies * replicated_weights(sizes, block);
-      expected.states += n_copies * (block.kind == BlockKind::kRwkv ? 2 : 1) * 768 * 4;
+    for (std::size_t i = 0; i < sizes.blocks.size(); ++i) {
+      const BlockKind kind = sizes.blocks[i].kind;
+      expected.weights += n_copies * replicated_weights(kind, i);
+      expected.states += n_copies * (kind == BlockKind::kRwkv ? 2 : 1) * 768 * 4;
     }
     expected.weights += n_copies * 2 * 2 * 768 * 4;  // first and last norm
     // 31 chunks and a quarter; the whole counts it as a chunk.
@@ -114,9 +113,8 @@ TEST(Plan, BytesAddUpToTheWholeAndWhatEveryShardHolds) {
 }
 
 TEST(Plan, NoShardNeedsMoreThanTheFirst) {
-  RunSizes sizes = small_model();
   for (const std::size_t context : {1, 2047, 2048, 5000, 64000, 1000000}) {
-    sizes.context_tokens = context;
+    const RunSizes sizes = small_model(context);
     for (std::size_t count = 1; count <= 64; ++count) {
       const MemoryNeed first = memory_need(sizes, {0, 16}, {0, count});
       for (std::size_t i = 1; i < count; ++i)
@@ -149,10 +147,8 @@ TEST(Plan, NoDivisionOfTheBlocksIsFaster) {
   for (int repeat = 0; repeat < 20; ++repeat) {
     RunSizes sizes = small_model();
     sizes.blocks.resize(9);
-    sizes.vocab_size = 32 * (1 + random() % 4000);
-    for (BlockSizes& block : sizes.blocks) {
-      if (block.kind == BlockKind::kRwkv) block.low_ranks.assign(1, random() % 20000);
-    }
+    test::set_vocabulary(sizes, 32 * (1 + random() % 4000));
+    for (BlockSizes& block : sizes.blocks) block.weights.add_whole(random() % 60000000);
     for (std::size_t n_stages = 1; n_stages <= 9; ++n_stages) {
       const Plan plan = make_plan(sizes, machine, {.n_stages = n_stages, .n_shards = 1});
       double best = 1e9;
@@ -177,7 +173,7 @@ TEST(Plan, NoDivisionOfTheBlocksIsFaster) {
 
 TEST(Plan, TheHeadCountsAsBlocks) {
   RunSizes sizes = small_model();
-  sizes.vocab_size = 1 << 20;
+  test::set_vocabulary(sizes, 1 << 20);
   const Plan plan = make_plan(sizes, roomy(), {.n_stages = 2, .n_shards = 1});
   EXPECT_EQ(plan.stages[1].blocks.size(), 1U) << "it costs more than all blocks together";
 }
@@ -203,8 +199,7 @@ TEST(Plan, SameInputSamePlan) {
 }
 
 TEST(Plan, MoreMemoryNeverMakesItWorse) {
-  RunSizes sizes = small_model();
-  sizes.context_tokens = 1000000;
+  const RunSizes sizes = small_model(1000000);
   for (const std::size_t n_ranks : {1, 2, 6, 8, 12, 16}) {
     double seconds = 0;
     for (std::size_t megabytes = 1000; megabytes < 40000; megabytes += 500) {
@@ -233,11 +228,10 @@ std::size_t advised(const std::string& sentence, const std::string& option) {
 }
 
 TEST(Plan, ARefusalNamesTheLeastNumberOfRanksThatFits) {
-  RunSizes sizes = small_model();
   for (const std::size_t context : {100000, 1000000, 10000000}) {
+    const RunSizes sizes = small_model(context);
     for (const std::size_t megabytes : {150, 300, 700}) {
       for (const auto& n_nodes : {std::optional<std::size_t>(), std::optional<std::size_t>(2000)}) {
-        sizes.context_tokens = context;
         const Machine machine = cluster(n_nodes, 2, megabytes * 1000000);
         const std::string sentence = test::refusal([&] { make_plan(sizes, machine, {}); });
         EXPECT_TRUE(sentence.starts_with("--ranks: ")) << sentence;
@@ -254,8 +248,7 @@ TEST(Plan, ARefusalNamesTheLeastNumberOfRanksThatFits) {
 }
 
 TEST(Plan, ARefusalAsksForNodesWhenRanksDoNotHelp) {
-  RunSizes sizes = small_model();
-  sizes.context_tokens = 1000000;
+  const RunSizes sizes = small_model(1000000);
   const std::string sentence =
       test::refusal([&] { make_plan(sizes, cluster(2, 2, kGB), {.n_ranks = 4}); });
   const std::size_t n_ranks = advised(sentence, "--ranks");
@@ -295,8 +288,7 @@ TEST(PlanForPlaces, CoversTheModelAndFitsWhereTheRanksAre) {
   std::mt19937 random(seed);
   std::size_t n_planned = 0;
   for (int repeat = 0; repeat < 300; ++repeat) {
-    RunSizes sizes = small_model();
-    sizes.context_tokens = 1 + random() % 400000;
+    const RunSizes sizes = small_model(1 + random() % 400000);
     const std::size_t n_ranks = 1 + random() % 24;
     const Site site = random_site(random, n_ranks);
     const auto plan = plan_for(sizes, site, {});
@@ -367,8 +359,7 @@ TEST(PlanForPlaces, ARoundTripOfNodesIsNoSharedNode) {
 }
 
 TEST(PlanForPlaces, TellsHowManyWouldFit) {
-  RunSizes sizes = small_model();
-  sizes.context_tokens = 1000000;
+  const RunSizes sizes = small_model(1000000);
   const Site site = site_with({kGB, 2 * kGB});
   EXPECT_FALSE(plan_for(sizes, site, {}));
   const auto n_ranks = ranks_that_fit(sizes, site);

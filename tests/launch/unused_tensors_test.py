@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""Checkpoints that hold more than the model uses: refused by name, or, where nothing depends on it, run as without."""
+import json
+import pickle
+import zipfile
+
+import program
+from program import CHECKPOINT
+
+TOKENS = "10 20 30 40 50"
+
+
+class Reader(pickle.Unpickler):
+    """Of a torch pickle: tensors become (storage key, offset, shape)."""
+
+    def find_class(self, module, name):
+        return (lambda storage, offset, shape, *_: (storage, offset, list(shape))) if "tensor" in name else dict
+
+    def persistent_load(self, pid):
+        return pid[2]
+
+
+def demo_tensors():
+    """The demo model's tensors: bytes and shape by name."""
+    with zipfile.ZipFile(CHECKPOINT) as archive:
+        root = archive.namelist()[0].split("/")[0]
+        tensors = {}
+        for name, (key, offset, shape) in Reader(archive.open(f"{root}/data.pkl")).load().items():
+            size = 2
+            for extent in shape:
+                size *= extent
+            tensors[name] = (archive.read(f"{root}/data/{key}")[2 * offset:2 * offset + size], shape)
+        return tensors
+
+
+def safetensors(tensors):
+    header, data = {}, b""
+    for name, (content, shape) in tensors.items():
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [len(data), len(data) + len(content)]}
+        data += content
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+class Unused(program.ProgramTest):
+    def setUp(self):
+        super().setUp()
+        self.tensors = demo_tensors()
+
+    def command(self, extra):
+        model = self.file("m.safetensors", safetensors({**self.tensors, **extra}))
+        return ["logits", "--model", model, "--tokens", self.file("tokens.txt", TOKENS), "--chunk-size", 64, "--hash"]
+
+    def test_what_may_be_there_changes_nothing(self):
+        expected = self.output(*self.command({}))
+        block = {name.replace("blocks.3.", "blocks.4."): tensor for name, tensor in self.tensors.items()
+                 if "blocks.3." in name}
+        residual = {name.replace("blocks.1.", "blocks.0."): tensor for name, tensor in self.tensors.items()
+                    if "blocks.1.att.v" in name and name[-1] in "012"}
+        self.assertEqual((len(block) > 20, len(residual)), (True, 3))
+        self.assertEqual(self.output(*self.command({**block, **residual})), expected)
+
+    def test_what_is_not_used_is_named(self):
+        for name, meaning in {"rwkv.blocks.0.ffn.s_emb.weight": "DeepEmbed",
+                              "rwkv.blocks.1.att.key.lora_A": "LoRA",
+                              "rwkv.blocks.2.att.time_state": "initial state",
+                              "moba.1.att.gate": "sparse blocks of another kind"}.items():
+            command = self.command({name: (bytes(128), [64])})
+            with self.subTest(name=name):
+                named = name.removeprefix("rwkv.")
+                self.assert_refused(command, "m.safetensors", f"tensor {named} ", meaning)
+                self.assert_refused(["plan", "--model", command[2], "--context", 10], f"tensor {named} ", meaning)
+                listing = json.loads(self.output("inspect", "--model", command[2], "--json"))
+                self.assertEqual(listing["groups"][-1]["kind"], "never used")
+                self.assertEqual([tensor["name"] for tensor in listing["groups"][-1]["tensors"]], [named])
+
+
+if __name__ == "__main__":
+    program.main()
