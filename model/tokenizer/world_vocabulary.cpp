@@ -1,7 +1,7 @@
 #include "model/tokenizer/world_vocabulary.hpp"
 
 #include "kernels/base/error.hpp"
-#include "model/tokenizer/utf8.hpp"
+#include "kernels/base/utf8.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -95,8 +95,8 @@ class LineParser {
 
   /// Appends the unescaped character at the front of `rest` and gives its bytes in the line.
   std::size_t parse_plain(std::string_view rest, bool is_bytes, std::string& token) const {
-    const Utf8Front front = utf8_front(rest);
-    if (front.kind != Utf8Kind::kCharacter) fail("the literal is not valid UTF-8");
+    const base::Utf8Front front = base::utf8_front(rest);
+    if (front.kind != base::Utf8Kind::kCharacter) fail("the literal is not valid UTF-8");
     if (is_bytes && front.size_bytes > 1) fail("a bytes literal holds a character beyond ASCII");
     token += rest.substr(0, front.size_bytes);
     return front.size_bytes;
@@ -151,10 +151,10 @@ class LineParser {
     }
     if (is_bytes) {
       token += static_cast<char>(value);
-    } else if (value > kMaxCodePoint || is_surrogate(value)) {
+    } else if (value > base::kMaxCodePoint || base::is_surrogate(value)) {
       fail("the escape \\{}{} is no character", rest[1], digits);
     } else {
-      append_utf8(token, value);
+      base::append_utf8(token, value);
     }
     return 2 + n_digits;
   }
