@@ -6,6 +6,7 @@
 #include "eval/selection_mass.hpp"
 #include "eval/summary.hpp"
 #include "kernels/base/error.hpp"
+#include "kernels/base/json.hpp"
 #include "kernels/simd/isa.hpp"
 #include "launch/open_model.hpp"
 #include "launch/output_file.hpp"
@@ -156,8 +157,9 @@ void summarise(const EvalOptions& options, const OpenedModel& opened, const Prep
   write_output(eval::table(summary));
   if (options.csv) write_file(*options.csv, eval::csv(summary));
   if (options.svg || options.png) {
-    const std::string caption = fmt::format("{}, attention {}", model_name(opened.checkpoint),
-                                            model::name_of(opened.engine_options.attention.mode));
+    const std::string caption =
+        fmt::format("{}, attention {}", base::utf8_name(model_name(opened.checkpoint)),
+                    model::name_of(opened.engine_options.attention.mode));
     const std::string picture = eval::heat_map(summary, caption);
     if (options.svg) write_file(*options.svg, picture);
     if (options.png) write_png(*options.png, picture);

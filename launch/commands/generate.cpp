@@ -1,6 +1,7 @@
 #include "launch/commands/generate.hpp"
 
 #include "kernels/base/error.hpp"
+#include "kernels/base/read_file.hpp"
 #include "kernels/base/sha256.hpp"
 #include "launch/open_model.hpp"
 #include "launch/progress.hpp"
@@ -42,7 +43,7 @@ std::string read_prompt(const GenerateOptions& options) {
   if (options.prompt) {
     prompt = *options.prompt;
   } else {
-    prompt = options.prompt_file ? read_file(*options.prompt_file) : read_input();
+    prompt = options.prompt_file ? base::read_file(*options.prompt_file) : read_input();
   }
   if (prompt.empty()) base::input_error("the prompt is empty, at least one byte is needed");
   return prompt;

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <fstream>
 #include <iterator>
 #include <optional>
 #include <utility>
@@ -194,21 +193,6 @@ std::vector<WorldEntry> parse_world_vocabulary(std::string_view text, std::strin
   sort_unique(entries, &WorldEntry::id, name, "id");
   sort_unique(entries, &WorldEntry::bytes, name, "token");
   return entries;
-}
-
-std::string read_world_vocabulary(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) base::input_error("{}: cannot be opened", path.string());
-  // One byte more than allowed, so that a file growing meanwhile is noticed as well.
-  std::string text(kMaxWorldFileBytes + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (file.bad()) base::input_error("{}: cannot be read", path.string());
-  text.resize(static_cast<std::size_t>(file.gcount()));
-  if (text.size() > kMaxWorldFileBytes) {
-    base::input_error("{}: has more than {} bytes, expected a vocabulary", path.string(),
-                      kMaxWorldFileBytes);
-  }
-  return text;
 }
 
 }  // namespace longreach::model
