@@ -29,6 +29,7 @@ ONLY_IN = [
     (r"hwloc(/.*|\.h)", {"launch"}, "the machine is discovered in launch"),
     (r"CLI/.*", {"launch"}, "the command line belongs to launch"),
     (r"spdlog/.*", {"launch"}, "only launch logs; the others return or throw"),
+    (r"uni(case|ctype|str)\.h", {"eval"}, "alphabets are a matter of scores"),
     (r"hwy/.*", {"kernels"}, "instruction sets are a matter of kernels"),
 ]
 
@@ -109,6 +110,7 @@ FORBIDDEN = [
     ("dist/engine/engine.cpp", '#include "launch/options/options.hpp"'),
     ("dist/engine/engine.cpp", "#include <hwloc.h>"),
     ("eval/passkey.cpp", "#include <mpi.h>"),
+    ("model/tokenizer/tokenizer.cpp", "#include <unicase.h>"),
     ("launch/main.cpp", "#include <mpi.h>"),
     ("launch/options/options.hpp", "#include <CLI/CLI.hpp>"),
     ("dist/comm/machine_report.hpp", "#include <cereal/cereal.hpp>"),
