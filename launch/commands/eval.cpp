@@ -174,6 +174,10 @@ int run(const EvalOptions& options, dist::World& world) {
     require_replicas(options.n_replicas, world.size());
     return open_model(options.model);
   });
+  opened.files.push_back({vocabulary_path(opened, options.tokenizer), InputFile::Readers::kSome});
+  for (const auto& path : options.task.files) {
+    opened.files.push_back({path, InputFile::Readers::kSome});
+  }
   const bool leads = world.rank() % (world.size() / options.n_replicas) == 0;
   const Preparation prepared = world.agree([&] {
     if (world.leads()) return prepare_to_lead(options, opened);

@@ -176,6 +176,9 @@ int run(const GenerateOptions& options, dist::World& world) {
   const StopSignals signals;  // from here on there is something to end cleanly
 
   OpenedModel opened = world.agree([&] { return open_model(options.model); });
+  opened.files.push_back({vocabulary_path(opened, options.tokenizer), InputFile::Readers::kSome});
+  opened.files.push_back(
+      {options.prompt_file.value_or(std::filesystem::path()), InputFile::Readers::kSome});
   const auto prompt =
       world.agree([&] { return world.leads() ? tokenize(options, opened, text) : Prompt(); });
   const auto engine = load_engine(

@@ -146,6 +146,7 @@ int run(const LogitsOptions& options, dist::World& world) {
   const StopSignals signals;
   OpenedModel opened = world.agree([&] { return open_model(options.model); });
   opened.engine_options.fingerprints = options.fingerprints;
+  opened.files.push_back({options.tokens, InputFile::Readers::kSome});
   Recording recording =
       world.agree([&] { return world.leads() ? recording_of(options, opened) : Recording(); });
   const std::size_t n_fed = recording.tokens.size();

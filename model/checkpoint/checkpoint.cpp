@@ -187,10 +187,12 @@ TensorMap Checkpoint::add_file(const std::filesystem::path& path, MappedFile fil
   file.expect(Access::kInOrder);
   std::ranges::move(contents.checksums, std::back_inserter(checksums_));
   files_.push_back(std::move(file));
+  paths_.push_back(path);
   return std::move(contents.tensors);
 }
 
 void Checkpoint::add_parts_of_index(const MappedFile& index) {
+  paths_.push_back(path_);
   for (const auto& [part, names] : read_weight_map(index.bytes(), path_.string())) {
     const std::filesystem::path part_path = path_.parent_path() / part;
     TensorMap tensors = add_file(part_path, MappedFile(part_path));
