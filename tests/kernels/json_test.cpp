@@ -85,7 +85,8 @@ TEST(WholeNumber, IsWrittenAsOne) {
 
 TEST(JsonText, IsShortAndPlain) {
   EXPECT_EQ(json_text("\xc3\xa9\n\xff"), "\"\\u00e9\\n\\ufffd\"");
-  EXPECT_EQ(json_text(json(std::string(1000, 'a'))), std::string("\"") + std::string(79, 'a') + "...");
+  EXPECT_EQ(json_text(json(std::string(1000, 'a'))),
+            std::string("\"") + std::string(79, 'a') + "...");
 }
 
 /// The bytes that utf8_name wrote.
