@@ -56,6 +56,8 @@ std::string escaped(std::string_view text) {
       result += "&lt;";
     } else if (c == '>') {
       result += "&gt;";
+    } else if (c >= 0 && c < ' ') {
+      result += ' ';  // a name may hold what no XML can
     } else {
       result += c;
     }

@@ -9,9 +9,6 @@
 
 namespace longreach::eval {
 
-/// All bytes of a file. Errors: InputError naming it.
-std::string read_whole_file(const std::filesystem::path& path);
-
 /// "FILE line N", for messages; lines count from 1.
 std::string line_name(const std::filesystem::path& path, std::size_t line);
 

@@ -2,6 +2,8 @@
 
 #include "eval/json_lines.hpp"
 #include "kernels/base/error.hpp"
+#include "kernels/base/json.hpp"
+#include "kernels/base/read_file.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -13,14 +15,14 @@ namespace {
 /// Calls visit(where, text) for every text of a file.
 template <typename Visit>
 void for_texts(const std::filesystem::path& path, Visit&& visit) {
-  const std::string bytes = read_whole_file(path);
+  const std::string bytes = base::read_file(path);
   if (path.extension() != ".jsonl") {
     visit(path.string(), bytes);
     return;
   }
   for_lines(bytes, [&](std::size_t number, std::string_view line) {
-    const auto object = nlohmann::json::parse(line, nullptr, false);
     const std::string where = line_name(path, number);
+    const nlohmann::json object = base::parse_json(line, where);
     if (!object.is_object()) base::input_error("{}: expected a JSON object", where);
     const auto text = object.find("text");
     if (text == object.end() || !text->is_string()) {

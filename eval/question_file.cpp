@@ -2,6 +2,8 @@
 
 #include "eval/json_lines.hpp"
 #include "kernels/base/error.hpp"
+#include "kernels/base/json.hpp"
+#include "kernels/base/read_file.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -47,8 +49,8 @@ struct Line {
   }
 };
 
-Line parse(std::string where, std::string_view text) {
-  Line line{std::move(where), json::parse(text, nullptr, false)};
+Line parse(const std::string& where, std::string_view text) {
+  Line line{where, base::parse_json(text, where)};
   if (!line.object.is_object()) line.refuse("a JSON object");
   return line;
 }
@@ -112,7 +114,7 @@ std::unique_ptr<Task> make_question_file(const TaskOptions& options,
   std::vector<Place> places;
   std::vector<Entry> entries;
   for (const auto& path : options.files) {
-    const std::string bytes = read_whole_file(path);
+    const std::string bytes = base::read_file(path);
     const std::size_t n_before = entries.size();
     for_lines(bytes, [&](std::size_t number, std::string_view text) {
       Entry entry = read_entry(parse(line_name(path, number), text), tokenizer);

@@ -2,6 +2,8 @@
 
 #include "eval/json_lines.hpp"
 #include "kernels/base/error.hpp"
+#include "kernels/base/json.hpp"
+#include "kernels/base/read_file.hpp"
 #include "kernels/base/sha256.hpp"
 
 #include <nlohmann/json.hpp>
@@ -14,30 +16,35 @@
 #include <cerrno>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <span>
 
 namespace longreach::eval {
 namespace {
 
-using json = nlohmann::ordered_json;
+using nlohmann::json;
+using OrderedJson = nlohmann::ordered_json;
 
+/// Texts may be names of files, whose bytes must be told from all others.
 json to_json(const SettingValue& value) {
-  return std::visit([](const auto& v) { return json(v); }, value);
+  if (const auto* const text = std::get_if<std::string>(&value)) return base::utf8_name(*text);
+  return std::get<std::uint64_t>(value);
 }
 
-json to_json(const Settings& settings) {
-  json object = json::object();
+OrderedJson to_json(const Settings& settings) {
+  OrderedJson object = OrderedJson::object();
   for (const auto& [name, value] : settings) object[name] = to_json(value);
   return object;
 }
 
 /// Text of any kind becomes valid UTF-8.
-std::string text_of(const json& object) {
-  return object.dump(-1, ' ', false, json::error_handler_t::replace);
+template <typename Json>
+std::string text_of(const Json& object) {
+  return object.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 /// 16 digits that tell settings apart at a glance.
-std::string fingerprint(const json& settings) {
+std::string fingerprint(const OrderedJson& settings) {
   base::Sha256 hash;
   const std::string text = text_of(settings);
   hash.update(std::as_bytes(std::span(text)));
@@ -45,8 +52,8 @@ std::string fingerprint(const json& settings) {
 }
 
 /// A text, or a list if there are several.
-json expected_json(const std::vector<std::string>& expected) {
-  return expected.size() == 1 ? json(expected[0]) : json(expected);
+OrderedJson expected_json(const std::vector<std::string>& expected) {
+  return expected.size() == 1 ? OrderedJson(expected[0]) : OrderedJson(expected);
 }
 
 double mean_loss(const std::vector<std::size_t>& bounds, const std::vector<double>& losses) {
@@ -57,20 +64,63 @@ double mean_loss(const std::vector<std::size_t>& bounds, const std::vector<doubl
   return sum / static_cast<double>(bounds.back());
 }
 
-Result to_result(const json& line) {
-  Result result;
-  result.length = line.at("length");
-  if (!line.at("depth").is_null()) result.depth_percent = line.at("depth").get<double>();
-  result.score = line.at("score");
-  if (line.contains("losses")) {
-    result.bounds = {0};
-    for (const json& part : line.at("losses")) {
-      result.bounds.push_back(part.at("to"));
-      result.losses.push_back(part.at("loss"));
+/// A line of results while it is read. Errors of all functions: InputError naming file and line.
+class ResultLine {
+ public:
+  ResultLine(std::string_view text, std::string where)
+      : where_(std::move(where)), line_(base::parse_json(text, where_)) {}
+
+  const std::string& where() const { return where_; }
+  const json& part(const char* key) const { return part(line_, key); }
+  std::size_t number(const char* key) const { return number(line_, key); }
+
+  Result result() const {
+    Result result;
+    result.length = number("length");
+    if (!part("depth").is_null()) result.depth_percent = share(line_, "depth", 100);
+    if (!line_.contains("losses")) {
+      result.score = share(line_, "score", 1);
+      return result;
     }
+    result.score = share(line_, "score", kNoLimit);
+    result.bounds = {0};
+    for (const json& loss : part("losses")) {
+      const std::size_t to = number(loss, "to");
+      if (to <= result.bounds.back()) refuse("losses of parts in order", loss);
+      result.bounds.push_back(to);
+      result.losses.push_back(share(loss, "loss", kNoLimit));
+    }
+    return result;
   }
-  return result;
-}
+
+ private:
+  static constexpr double kNoLimit = std::numeric_limits<double>::infinity();
+
+  [[noreturn]] void refuse(std::string_view expected, const json& found) const {
+    base::input_error("{}: is no line of results: expected {}, found {}", where_, expected,
+                      base::json_text(found));
+  }
+  const json& part(const json& object, const char* key) const {
+    const auto found = object.find(key);
+    if (found == object.end()) refuse(fmt::format("an object with \"{}\"", key), object);
+    return *found;
+  }
+  std::size_t number(const json& object, const char* key) const {
+    const auto number = base::whole_number(part(object, key));
+    if (!number) refuse(fmt::format("a whole number as \"{}\"", key), part(object, key));
+    return *number;
+  }
+  double share(const json& object, const char* key, double most) const {
+    const json& value = part(object, key);
+    if (!value.is_number() || value.get<double>() < 0 || value.get<double>() > most) {
+      refuse(fmt::format("a number from 0 to {} as \"{}\"", most, key), value);
+    }
+    return value.get<double>();
+  }
+
+  std::string where_;
+  json line_;
+};
 
 }  // namespace
 
@@ -89,7 +139,7 @@ ResultFile::ResultFile(const std::filesystem::path& path, const Task& task, Sett
   if (descriptor_ < 0) fail(std::strerror(errno));
   try {
     lock();
-    read(read_whole_file(path));
+    read(base::read_file(path));
   } catch (...) {
     ::close(descriptor_);
     throw;
@@ -123,40 +173,38 @@ void ResultFile::read(std::string_view bytes) {
 }
 
 const Result& ResultFile::read_line(std::string_view text) {
-  const std::string where = line_name(path_, results_.size() + 1);
-  try {
-    const json line = json::parse(text);
-    if (line.at("task") != task_.name()) {
-      base::input_error("{}: is of the task {}, this run is of {}", where,
-                        line.at("task").get<std::string>(), task_.name());
-    }
-    const std::string settings = text_of(line.at("settings"));
-    if (results_.empty()) {
-      earlier_settings_ = settings;
-      for (const auto& [name, value] : settings_) require_setting(name, value);
-    } else if (settings != earlier_settings_) {
-      base::input_error("{}: has other settings than the lines before it", where);
-    }
-    const std::size_t index = line.at("question"), n_questions = task_.places().size();
-    if (index >= n_questions) {
-      base::input_error("{}: expected a question below {}, found {}", where, n_questions, index);
-    }
-    is_sorted_ = is_sorted_ && (results_.empty() || results_.rbegin()->first < index);
-    const auto [result, is_new] = results_.emplace(index, to_result(line));
-    if (!is_new) base::input_error("{}: question {} has a result already", where, index);
-    return result->second;
-  } catch (const json::exception&) {
-    base::input_error("{}: is no line of results", where);
+  const ResultLine line(text, line_name(path_, results_.size() + 1));
+  if (line.part("task") != task_.name()) {
+    base::input_error("{}: is of the task {}, this run is of {}", line.where(),
+                      base::json_text(line.part("task")), task_.name());
   }
+  const std::string settings = text_of(line.part("settings"));
+  if (results_.empty()) {
+    earlier_settings_ = settings;
+    for (const auto& [name, value] : settings_) require_setting(name, value);
+  } else if (settings != earlier_settings_) {
+    base::input_error("{}: has other settings than the lines before it", line.where());
+  }
+  const std::size_t index = line.number("question"), n_questions = task_.places().size();
+  if (index >= n_questions) {
+    base::input_error("{}: expected a question below {}, found {}", line.where(), n_questions,
+                      index);
+  }
+  is_sorted_ = is_sorted_ && (results_.empty() || results_.rbegin()->first < index);
+  const auto [result, is_new] = results_.emplace(index, line.result());
+  if (!is_new) {
+    base::input_error("{}: question {} has a result already", line.where(), index);
+  }
+  return result->second;
 }
 
 void ResultFile::require_setting(const std::string& name, const SettingValue& value) const {
-  const json earlier = json::parse(earlier_settings_);
+  const json earlier = base::parse_json(earlier_settings_, path_.string());
   const auto found = earlier.find(name);
   if (found != earlier.end() && *found == to_json(value)) return;
-  base::input_error("{}: holds results with {} {}, this run has {}; give it another --out",
-                    path_.string(), name, found == earlier.end() ? "unset" : text_of(*found),
-                    text_of(to_json(value)));
+  base::input_error(
+      "{}: holds results with {} {}, this run has {}; give it another --out", path_.string(), name,
+      found == earlier.end() ? "unset" : base::json_text(*found), base::json_text(to_json(value)));
 }
 
 void ResultFile::add_setting(std::string name, SettingValue value) {
@@ -168,11 +216,12 @@ std::string result_line(const Task& task, std::size_t index, const Question& que
                         const Outcome& outcome, const partition::Grid& grid, double seconds,
                         const Settings& settings) {
   const Place& place = task.places()[index];
-  json line;
+  OrderedJson line;
   line["question"] = index;
   line["task"] = task.name();
   line["length"] = place.length;
-  line["depth"] = question.depth_percent ? json(*question.depth_percent) : json(nullptr);
+  line["depth"] =
+      question.depth_percent ? OrderedJson(*question.depth_percent) : OrderedJson(nullptr);
   line["sample"] = place.sample;
   if (const auto* asked = std::get_if<ToAnswer>(&question.asked)) {
     line["answer"] = outcome.answer;
@@ -191,7 +240,7 @@ std::string result_line(const Task& task, std::size_t index, const Question& que
   line["logits_sha256"] = outcome.logits_sha256;
   line["seconds"] = std::round(seconds * 1e6) / 1e6;
   line["grid"] = {{"stages", grid.n_stages}, {"shards", grid.n_shards}, {"ranks", grid.n_ranks()}};
-  const json all = to_json(settings);
+  const OrderedJson all = to_json(settings);
   for (const auto& [name, value] : settings) {
     if (name == "seed") line["seed"] = to_json(value);
   }
@@ -220,10 +269,10 @@ void ResultFile::sync() {
 
 void ResultFile::sort() {
   if (is_sorted_) return;
-  const std::string bytes = read_whole_file(path_);
+  const std::string bytes = base::read_file(path_);
   std::map<std::size_t, std::string_view> lines;
-  for_lines(bytes, [&](std::size_t, std::string_view line) {
-    lines.emplace(json::parse(line).at("question"), line);
+  for_lines(bytes, [&](std::size_t number, std::string_view line) {
+    lines.emplace(ResultLine(line, line_name(path_, number)).number("question"), line);
   });
   std::string text;
   for (const auto& [index, line] : lines) text.append(line) += '\n';

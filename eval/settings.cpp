@@ -1,6 +1,6 @@
 #include "eval/settings.hpp"
 
-#include "eval/json_lines.hpp"
+#include "kernels/base/read_file.hpp"
 #include "kernels/base/sha256.hpp"
 
 #include <fmt/ranges.h>
@@ -27,7 +27,7 @@ std::string contents(std::span<const std::filesystem::path> files) {
   std::vector<std::string> names;
   for (const auto& path : files) {
     base::Sha256 hash;
-    const std::string bytes = read_whole_file(path);
+    const std::string bytes = base::read_file(path);
     hash.update(std::as_bytes(std::span(bytes)));
     names.push_back(
         fmt::format("{} {}", path.filename().string(), hash.hex_digest().substr(0, 16)));

@@ -122,11 +122,21 @@ OpenedModel open_model(const ModelOptions& options) {
   model::ModelConfig config = model::read_config(checkpoint);
   model::check_tensors(checkpoint, config);
   const dist::EngineOptions engine = engine_options(options, config);
-  return {std::move(checkpoint),
-          std::move(config),
-          engine,
-          {{}, options.n_stages, options.n_shards},
-          options.n_threads};
+  std::vector<InputFile> files;
+  for (const auto& path : checkpoint.paths()) {
+    files.push_back({path, InputFile::Readers::kAll});
+  }
+  if (checkpoint.preset() == nullptr) {
+    files.push_back({model::config_path(checkpoint), InputFile::Readers::kAll});
+  }
+  return {
+      std::move(checkpoint), std::move(config), engine, {{}, options.n_stages, options.n_shards},
+      options.n_threads,     std::move(files)};
+}
+
+std::filesystem::path vocabulary_path(const OpenedModel& opened, const std::string& name) {
+  const std::string& vocabulary = name.empty() ? opened.config.tokenizer : name;
+  return vocabulary == "bytes" ? "" : vocabulary;
 }
 
 partition::RunSizes run_sizes(const OpenedModel& opened, const RunLength& length) {
@@ -146,6 +156,7 @@ void require_grid_fits(const model::AttentionConfig& attention, std::size_t n_ra
 std::unique_ptr<dist::Engine> load_engine(OpenedModel& opened, RunLength length, dist::World& world,
                                           std::size_t n_replicas) {
   dist::Communicator& all = world.communicator();
+  require_same_files(opened.files, world);
   share_length(length, all);
   dist::MachineReport own = world.agree([] { return describe_machine(); });
   own.run = run_text(opened, n_replicas);

@@ -4,6 +4,7 @@
 #include "dist/comm/world.hpp"
 #include "dist/engine/engine.hpp"
 #include "launch/options/options.hpp"
+#include "launch/same_files.hpp"
 #include "model/checkpoint/checkpoint.hpp"
 #include "model/schema/config.hpp"
 #include "model/tokenizer/tokenizer.hpp"
@@ -15,6 +16,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace longreach::launch {
 
@@ -25,11 +27,16 @@ struct OpenedModel {
   dist::EngineOptions engine_options;
   partition::PlanRequest grid;           ///< Stages and shards the user asks for.
   std::optional<std::size_t> n_threads;  ///< The same; else load_engine chooses.
+  std::vector<InputFile> files;          ///< What the run reads, the model's own files first.
 };
 
 /// Opens the checkpoint and completes the options from it and from the machine; takes milliseconds.
 /// Errors: InputError.
 OpenedModel open_model(const ModelOptions& options);
+
+/// The vocabulary file of --tokenizer or, if `name` is empty, of the model; a path that is empty if
+/// there is none.
+std::filesystem::path vocabulary_path(const OpenedModel& opened, const std::string& name);
 
 /// How many tokens a run is going to read.
 struct RunLength {
@@ -45,11 +52,12 @@ partition::RunSizes run_sizes(const OpenedModel& opened, const RunLength& length
 void require_grid_fits(const model::AttentionConfig& attention, std::size_t n_ranks);
 
 /// From a model to an engine on all ranks, or n_replicas (a divisor of their number) of them: they
-/// describe themselves to one another, make the same plan, that of their replica, bind themselves
-/// to their cores and load their parts. Completes `opened.engine_options`.
-/// The leader says how the model is run when asked to be verbose, and warns of launches that cost
-/// speed. Collective; of the lengths the leader's counts. Errors: AgreedError, or InputError on a
-/// single rank: see plan_run and require_alike; and those of the engine.
+/// see to it that they read the same files, describe themselves to one another, make the same plan,
+/// that of their replica, bind themselves to their cores and load their parts. Completes
+/// `opened.engine_options`. The leader says how the model is run when asked to be verbose, and
+/// warns of launches that cost speed. Collective; of the lengths the leader's counts. Errors:
+/// AgreedError, or InputError on a single rank: see plan_run and require_alike; and those of the
+/// engine.
 std::unique_ptr<dist::Engine> load_engine(OpenedModel& opened, RunLength length, dist::World& world,
                                           std::size_t n_replicas = 1);
 

@@ -1,8 +1,8 @@
 #include "launch/standard_streams.hpp"
 
 #include "kernels/base/error.hpp"
+#include "kernels/base/read_file.hpp"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,26 +11,6 @@
 #include <cstring>
 
 namespace longreach::launch {
-namespace {
-
-constexpr std::size_t kPieceBytes = 1 << 16;
-
-/// Appends what a descriptor still gives; `name` is for messages.
-std::string read_all(int descriptor, const std::string& name) {
-  std::string bytes;
-  for (;;) {
-    const std::size_t n_before = bytes.size();
-    bytes.resize(n_before + kPieceBytes);
-    const ssize_t n_read = ::read(descriptor, bytes.data() + n_before, kPieceBytes);
-    const int error = errno;
-    bytes.resize(n_before + (n_read > 0 ? static_cast<std::size_t>(n_read) : 0));
-    if (n_read == 0) return bytes;
-    if (n_read < 0 && error != EINTR)
-      base::input_error("{}: cannot be read: {}", name, std::strerror(error));
-  }
-}
-
-}  // namespace
 
 void ignore_broken_pipes() { std::signal(SIGPIPE, SIG_IGN); }
 
@@ -57,17 +37,6 @@ bool error_follows_output() {
   return one_file || ::isatty(STDERR_FILENO) == 1;
 }
 
-std::string read_input() { return read_all(STDIN_FILENO, "standard input"); }
-
-std::string read_file(const std::filesystem::path& path) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0)
-    base::input_error("{}: cannot be opened: {}", path.string(), std::strerror(errno));
-  struct Closer {
-    int descriptor;
-    ~Closer() { ::close(descriptor); }
-  } const closer{descriptor};
-  return read_all(descriptor, path.string());
-}
+std::string read_input() { return base::read_descriptor(STDIN_FILENO, "standard input"); }
 
 }  // namespace longreach::launch

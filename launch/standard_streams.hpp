@@ -1,7 +1,6 @@
 /// Standard input and output as bytes, unbuffered, with every error told.
 #pragma once
 
-#include <filesystem>
 #include <string>
 #include <string_view>
 
@@ -25,8 +24,5 @@ bool error_follows_output();
 
 /// Everything from standard input up to its end. Errors: InputError.
 std::string read_input();
-
-/// All bytes of a file. Errors: InputError naming it.
-std::string read_file(const std::filesystem::path& path);
 
 }  // namespace longreach::launch

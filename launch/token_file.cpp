@@ -1,6 +1,7 @@
 #include "launch/token_file.hpp"
 
 #include "kernels/base/error.hpp"
+#include "kernels/base/json.hpp"
 #include "launch/npy.hpp"
 #include "launch/options/parse_number.hpp"
 
@@ -13,6 +14,7 @@ namespace {
 
 using base::TokenId;
 
+constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 constexpr std::string_view kBlanks = " \t\r\n\f\v";
 constexpr std::string_view kSeparators = " \t\r\n\f\v,";
 
@@ -25,19 +27,17 @@ TokenId checked_id(Integer id, std::size_t index, const std::string& name) {
   return static_cast<TokenId>(id);
 }
 
-std::vector<TokenId> parse_json(std::string_view text, const std::string& name) {
-  const auto list = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (list.is_discarded()) base::input_error("{}: not a JSON list of token ids", name);
+std::vector<TokenId> parse_list(std::string_view text, const std::string& name) {
+  const nlohmann::json list = base::parse_json(text, name);
   std::vector<TokenId> tokens;
   tokens.reserve(list.size());
   for (const auto& item : list) {
-    if (!item.is_number_integer()) {
-      base::input_error("{}: token {}: expected an integer, found {}", name, tokens.size(),
-                        item.type_name());
+    const auto id = base::whole_number(item);
+    if (!id) {
+      base::input_error("{}: token {}: expected a token id, found {}", name, tokens.size(),
+                        base::json_text(item));
     }
-    tokens.push_back(item.is_number_unsigned()
-                         ? checked_id(item.get<std::uint64_t>(), tokens.size(), name)
-                         : checked_id(item.get<std::int64_t>(), tokens.size(), name));
+    tokens.push_back(checked_id(*id, tokens.size(), name));
   }
   return tokens;
 }
@@ -77,8 +77,9 @@ std::vector<TokenId> parse_npy(std::string_view bytes, const std::string& name) 
 
 std::vector<TokenId> parse_tokens(std::string_view bytes, const std::string& name) {
   if (bytes.starts_with(kNpyMagic)) return parse_npy(bytes, name);
+  if (bytes.starts_with(kByteOrderMark)) bytes.remove_prefix(kByteOrderMark.size());
   const std::size_t begin = std::min(bytes.find_first_not_of(kBlanks), bytes.size());
-  return bytes.substr(begin).starts_with('[') ? parse_json(bytes, name) : parse_text(bytes, name);
+  return bytes.substr(begin).starts_with('[') ? parse_list(bytes, name) : parse_text(bytes, name);
 }
 
 void check_vocabulary(std::span<const TokenId> tokens, std::size_t vocab_size,

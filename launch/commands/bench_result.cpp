@@ -1,5 +1,6 @@
 #include "launch/commands/bench_result.hpp"
 
+#include "kernels/base/json.hpp"
 #include "kernels/simd/isa.hpp"
 #include "launch/machine/machine.hpp"
 
@@ -15,7 +16,8 @@ using Json = nlohmann::ordered_json;
 
 std::string model_name(const model::Checkpoint& checkpoint) {
   const model::Preset* const preset = checkpoint.preset();
-  return preset != nullptr ? std::string(preset->name) : checkpoint.path().string();
+  return preset != nullptr ? std::string(preset->name)
+                           : base::utf8_name(checkpoint.path().string());
 }
 
 /// From the tenth to the ninetieth percentile, which are the smallest and the largest of up to ten.

@@ -6,6 +6,7 @@
 #include "eval/selection_mass.hpp"
 #include "eval/summary.hpp"
 #include "kernels/base/error.hpp"
+#include "kernels/base/json.hpp"
 #include "kernels/simd/isa.hpp"
 #include "launch/open_model.hpp"
 #include "launch/output_file.hpp"
@@ -156,8 +157,9 @@ void summarise(const EvalOptions& options, const OpenedModel& opened, const Prep
   write_output(eval::table(summary));
   if (options.csv) write_file(*options.csv, eval::csv(summary));
   if (options.svg || options.png) {
-    const std::string caption = fmt::format("{}, attention {}", model_name(opened.checkpoint),
-                                            model::name_of(opened.engine_options.attention.mode));
+    const std::string caption =
+        fmt::format("{}, attention {}", base::utf8_name(model_name(opened.checkpoint)),
+                    model::name_of(opened.engine_options.attention.mode));
     const std::string picture = eval::heat_map(summary, caption);
     if (options.svg) write_file(*options.svg, picture);
     if (options.png) write_png(*options.png, picture);
@@ -172,6 +174,10 @@ int run(const EvalOptions& options, dist::World& world) {
     require_replicas(options.n_replicas, world.size());
     return open_model(options.model);
   });
+  opened.files.push_back({vocabulary_path(opened, options.tokenizer), InputFile::Readers::kSome});
+  for (const auto& path : options.task.files) {
+    opened.files.push_back({path, InputFile::Readers::kSome});
+  }
   const bool leads = world.rank() % (world.size() / options.n_replicas) == 0;
   const Preparation prepared = world.agree([&] {
     if (world.leads()) return prepare_to_lead(options, opened);

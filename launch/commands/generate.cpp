@@ -1,6 +1,7 @@
 #include "launch/commands/generate.hpp"
 
 #include "kernels/base/error.hpp"
+#include "kernels/base/read_file.hpp"
 #include "kernels/base/seconds.hpp"
 #include "kernels/base/sha256.hpp"
 #include "launch/open_model.hpp"
@@ -40,7 +41,7 @@ std::string read_prompt(const GenerateOptions& options) {
   if (options.prompt) {
     prompt = *options.prompt;
   } else {
-    prompt = options.prompt_file ? read_file(*options.prompt_file) : read_input();
+    prompt = options.prompt_file ? base::read_file(*options.prompt_file) : read_input();
   }
   if (prompt.empty()) base::input_error("the prompt is empty, at least one byte is needed");
   return prompt;
@@ -173,6 +174,9 @@ int run(const GenerateOptions& options, dist::World& world) {
   const StopSignals signals;  // from here on there is something to end cleanly
 
   OpenedModel opened = world.agree([&] { return open_model(options.model); });
+  opened.files.push_back({vocabulary_path(opened, options.tokenizer), InputFile::Readers::kSome});
+  opened.files.push_back(
+      {options.prompt_file.value_or(std::filesystem::path()), InputFile::Readers::kSome});
   const auto prompt =
       world.agree([&] { return world.leads() ? tokenize(options, opened, text) : Prompt(); });
   const auto engine = load_engine(

@@ -1,5 +1,7 @@
 #include "launch/commands/inspect.hpp"
 
+#include "kernels/base/error.hpp"
+#include "kernels/base/json.hpp"
 #include "launch/machine/machine.hpp"
 #include "launch/standard_streams.hpp"
 #include "model/checkpoint/checkpoint.hpp"
@@ -169,7 +171,7 @@ Json as_json(const Group& group) {
 
 std::string as_json_text(const Listing& listing) {
   const model::ModelConfig& config = listing.config;
-  Json json = {{"path", listing.path},
+  Json json = {{"path", base::utf8_name(listing.path)},
                {"parameters", listing.size.n_parameters},
                {"bytes", listing.size.n_bytes},
                {"tensors", listing.n_tensors},
@@ -183,13 +185,12 @@ std::string as_json_text(const Listing& listing) {
                {"dtype", name_of(config.dtype)},
                {"chunk_size", config.attention.chunk_size},
                {"top_k", config.attention.top_k},
-               {"tokenizer", config.tokenizer},
+               {"tokenizer", base::utf8_name(config.tokenizer)},
                {"end_token", config.end_token}};
   Json groups = Json::array();
   for (const Group& group : listing.groups) groups.push_back(as_json(group));
   json["groups"] = std::move(groups);
-  // Names in a file may hold any bytes.
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return json.dump(2) + "\n";
 }
 
 }  // namespace

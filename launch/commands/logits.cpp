@@ -1,6 +1,7 @@
 #include "launch/commands/logits.hpp"
 
 #include "kernels/base/error.hpp"
+#include "kernels/base/read_file.hpp"
 #include "kernels/base/sha256.hpp"
 #include "launch/call_list.hpp"
 #include "launch/npy.hpp"
@@ -127,7 +128,7 @@ struct Recording {
 Recording recording_of(const LogitsOptions& options, const OpenedModel& opened) {
   const std::string file_name = options.tokens.string();
   Recording recording;
-  recording.tokens = parse_tokens(read_file(options.tokens), file_name);
+  recording.tokens = parse_tokens(base::read_file(options.tokens), file_name);
   if (recording.tokens.empty()) base::input_error("{}: holds no tokens", file_name);
   check_vocabulary(recording.tokens, opened.config.vocab_size, file_name);
   const std::size_t n_tokens = recording.tokens.size();
@@ -145,6 +146,7 @@ int run(const LogitsOptions& options, dist::World& world) {
   const StopSignals signals;
   OpenedModel opened = world.agree([&] { return open_model(options.model); });
   opened.engine_options.fingerprints = options.fingerprints;
+  opened.files.push_back({options.tokens, InputFile::Readers::kSome});
   Recording recording =
       world.agree([&] { return world.leads() ? recording_of(options, opened) : Recording(); });
   const std::size_t n_fed = recording.tokens.size();

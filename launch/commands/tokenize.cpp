@@ -1,5 +1,6 @@
 #include "launch/commands/tokenize.hpp"
 
+#include "kernels/base/read_file.hpp"
 #include "launch/open_model.hpp"
 #include "launch/standard_streams.hpp"
 #include "launch/token_file.hpp"
@@ -20,7 +21,7 @@ std::unique_ptr<model::Tokenizer> open_tokenizer(const TokenizeOptions& options)
 
 std::string read(const TokenizeOptions& options) {
   if (options.text) return *options.text;
-  return options.file ? read_file(*options.file) : read_input();
+  return options.file ? base::read_file(*options.file) : read_input();
 }
 
 }  // namespace

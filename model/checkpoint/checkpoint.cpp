@@ -1,6 +1,7 @@
 #include "model/checkpoint/checkpoint.hpp"
 
 #include "kernels/base/error.hpp"
+#include "kernels/base/json.hpp"
 #include "model/checkpoint/byte_reader.hpp"
 #include "model/checkpoint/printable.hpp"
 #include "model/checkpoint/pth_reader.hpp"
@@ -23,7 +24,6 @@ namespace {
 
 using base::input_error;
 using Bytes = std::span<const std::byte>;
-using Json = nlohmann::json;
 
 constexpr std::string_view kIndexEnding = ".safetensors.index.json";
 constexpr std::size_t kLargestIndexBytes = std::size_t{16} << 20;
@@ -124,33 +124,18 @@ std::filesystem::path choose_in_folder(const std::filesystem::path& folder) {
 /// Tensor names by the file that holds them.
 using WeightMap = std::map<std::string, std::vector<std::string>>;
 
-/// Errors: InputError, from inside the parser, for an index nested deeper than an index is.
-Json parse_index(Bytes bytes, const std::string& file) {
+/// A file beside the index, not a path that leads elsewhere.
+bool is_plain_file_name(std::string_view name) {
+  return !name.empty() && name != "." && name != ".." && name.find('/') == name.npos &&
+         name.find('\0') == name.npos;
+}
+
+WeightMap read_weight_map(Bytes bytes, const std::string& file) {
   if (bytes.size() > kLargestIndexBytes) {
     input_error("{}: has {} bytes, at most {} are read of an index", file, bytes.size(),
                 kLargestIndexBytes);
   }
-  const auto check_depth = [&file](int depth, Json::parse_event_t, Json&) {
-    constexpr int kDeepest = 8;
-    if (depth > kDeepest) input_error("{}: is nested too deeply for an index", file);
-    return true;
-  };
-  const std::string_view text = text_of(bytes);
-  try {
-    return Json::parse(text.begin(), text.end(), check_depth);
-  } catch (const Json::exception&) {
-    input_error("{}: is no valid JSON", file);
-  }
-}
-
-/// A file beside the index, not a path that leads elsewhere.
-bool is_plain_file_name(std::string_view name) {
-  return !name.empty() && name != "." && name != ".." && is_printable(name) &&
-         name.find('/') == name.npos;
-}
-
-WeightMap read_weight_map(Bytes bytes, const std::string& file) {
-  const Json index = parse_index(bytes, file);
+  const nlohmann::json index = base::parse_json(text_of(bytes), file);
   const auto weights = index.find("weight_map");
   if (weights == index.end() || !weights->is_object()) {
     input_error("{}: expected an index with an object weight_map", file);
@@ -204,10 +189,12 @@ TensorMap Checkpoint::add_file(const std::filesystem::path& path, MappedFile fil
   file.expect(Access::kInOrder);
   std::ranges::move(contents.checksums, std::back_inserter(checksums_));
   files_.push_back(std::move(file));
+  paths_.push_back(path);
   return std::move(contents.tensors);
 }
 
 void Checkpoint::add_parts_of_index(const MappedFile& index) {
+  paths_.push_back(path_);
   const WeightMap parts = read_weight_map(index.bytes(), path_.string());
   std::set<std::string> all_names;
   for (const auto& [part, names] : parts) {

@@ -27,6 +27,8 @@ class Checkpoint {
 
   /// The file (or index) that was opened, or "preset:NAME".
   const std::filesystem::path& path() const { return path_; }
+  /// All files that were opened, an index first; none for a preset.
+  const std::vector<std::filesystem::path>& paths() const { return paths_; }
   /// The preset that was opened; nullptr for files.
   const Preset* preset() const { return preset_; }
   /// All tensors by name.
@@ -53,6 +55,7 @@ class Checkpoint {
   void add_parts_of_index(const MappedFile& index);
 
   std::filesystem::path path_;
+  std::vector<std::filesystem::path> paths_;
   const Preset* preset_ = nullptr;
   std::vector<MappedFile> files_;
   TensorMap tensors_;

@@ -1,6 +1,7 @@
 #include "model/checkpoint/safetensors_reader.hpp"
 
 #include "kernels/base/error.hpp"
+#include "kernels/base/json.hpp"
 #include "model/checkpoint/byte_reader.hpp"
 #include "model/checkpoint/printable.hpp"
 
@@ -94,8 +95,8 @@ class HeaderReader : public Json::json_sax_t {
   bool number_integer(number_integer_t) override { unexpected("a negative number"); }
   bool number_float(number_float_t, const string_t&) override { unexpected("a fraction"); }
   bool binary(binary_t&) override { unexpected("binary data"); }
-  bool parse_error(std::size_t position, const std::string&, const Json::exception&) override {
-    input_error("{}: header: no valid JSON at byte {}", file_, position);
+  bool parse_error(std::size_t, const std::string&, const Json::exception&) override {
+    return false;  // base::parse_json has thrown
   }
 
  private:
@@ -177,7 +178,7 @@ TensorFile read_safetensors(std::span<const std::byte> bytes, std::string_view f
   }
   const std::string_view header = reader.take_text(header_bytes);
   HeaderReader events(reader.take(reader.remaining()), file);
-  Json::sax_parse(header.begin(), header.end(), &events);
+  base::parse_json(header, fmt::format("{}: header", file), events);
   return {events.take_tensors(), {}};
 }
 

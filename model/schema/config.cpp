@@ -1,5 +1,8 @@
 #include "model/schema/config.hpp"
 
+#include "kernels/base/error.hpp"
+#include "kernels/base/json.hpp"
+#include "kernels/base/read_file.hpp"
 #include "kernels/recurrence/recurrence.hpp"
 #include "model/schema/tensors.hpp"
 
@@ -8,13 +11,14 @@
 
 #include <algorithm>
 #include <charconv>
-#include <fstream>
 #include <set>
 
 namespace longreach::model {
 namespace {
 
 using nlohmann::json;
+
+constexpr std::size_t kLargestSize = std::size_t{1} << 30;  ///< Of what config.json names.
 
 /// The numbers i for which there are tensors `<group>.<i>.`.
 std::set<std::size_t> block_numbers(const Checkpoint& checkpoint, std::string_view group) {
@@ -143,42 +147,38 @@ void read_shapes(const Checkpoint& checkpoint, ModelConfig& config) {
 }
 
 /// The whole number at `key`, if there is one. Errors: InputError when it is something else or
-/// below `least`.
-std::optional<std::size_t> whole_number(const json& object, const char* key, std::size_t least,
-                                        const std::filesystem::path& path) {
+/// outside `least` to `most`.
+std::optional<std::size_t> number_at(const json& object, const char* key, std::size_t least,
+                                     std::size_t most, const std::filesystem::path& path) {
   const auto found = object.find(key);
   if (found == object.end() || found->is_null()) return std::nullopt;
-  if (!found->is_number_unsigned() || found->get<std::size_t>() < least) {
-    base::input_error("{}: {}: expected a whole number of at least {}, found {}", path.string(),
-                      key, least, found->dump());
+  const auto number = base::whole_number(*found);
+  if (!number || *number < least || *number > most) {
+    base::input_error("{}: {}: expected a whole number from {} to {}, found {}", path.string(), key,
+                      least, most, base::json_text(*found));
   }
-  return found->get<std::size_t>();
+  return *number;
 }
 
 /// Refuses a config.json that belongs to another model.
 void expect_equal(const json& object, const char* key, std::size_t expected,
                   const std::filesystem::path& path) {
-  const auto stated = whole_number(object, key, 0, path);
+  const auto stated = number_at(object, key, 0, kLargestSize, path);
   if (stated && *stated != expected) {
     base::input_error("{}: {} is {}, but the checkpoint has {}", path.string(), key, *stated,
                       expected);
   }
 }
 
-json read_json(const std::filesystem::path& path) {
-  std::ifstream file(path);
-  json object;
-  try {
-    object = json::parse(file);
-  } catch (const json::exception& error) {
-    base::input_error("{}: not valid JSON: {}", path.string(), error.what());
-  }
+json read_object(const std::filesystem::path& path) {
+  constexpr std::size_t kMostBytes = std::size_t{1} << 20;
+  json object = base::parse_json(base::read_file(path, kMostBytes), path.string());
   if (!object.is_object()) base::input_error("{}: expected a JSON object", path.string());
   return object;
 }
 
 void read_config_file(const std::filesystem::path& path, ModelConfig& config) {
-  const json object = read_json(path);
+  const json object = read_object(path);
   expect_equal(object, "vocab_size", config.vocab_size, path);
   expect_equal(object, "n_embd", config.n_embd, path);
   expect_equal(object, "head_size", config.head_size, path);
@@ -186,9 +186,9 @@ void read_config_file(const std::filesystem::path& path, ModelConfig& config) {
   expect_equal(object, "n_moba_layer", config.n_sparse, path);
   AttentionConfig& attention = config.attention;
   attention.chunk_size =
-      whole_number(object, "moba_chunk_size", 1, path).value_or(attention.chunk_size);
-  attention.top_k = whole_number(object, "moba_topk", 1, path).value_or(attention.top_k);
-  if (const auto end_token = whole_number(object, "eos_token_id", 0, path)) {
+      number_at(object, "moba_chunk_size", 1, kLargestSize, path).value_or(attention.chunk_size);
+  attention.top_k = number_at(object, "moba_topk", 1, kLargestSize, path).value_or(attention.top_k);
+  if (const auto end_token = number_at(object, "eos_token_id", 0, kLargestSize, path)) {
     if (*end_token >= config.vocab_size) {
       base::input_error("{}: eos_token_id {} is outside the vocabulary of {}", path.string(),
                         *end_token, config.vocab_size);
@@ -199,6 +199,8 @@ void read_config_file(const std::filesystem::path& path, ModelConfig& config) {
     if (!tokenizer->is_string())
       base::input_error("{}: tokenizer: expected a string", path.string());
     config.tokenizer = tokenizer->get<std::string>();
+    if (config.tokenizer.find('\0') != std::string::npos)
+      base::input_error("{}: tokenizer: expected a name without zero bytes", path.string());
     if (config.tokenizer != "bytes")
       config.tokenizer = (path.parent_path() / config.tokenizer).string();
   }
@@ -247,6 +249,10 @@ std::vector<BlockRef> ModelConfig::execution_order() const {
   return order;
 }
 
+std::filesystem::path config_path(const Checkpoint& checkpoint) {
+  return std::filesystem::absolute(checkpoint.path()).parent_path() / "config.json";
+}
+
 ModelConfig read_config(const Checkpoint& checkpoint) {
   ModelConfig config;
   read_shapes(checkpoint, config);
@@ -256,10 +262,11 @@ ModelConfig read_config(const Checkpoint& checkpoint) {
     config.tokenizer = "bytes";  // random weights understand no text, but can be given some
     return config;
   }
-  const std::filesystem::path folder = std::filesystem::absolute(checkpoint.path()).parent_path();
-  if (const auto path = folder / "config.json"; std::filesystem::exists(path))
-    read_config_file(path, config);
-  if (config.tokenizer.empty()) config.tokenizer = guess_tokenizer(folder, config.vocab_size);
+  const std::filesystem::path path = config_path(checkpoint);
+  if (std::filesystem::exists(path)) read_config_file(path, config);
+  if (config.tokenizer.empty()) {
+    config.tokenizer = guess_tokenizer(path.parent_path(), config.vocab_size);
+  }
   return config;
 }
 

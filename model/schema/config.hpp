@@ -85,6 +85,9 @@ struct ModelConfig {
   std::vector<BlockRef> execution_order() const;
 };
 
+/// Where the checkpoint's config.json is, if it has one.
+std::filesystem::path config_path(const Checkpoint& checkpoint);
+
 /// Reads sizes from the tensors' shapes, then what the preset says, or config.json beside the
 /// checkpoint if there is one.
 /// Errors: InputError for missing or misshapen tensors, and for a config.json that contradicts

@@ -1,7 +1,7 @@
 #include "model/tokenizer/text_stream.hpp"
 
 #include "kernels/base/error.hpp"
-#include "model/tokenizer/utf8.hpp"
+#include "kernels/base/utf8.hpp"
 
 #include <algorithm>
 #include <utility>
@@ -55,9 +55,10 @@ std::string TextStream::decode() {
   std::string text;
   std::string_view rest = undecoded_;
   while (!rest.empty()) {
-    const Utf8Front front = utf8_front(rest);
-    if (front.kind == Utf8Kind::kIncomplete) break;
-    text += front.kind == Utf8Kind::kCharacter ? rest.substr(0, front.size_bytes) : kReplacement;
+    const base::Utf8Front front = base::utf8_front(rest);
+    if (front.kind == base::Utf8Kind::kIncomplete) break;
+    text +=
+        front.kind == base::Utf8Kind::kCharacter ? rest.substr(0, front.size_bytes) : kReplacement;
     rest.remove_prefix(front.size_bytes);
   }
   undecoded_.erase(0, undecoded_.size() - rest.size());

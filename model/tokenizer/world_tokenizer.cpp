@@ -1,6 +1,7 @@
 #include "model/tokenizer/world_tokenizer.hpp"
 
 #include "kernels/base/error.hpp"
+#include "kernels/base/read_file.hpp"
 
 #include <algorithm>
 #include <limits>
@@ -28,7 +29,7 @@ WorldTokenizer WorldTokenizer::parse(std::string_view text, std::string_view nam
 }
 
 WorldTokenizer WorldTokenizer::load(const std::filesystem::path& path) {
-  return parse(read_world_vocabulary(path), path.string());
+  return parse(base::read_file(path, kMaxWorldFileBytes), path.string());
 }
 
 void WorldTokenizer::build_table(const std::vector<WorldEntry>& entries) {

@@ -1,11 +1,10 @@
 #include "model/tokenizer/world_vocabulary.hpp"
 
 #include "kernels/base/error.hpp"
-#include "model/tokenizer/utf8.hpp"
+#include "kernels/base/utf8.hpp"
 
 #include <algorithm>
 #include <charconv>
-#include <fstream>
 #include <iterator>
 #include <optional>
 #include <utility>
@@ -95,8 +94,8 @@ class LineParser {
 
   /// Appends the unescaped character at the front of `rest` and gives its bytes in the line.
   std::size_t parse_plain(std::string_view rest, bool is_bytes, std::string& token) const {
-    const Utf8Front front = utf8_front(rest);
-    if (front.kind != Utf8Kind::kCharacter) fail("the literal is not valid UTF-8");
+    const base::Utf8Front front = base::utf8_front(rest);
+    if (front.kind != base::Utf8Kind::kCharacter) fail("the literal is not valid UTF-8");
     if (is_bytes && front.size_bytes > 1) fail("a bytes literal holds a character beyond ASCII");
     token += rest.substr(0, front.size_bytes);
     return front.size_bytes;
@@ -151,10 +150,10 @@ class LineParser {
     }
     if (is_bytes) {
       token += static_cast<char>(value);
-    } else if (value > kMaxCodePoint || is_surrogate(value)) {
+    } else if (value > base::kMaxCodePoint || base::is_surrogate(value)) {
       fail("the escape \\{}{} is no character", rest[1], digits);
     } else {
-      append_utf8(token, value);
+      base::append_utf8(token, value);
     }
     return 2 + n_digits;
   }
@@ -194,21 +193,6 @@ std::vector<WorldEntry> parse_world_vocabulary(std::string_view text, std::strin
   sort_unique(entries, &WorldEntry::id, name, "id");
   sort_unique(entries, &WorldEntry::bytes, name, "token");
   return entries;
-}
-
-std::string read_world_vocabulary(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) base::input_error("{}: cannot be opened", path.string());
-  // One byte more than allowed, so that a file growing meanwhile is noticed as well.
-  std::string text(kMaxWorldFileBytes + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (file.bad()) base::input_error("{}: cannot be read", path.string());
-  text.resize(static_cast<std::size_t>(file.gcount()));
-  if (text.size() > kMaxWorldFileBytes) {
-    base::input_error("{}: has more than {} bytes, expected a vocabulary", path.string(),
-                      kMaxWorldFileBytes);
-  }
-  return text;
 }
 
 }  // namespace longreach::model

@@ -8,7 +8,6 @@
 #include "kernels/base/types.hpp"
 
 #include <cstddef>
-#include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,9 +35,5 @@ std::vector<WorldEntry> parse_world_vocabulary(std::string_view text, std::strin
 
 /// Larger files are refused; it bounds the memory of the trie. The published file has 1 MiB.
 inline constexpr std::size_t kMaxWorldFileBytes = std::size_t{32} << 20;
-
-/// Reads a vocabulary file whole.
-/// Errors: InputError if it cannot be read or is larger than kMaxWorldFileBytes.
-std::string read_world_vocabulary(const std::filesystem::path& path);
 
 }  // namespace longreach::model

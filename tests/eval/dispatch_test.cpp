@@ -1,7 +1,7 @@
 /// Questions shared among the leaders of replicas, which are threads here.
 #include "eval/dispatch.hpp"
 
-#include "eval/json_lines.hpp"
+#include "kernels/base/read_file.hpp"
 #include "tests/support/input_error.hpp"
 #include "tests/support/temp_folder.hpp"
 #include "tests/support/thread_ranks.hpp"
@@ -70,7 +70,7 @@ class DispatchTest : public ::testing::Test {
   }
 
   std::size_t n_lines() const {
-    const std::string text = std::filesystem::exists(path_) ? read_whole_file(path_) : "";
+    const std::string text = std::filesystem::exists(path_) ? base::read_file(path_) : "";
     return static_cast<std::size_t>(std::ranges::count(text, '\n'));
   }
 
@@ -97,7 +97,7 @@ TEST_F(DispatchTest, AnyNumberOfReplicasWritesTheSameFile) {
         },
         carry_on));
     EXPECT_EQ(std::set(replica_of.begin(), replica_of.end()).size(), n_replicas);
-    const std::string text = read_whole_file(path_);
+    const std::string text = base::read_file(path_);
     if (n_replicas == 1) expected = text;
     EXPECT_EQ(text, expected);
     std::filesystem::remove(path_);
@@ -133,10 +133,10 @@ TEST_F(DispatchTest, AStoppedRunKeepsWhatIsThereAndGoesOnWithOtherReplicas) {
   }
   EXPECT_TRUE(run(2, asking, carry_on));
   EXPECT_LE(n_asked, 40 + 3 + 1 + 4);  // a question that was interrupted is asked again
-  const std::string text = read_whole_file(path_);
+  const std::string text = base::read_file(path_);
   std::filesystem::remove(path_);
   EXPECT_TRUE(run(1, asking, carry_on));
-  EXPECT_EQ(text, read_whole_file(path_));
+  EXPECT_EQ(text, base::read_file(path_));
 }
 
 TEST_F(DispatchTest, AStopInterruptsTheQuestionsOfAll) {

@@ -1,6 +1,7 @@
 #include "eval/results.hpp"
 
 #include "eval/json_lines.hpp"
+#include "kernels/base/read_file.hpp"
 #include "tests/support/input_error.hpp"
 #include "tests/support/temp_folder.hpp"
 
@@ -46,7 +47,7 @@ class ResultFileTest : public ::testing::Test {
     file.add_setting("probe", std::string("0123"));
     while (file.results().size() < n) file.add(line(file.results().size(), "1"));
     file.sync();
-    return read_whole_file(path_);
+    return base::read_file(path_);
   }
   std::string refused(const Task& task, const Settings& settings) {
     return test::refusal([&] { const ResultFile file(path_, task, settings); });
@@ -98,14 +99,14 @@ TEST_F(ResultFileTest, LinesComeInAnyOrderAndStayInThatOfQuestions) {
     file.add(line(2, "1"));
     file.add(line(0, "1"));
   }
-  EXPECT_EQ(read_whole_file(path_), line(2, "1") + "\n" + line(0, "1") + "\n");
+  EXPECT_EQ(base::read_file(path_), line(2, "1") + "\n" + line(0, "1") + "\n");
   std::filesystem::permissions(path_, std::filesystem::perms{0640});
   ResultFile file(path_, task_, settings_);
   EXPECT_TRUE(file.results().contains(0) && file.results().contains(2));
   file.add(line(1, "1"));
   EXPECT_EQ(file.results().size(), 3);
   file.sort();
-  EXPECT_EQ(read_whole_file(path_), whole);
+  EXPECT_EQ(base::read_file(path_), whole);
   EXPECT_EQ(std::filesystem::status(path_).permissions(), std::filesystem::perms{0640});
   file.sort();
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder_.path()), {}), 1);
@@ -138,12 +139,26 @@ TEST_F(ResultFileTest, OtherSettingsAreRefused) {
       << sentence;
   other[1] = {"samples", std::uint64_t{7}};
   EXPECT_NE(refused(task_, other).find("samples unset"), std::string::npos);
-  EXPECT_NE(refused(Numbers("letters"), settings_).find("is of the task numbers"),
+  EXPECT_NE(refused(Numbers("letters"), settings_).find("is of the task \"numbers\""),
             std::string::npos);
   ResultFile file(path_, task_, settings_);
   test::expect_refused([&] { file.add_setting("probe", std::string("4567")); },
                        std::string("probe \"0123\", this run has \"4567\""));
-  EXPECT_EQ(read_whole_file(path_), before);
+  EXPECT_EQ(base::read_file(path_), before);
+}
+
+TEST_F(ResultFileTest, NamesOfAnyBytesAreSettings) {
+  const auto settings = [](std::string name) { return Settings{{"model", std::move(name)}}; };
+  const auto write = [&](const Settings& of) {
+    ResultFile file(path_, task_, of);
+    const Question question = task_.question(0);
+    file.add(result_line(task_, 0, question, {}, {1, 1}, 0, of));
+  };
+  write(settings("caf\xe9"));
+  EXPECT_NO_THROW(ResultFile(path_, task_, settings("caf\xe9")));
+  for (const char* const other : {"caf\xe8", "caf\\xe9", "caf\xef\xbf\xbd", "caf\xc3\xa9"}) {
+    EXPECT_NE(refused(task_, settings(other)).find("holds results with model"), std::string::npos);
+  }
 }
 
 TEST_F(ResultFileTest, WhatIsNoResultIsNamed) {
@@ -157,12 +172,29 @@ TEST_F(ResultFileTest, WhatIsNoResultIsNamed) {
   EXPECT_NE(refused_text(line + "[1]\n").find("r.jsonl line 2"), std::string::npos);
   EXPECT_NE(refused_text(line + line).find("line 2: question 0 has a result already"),
             std::string::npos);
-  for (const char* const number : {"3", "-1"}) {
-    std::string other = line;
-    EXPECT_NE(refused_text(other.replace(other.find(":0"), 2, std::string(":") + number))
-                  .find("line 1: expected a question below 3"),
-              std::string::npos);
+  const auto refused_with = [&](const std::string& part, const std::string& other) {
+    std::string text = line;
+    return refused_text(text.replace(text.find(part), part.size(), other));
+  };
+  EXPECT_NE(refused_with("\"question\":0", "\"question\":3").find("expected a question below 3"),
+            std::string::npos);
+  for (const char* const number : {"-1", "0.5", "1e30", "18446744073709551616", "null", "\"0\""}) {
+    const std::string sentence =
+        refused_with("\"question\":0", std::string("\"question\":") + number);
+    EXPECT_NE(sentence.find("line 1: is no line of results: expected a whole number"),
+              std::string::npos)
+        << sentence;
+    EXPECT_NE(refused_with("\"length\":", std::string("\"length\":") + number + ",\"x\":"), "");
   }
+  for (const char* const number : {"1e999", "1e30", "-1", "true", "null"}) {
+    EXPECT_NE(refused_with("\"score\":", std::string("\"score\":") + number + ",\"x\":"), "")
+        << number;
+  }
+  EXPECT_NE(refused_with("\"settings\":{", "\"settings\":{\"x\":" + std::string(200'000, '['))
+                .find("inside one another"),
+            std::string::npos);
+  EXPECT_NE(refused_with("\"score\":", "\"length\":1,\"score\":").find("key \"length\""),
+            std::string::npos);
   std::filesystem::remove(path_);
   std::filesystem::create_directory(path_);
   EXPECT_NE(refused(task_, settings_).find("not a regular file"), std::string::npos);
@@ -180,7 +212,7 @@ TEST_F(ResultFileTest, AnyBytesOfAnAnswerMakeALine) {
   ResultFile file(path_, task_, settings_);
   file.add(line(0, "\xff\x80 \n\"\\\x01"));
   file.add(line(1, "1"));
-  const std::string text = read_whole_file(path_);
+  const std::string text = base::read_file(path_);
   const auto first = nlohmann::json::parse(text.substr(0, text.find('\n')));
   EXPECT_TRUE(first.at("answer").get<std::string>().starts_with("\xef\xbf\xbd"));
 }

@@ -405,8 +405,11 @@ TEST_F(Tasks, FilesOfQuestionsAreTakenAsTheyAre) {
 TEST_F(Tasks, BadLinesAreNamed) {
   const std::string good = "{\"input\": \"a\", \"outputs\": [\"b\"]}\n";
   for (const auto& [line, complaint] : std::vector<std::pair<std::string, std::string>>{
-           {"{\"input\": \"a\", \"outp", "expected a JSON object"},
+           {"{\"input\": \"a\", \"outp", "no valid JSON"},
            {"[1]", "expected a JSON object"},
+           {std::string("{\"input\": \"a\", \"outputs\": [\"b\"]}\0{}", 34), "a zero byte"},
+           {"{\"input\": \"a\", \"outputs\": " + std::string(100'000, '['), "inside one another"},
+           {"{\"input\": \"a\", \"input\": \"c\", \"outputs\": [\"b\"]}", "key \"input\""},
            {"{\"outputs\": [\"b\"]}", "\"input\""},
            {"{\"input\": 3, \"outputs\": [\"b\"]}", "\"input\""},
            {"{\"input\": \"\", \"outputs\": [\"b\"]}", "\"input\""},

@@ -98,15 +98,18 @@ TEST(ParseTokens, NamesFileIndexAndId) {
   EXPECT_EQ(refusal("[1,4294967296]"), "ids: token 1: id 4294967296 is not a token id");
   EXPECT_EQ(refusal(npy_list<std::int64_t>("<i8", {0, 1LL << 40})),
             "ids: token 1: id 1099511627776 is not a token id");
-  EXPECT_EQ(refusal("[1, \"a\"]"), "ids: token 1: expected an integer, found string");
+  EXPECT_EQ(refusal("[1, \"a\"]"), "ids: token 1: expected a token id, found \"a\"");
   EXPECT_EQ(refusal("1 2.5"), "ids: token 1: expected an integer, found \"2.5\"");
 }
 
 TEST(ParseTokens, RefusesBrokenJson) {
-  for (const char* text : {"[1,2", "[[1]]", "[1 2]", "[1.0]", "[true]", "[1]x"}) {
+  for (const char* text :
+       {"[1,2", "[[1]]", "[1 2]", "[1.0]", "[true]", "[1]x", "[-1]", "[1e999]", "[1e3]"}) {
     EXPECT_NE(refusal(text), "") << text;
   }
   EXPECT_NE(refusal(std::string(1 << 20, '[')), "") << "deep nesting";
+  EXPECT_EQ(refusal(std::string("[1,2]\0,3]", 9)), "ids: no valid JSON at byte 6: a zero byte");
+  EXPECT_EQ(parse_tokens("\xef\xbb\xbf[1,2]", "ids"), (Tokens{1, 2}));
 }
 
 TEST(CheckVocabulary, NamesTheFirstBadToken) {

@@ -150,9 +150,11 @@ TEST(Checkpoint, RefusesBrokenIndices) {
   };
   folder.write("m-1.safetensors", safetensors_with({"a"}, 1));
   expect_open_refused(write("{"), "no valid JSON");
-  expect_open_refused(write(R"({"weight_map":{"a":1e999}})"), "no valid JSON");
+  expect_open_refused(write(R"({"weight_map":{"a":1e999}})"), "1e999", "out of range");
   expect_open_refused(write("{}"), "weight_map");
   expect_open_refused(write(R"({"weight_map":[]})"), "weight_map");
+  expect_open_refused(write(R"({"weight_map":{"a":"m-1.safetensors","a":"m-2.safetensors"}})"),
+                      "key \"a\"");
   expect_open_refused(write(R"({"weight_map":{"a":1}})"), "tensor a", "name of a file");
   expect_open_refused(write(R"({"weight_map":{"z":"m-1.safetensors"}})"), "tensor z",
                       "does not hold it");
@@ -163,7 +165,7 @@ TEST(Checkpoint, RefusesBrokenIndices) {
                       "tensor");
   std::string deep = "{\"weight_map\":";
   for (int i = 0; i < 1'000'000; ++i) deep += '[';
-  expect_open_refused(write(deep), "nested too deeply");
+  expect_open_refused(write(deep), "inside one another");
   expect_refused([&] { Checkpoint::open(write(R"({"weight_map":{"a":"m-9.safetensors"}})")); },
                  "m-9.safetensors", "No such file");
 }

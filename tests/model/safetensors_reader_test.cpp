@@ -79,6 +79,9 @@ TEST(SafetensorsReader, RefusesHeadersThatAreNoJson) {
        {"", "{", "[]", "null", "{}{}", "{\"a\":}", "{\"\xff\":{}}", "{'a':1}"}) {
     expect_header_refused(header, "header");
   }
+  expect_header_refused(
+      R"({"a":{"dtype":"F32","shape":[6],"data_offsets":[0,24]}})" + std::string("\0 {}", 4),
+      "a zero byte");
 }
 
 TEST(SafetensorsReader, RefusesWhatTheFormatDoesNotForesee) {
@@ -93,9 +96,9 @@ TEST(SafetensorsReader, RefusesWhatTheFormatDoesNotForesee) {
       R"({"a":{"dtype":"F32","shape":[99999999999999999999],"data_offsets":[0,24]}})", "fraction");
   expect_header_refused(R"({"a":{"dtype":"F32","shape":null,"data_offsets":[0,24]}})", "null");
   expect_header_refused(R"({"a":{"dtype":"F32","dtype":"F32","shape":[6],"data_offsets":[0,24]}})",
-                        "a string");
+                        "key \"dtype\" stands twice");
   expect_header_refused(R"({"a":{"dtype":"F32","shape":[6],"shape":[6],"data_offsets":[0,24]}})",
-                        "a list");
+                        "key \"shape\" stands twice");
   expect_header_refused(R"({"__metadata__":{"a":{}}})", "an object");
   expect_header_refused(
       R"({"a":{"dtype":"F32","shape":[)" + std::string(200, '1').replace(1, 1, ",") + "]}}",
@@ -151,8 +154,9 @@ TEST(SafetensorsReader, RefusesGapsAndOverlaps) {
 
 TEST(SafetensorsReader, RefusesNamesThatAreTaken) {
   const std::string tensor = R"({"dtype":"F32","shape":[3],"data_offsets":)";
-  expect_header_refused(R"({"a":)" + tensor + R"([0,12]},"a":)" + tensor + "[12,24]}}", "tensor a",
+  expect_header_refused(R"({"a":)" + tensor + R"([0,12]},"a":)" + tensor + "[12,24]}}", "key \"a\"",
                         "twice");
+  expect_header_refused(R"({"__metadata__":{"a":"1","a":"2"}})", "key \"a\"", "twice");
   expect_header_refused(R"({"a":)" + tensor + R"([0,12]},"rwkv.a":)" + tensor + "[12,24]}}",
                         "twice");
   expect_header_refused("{\"\\u001b[2J\":" + tensor + "[0,12]}}", "'\\x1b[2J'");

@@ -1,12 +1,11 @@
-/// UTF-8 one character at a time. Used by the vocabulary parser and by the streaming of generated
-/// text.
+/// UTF-8 one character at a time.
 #pragma once
 
 #include <cstddef>
 #include <string>
 #include <string_view>
 
-namespace longreach::model {
+namespace longreach::base {
 
 /// What stands at the front of a byte string.
 enum class Utf8Kind {
@@ -38,4 +37,4 @@ constexpr bool is_surrogate(char32_t code_point) {
 /// The largest code point.
 inline constexpr char32_t kMaxCodePoint = 0x10ffff;
 
-}  // namespace longreach::model
+}  // namespace longreach::base

@@ -1,11 +1,11 @@
-#include "model/tokenizer/utf8.hpp"
+#include "kernels/base/utf8.hpp"
 
 #include <gtest/gtest.h>
 
 #include <string>
 #include <string_view>
 
-namespace longreach::model {
+namespace longreach::base {
 namespace {
 
 void expect_front(std::string_view bytes, Utf8Kind kind, std::size_t size_bytes) {
@@ -63,4 +63,4 @@ TEST(Utf8, InvalidBytesAreCountedByMaximalSubparts) {
 }
 
 }  // namespace
-}  // namespace longreach::model
+}  // namespace longreach::base

@@ -1,10 +1,10 @@
-#include "model/tokenizer/utf8.hpp"
+#include "kernels/base/utf8.hpp"
 
 #include "kernels/base/error.hpp"
 
 #include <algorithm>
 
-namespace longreach::model {
+namespace longreach::base {
 namespace {
 
 /// Which bytes may follow a lead byte: how many, and the range of the first of them. The others are
@@ -68,4 +68,4 @@ void append_utf8(std::string& text, char32_t code_point) {
   }
 }
 
-}  // namespace longreach::model
+}  // namespace longreach::base
