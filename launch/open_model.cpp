@@ -3,13 +3,15 @@
 #include "dist/comm/gather_texts.hpp"
 #include "dist/comm/machine_report.hpp"
 #include "kernels/base/error.hpp"
+#include "kernels/base/write_all.hpp"
 #include "launch/launch_check.hpp"
 #include "launch/machine/binding.hpp"
 #include "launch/machine/core_share.hpp"
 #include "launch/machine/machine.hpp"
 #include "launch/run_plan.hpp"
 
-#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/details/null_mutex.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -19,9 +21,18 @@
 namespace longreach::launch {
 namespace {
 
+/// Standard error as messages are written there.
+class MessageSink final : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    base::write_message({line.data(), line.size()});
+  }
+  void flush_() override {}
+};
+
 void set_up_log(Verbosity verbosity) {
-  const auto log =
-      spdlog::get("longreach") ? spdlog::get("longreach") : spdlog::stderr_logger_st("longreach");
+  const auto log = std::make_shared<spdlog::logger>("longreach", std::make_shared<MessageSink>());
   log->set_pattern(fmt::format("[%T] [{}] [%l] %v", dist::host_name()));
   log->set_level(verbosity == Verbosity::kInfo ? spdlog::level::info : spdlog::level::warn);
   spdlog::set_default_logger(log);
@@ -124,6 +135,19 @@ OpenedModel open_model(const ModelOptions& options) {
           engine,
           {{}, options.n_stages, options.n_shards},
           options.n_threads};
+}
+
+NamedFiles model_files(const OpenedModel& opened, const ModelOptions& options,
+                       const std::string& tokenizer) {
+  NamedFiles files;
+  for (const std::filesystem::path& file : opened.checkpoint.files()) {
+    files.add_input("--model", file);
+    files.add_input("the model's config.json", file.parent_path() / "config.json");
+  }
+  const std::string& vocabulary = tokenizer.empty() ? opened.config.tokenizer : tokenizer;
+  if (vocabulary != model::kBytesTokenizer) files.add_input("the vocabulary", vocabulary);
+  files.add_output("--trace", options.trace);
+  return files;
 }
 
 partition::RunSizes run_sizes(const OpenedModel& opened, const RunLength& length) {

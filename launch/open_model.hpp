@@ -4,6 +4,7 @@
 #include "dist/comm/world.hpp"
 #include "dist/engine/engine.hpp"
 #include "launch/options/options.hpp"
+#include "launch/output_files.hpp"
 #include "model/checkpoint/checkpoint.hpp"
 #include "model/schema/config.hpp"
 #include "model/tokenizer/tokenizer.hpp"
@@ -30,6 +31,11 @@ struct OpenedModel {
 /// Opens the checkpoint and completes the options from it and from the machine; takes milliseconds.
 /// Errors: InputError.
 OpenedModel open_model(const ModelOptions& options);
+
+/// What commands that run a model read and write: checkpoint, config.json and vocabulary
+/// (`tokenizer` is the user's, if it is not empty), and the trace.
+NamedFiles model_files(const OpenedModel& opened, const ModelOptions& options,
+                       const std::string& tokenizer);
 
 /// How many tokens a run is going to read.
 struct RunLength {

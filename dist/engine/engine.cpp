@@ -68,6 +68,7 @@ void Engine::serve() {
         break;
     }
   });
+  stage_.finish_fingerprints();
 }
 
 void Engine::give(Command command, std::uint32_t session, std::uint32_t source) {

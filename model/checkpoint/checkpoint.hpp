@@ -9,6 +9,8 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -27,6 +29,8 @@ class Checkpoint {
 
   /// The file (or index) that was opened, or "preset:NAME".
   const std::filesystem::path& path() const { return path_; }
+  /// The files it was read from, an index before its parts; none of a preset.
+  const std::vector<std::filesystem::path>& files() const { return names_; }
   /// The preset that was opened; nullptr for files.
   const Preset* preset() const { return preset_; }
   /// All tensors by name.
@@ -41,6 +45,10 @@ class Checkpoint {
   /// more than some megabytes of the files in memory while it does. Errors: InputError naming the
   /// file and the entry.
   void verify() const;
+  /// A hash that tells files of other contents apart, whatever their names. Takes the checksums
+  /// that verify() compares, and reads all of a file that has none; keeps as little of it in
+  /// memory.
+  std::string fingerprint() const;
   /// Tells the system that the pages of the files are no longer needed in memory.
   void release_pages() const;
 
@@ -54,9 +62,11 @@ class Checkpoint {
 
   std::filesystem::path path_;
   const Preset* preset_ = nullptr;
+  std::vector<std::filesystem::path> names_;
   std::vector<MappedFile> files_;
   TensorMap tensors_;
   std::vector<ChecksummedRange> checksums_;
+  std::vector<std::span<const std::byte>> unchecked_;  ///< Files without checksums.
 };
 
 }  // namespace longreach::model
