@@ -24,6 +24,8 @@ namespace fs = std::filesystem;
 constexpr int kMaxLinks = 40;
 constexpr std::size_t kLongestName = 255;
 constexpr std::size_t kPieceBytes = 1 << 20;
+constexpr mode_t kModeOfNewFiles = 0666;  // less what the user's mask takes away
+constexpr auto kDescriptors = "/proc/self/fd";
 
 /// Errors: the number of the system's error.
 int status_of(const fs::path& path, struct stat& status) {
@@ -136,18 +138,30 @@ void OutputFile::open() {
   if (descriptor_ < 0) fail(errno);
 }
 
-bool OutputFile::open_aside() {
+fs::path OutputFile::temporary_name(int n) const {
+  const std::string ending = fmt::format(".{}.{}.tmp", ::getpid(), n);
   const std::string name = target_.filename().string();
+  return target_.parent_path() / (name.substr(0, kLongestName - ending.size()) + ending);
+}
+
+bool OutputFile::open_aside() {
+  // Without a name, where the file system can: a run that is killed then leaves nothing behind.
+  if (access_error(kDescriptors, X_OK) == 0) {
+    descriptor_ =
+        ::open(target_.parent_path().c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, kModeOfNewFiles);
+  }
   for (int n = 0; descriptor_ < 0; ++n) {
-    const std::string ending = fmt::format(".{}.{}.tmp", ::getpid(), n);
-    temporary_ = target_.parent_path() / (name.substr(0, kLongestName - ending.size()) + ending);
-    descriptor_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    temporary_ = temporary_name(n);
+    descriptor_ =
+        ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, kModeOfNewFiles);
     if (descriptor_ < 0 && errno != EEXIST) {
+      const int error = errno;
       temporary_.clear();
-      if (!status_) fail(errno);
+      if (!status_) fail(error);
       return false;
     }
   }
+  is_aside_ = true;
   if (!status_) return true;
   struct stat made {};
   ::fstat(descriptor_, &made);
@@ -187,7 +201,7 @@ void OutputFile::write_in_order(std::span<const std::byte> bytes) {
 void OutputFile::finish() {
   open();
   LR_CHECK(early_.empty());
-  if (!temporary_.empty()) {
+  if (is_aside_) {
     replace();
   } else if (is_plain() && ::ftruncate(descriptor_, static_cast<off_t>(size_)) != 0) {
     fail(errno);
@@ -199,6 +213,7 @@ void OutputFile::replace() {
   // So that whenever a run is killed one of the two is whole on the disk.
   if (::fsync(descriptor_) != 0) fail(errno);
   if (!keeps_file_) {
+    give_name();
     if (::rename(temporary_.c_str(), target_.c_str()) == 0) {
       temporary_.clear();
       return;
@@ -206,7 +221,19 @@ void OutputFile::replace() {
     if (!status_) fail(errno);  // else it cannot be replaced, as what is mounted cannot
   }
   copy_to_target();
-  ::unlink(std::exchange(temporary_, {}).c_str());
+  if (!temporary_.empty()) ::unlink(std::exchange(temporary_, {}).c_str());
+}
+
+void OutputFile::give_name() {
+  const std::string nameless = fmt::format("{}/{}", kDescriptors, descriptor_);
+  for (int n = 0; temporary_.empty(); ++n) {
+    const fs::path name = temporary_name(n);
+    if (::linkat(AT_FDCWD, nameless.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) == 0) {
+      temporary_ = name;
+    } else if (errno != EEXIST) {
+      fail(errno);
+    }
+  }
 }
 
 void OutputFile::copy_to_target() const {

@@ -27,9 +27,10 @@ struct FileIdentity {
 /// Of a file that exists; nothing for a name that stands for none.
 std::optional<FileIdentity> identity_of(const std::filesystem::path& name);
 
-/// One output. Links are followed to what they name, and stay. A plain file is written under
-/// another name in its folder and gets its own when it is complete; it keeps the mode, owner and
-/// further names of the one that was there. Devices, pipes, this process's descriptors
+/// One output. Links are followed to what they name, and stay. A plain file is written without
+/// a name, or under another one, in its folder and gets its own when it is complete; it keeps the
+/// mode, owner and further names of the one that was there. Devices, pipes, this process's
+/// descriptors
 /// (/dev/stdout) and files in folders that may not be written are written in place.
 class OutputFile {
  public:
@@ -68,6 +69,9 @@ class OutputFile {
   void resolve();
   /// Makes the file that stands for a plain one until it is complete; false if its folder refuses.
   bool open_aside();
+  std::filesystem::path temporary_name(int n) const;
+  /// Gives a file aside that has none a name beside the target.
+  void give_name();
   /// Gives the complete file its name.
   void replace();
   /// Puts its content into the file that is there.
@@ -81,7 +85,8 @@ class OutputFile {
   FileIdentity identity_;
 
   int descriptor_ = -1;
-  std::filesystem::path temporary_;  ///< Empty if written in place.
+  bool is_aside_ = false;            ///< Not written in place.
+  std::filesystem::path temporary_;  ///< Of a file aside; empty while it has no name.
   bool keeps_file_ = false;          ///< The file that is there gets the content.
   std::size_t size_ = 0;
   std::map<std::size_t, std::vector<std::byte>> early_;  ///< By offset.
