@@ -192,7 +192,7 @@ TEST_F(ResultFileTest, WhatIsNoResultIsNamed) {
   }
   std::filesystem::remove(path_);
   std::filesystem::create_directory(path_);
-  EXPECT_NE(refused(task_, settings_).find("not a regular file"), std::string::npos);
+  EXPECT_NE(refused(task_, settings_).find("Is a directory"), std::string::npos);
 }
 
 TEST_F(ResultFileTest, BelongsToOneRunAtATime) {
