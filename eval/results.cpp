@@ -3,8 +3,10 @@
 #include "eval/json_lines.hpp"
 #include "kernels/base/error.hpp"
 #include "kernels/base/json.hpp"
+#include "kernels/base/output_file.hpp"
 #include "kernels/base/read_file.hpp"
 #include "kernels/base/sha256.hpp"
+#include "kernels/base/write_all.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -122,24 +124,28 @@ class ResultLine {
   json line_;
 };
 
+/// How a question's line begins, whatever comes of it.
+OrderedJson line_begin(const Task& task, std::size_t index) {
+  return {{"question", index}, {"task", task.name()}, {"length", task.places()[index].length}};
+}
+
 }  // namespace
 
 std::string settings_text(const Settings& settings) { return text_of(to_json(settings)); }
 
 ResultFile::ResultFile(const std::filesystem::path& path, const Task& task, Settings settings)
-    : path_(path), task_(task), settings_(std::move(settings)) {
-  std::error_code ignored;
-  if (std::filesystem::exists(path, ignored) && !std::filesystem::is_regular_file(path, ignored)) {
-    fail("not a regular file");
-  }
+    : name_(path), task_(task), settings_(std::move(settings)) {
+  const base::OutputFile output(name_);
+  if (!output.is_plain()) fail("not a regular file");
+  path_ = output.target();
   constexpr int kHow = O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC;
-  descriptor_ = ::open(path.c_str(), kHow | O_EXCL, 0666);
+  descriptor_ = ::open(path_.c_str(), kHow | O_EXCL, 0666);
   is_new_ = descriptor_ >= 0;
-  if (!is_new_) descriptor_ = ::open(path.c_str(), kHow, 0666);
+  if (!is_new_) descriptor_ = ::open(path_.c_str(), kHow, 0666);
   if (descriptor_ < 0) fail(std::strerror(errno));
   try {
     lock();
-    read(base::read_file(path));
+    read(base::read_file(path_));
   } catch (...) {
     ::close(descriptor_);
     throw;
@@ -147,12 +153,17 @@ ResultFile::ResultFile(const std::filesystem::path& path, const Task& task, Sett
 }
 
 ResultFile::~ResultFile() {
-  if (is_new_ && results_.empty()) ::unlink(path_.c_str());
+  if (is_new_ && n_bytes() == 0) ::unlink(path_.c_str());
   ::close(descriptor_);
 }
 
+off_t ResultFile::n_bytes() const {
+  struct stat status {};
+  return ::fstat(descriptor_, &status) == 0 ? status.st_size : -1;
+}
+
 void ResultFile::fail(std::string_view what) const {
-  base::input_error("{}: cannot be written: {}", path_.string(), what);
+  base::input_error("{}: cannot be written: {}", name_.string(), what);
 }
 
 void ResultFile::lock() const {
@@ -167,13 +178,25 @@ void ResultFile::read(std::string_view bytes) {
   const std::size_t n_whole = end == std::string_view::npos ? 0 : end + 1;
   for_lines(bytes.substr(0, n_whole),
             [this](std::size_t, std::string_view text) { read_line(text); });
-  if (n_whole < bytes.size() && ::ftruncate(descriptor_, static_cast<off_t>(n_whole)) != 0) {
-    fail(std::strerror(errno));
+  if (n_whole == bytes.size()) return;
+  if (!is_cut_short(bytes.substr(n_whole))) {
+    base::input_error("{}: is no line of results", line_name(name_, results_.size() + 1));
   }
+  if (::ftruncate(descriptor_, static_cast<off_t>(n_whole)) != 0) fail(std::strerror(errno));
+}
+
+bool ResultFile::is_cut_short(std::string_view text) const {
+  for (std::size_t index = 0; index < task_.places().size(); ++index) {
+    std::string begin = text_of(line_begin(task_, index));
+    begin.back() = ',';  // in place of the brace
+    const std::size_t n = std::min(text.size(), begin.size());
+    if (text.substr(0, n) == std::string_view(begin).substr(0, n)) return true;
+  }
+  return false;
 }
 
 const Result& ResultFile::read_line(std::string_view text) {
-  const ResultLine line(text, line_name(path_, results_.size() + 1));
+  const ResultLine line(text, line_name(name_, results_.size() + 1));
   if (line.part("task") != task_.name()) {
     base::input_error("{}: is of the task {}, this run is of {}", line.where(),
                       base::json_text(line.part("task")), task_.name());
@@ -199,11 +222,11 @@ const Result& ResultFile::read_line(std::string_view text) {
 }
 
 void ResultFile::require_setting(const std::string& name, const SettingValue& value) const {
-  const json earlier = base::parse_json(earlier_settings_, path_.string());
+  const json earlier = base::parse_json(earlier_settings_, name_.string());
   const auto found = earlier.find(name);
   if (found != earlier.end() && *found == to_json(value)) return;
   base::input_error(
-      "{}: holds results with {} {}, this run has {}; give it another --out", path_.string(), name,
+      "{}: holds results with {} {}, this run has {}; give it another --out", name_.string(), name,
       found == earlier.end() ? "unset" : base::json_text(*found), base::json_text(to_json(value)));
 }
 
@@ -216,10 +239,7 @@ std::string result_line(const Task& task, std::size_t index, const Question& que
                         const Outcome& outcome, const partition::Grid& grid, double seconds,
                         const Settings& settings) {
   const Place& place = task.places()[index];
-  OrderedJson line;
-  line["question"] = index;
-  line["task"] = task.name();
-  line["length"] = place.length;
+  OrderedJson line = line_begin(task, index);
   line["depth"] =
       question.depth_percent ? OrderedJson(*question.depth_percent) : OrderedJson(nullptr);
   line["sample"] = place.sample;
@@ -251,16 +271,14 @@ std::string result_line(const Task& task, std::size_t index, const Question& que
 
 const Result& ResultFile::add(const std::string& line) {
   const Result& result = read_line(line);
-  write(descriptor_, line + "\n");
-  return result;
-}
-
-void ResultFile::write(int descriptor, std::string_view text) const {
-  while (!text.empty()) {
-    const ssize_t n_written = ::write(descriptor, text.data(), text.size());
-    if (n_written < 0 && errno != EINTR) fail(std::strerror(errno));
-    if (n_written > 0) text.remove_prefix(static_cast<std::size_t>(n_written));
+  const off_t n_before = n_bytes();
+  const std::string text = line + "\n";
+  const int error = base::write_all(descriptor_, std::as_bytes(std::span(text)));
+  if (error != 0) {
+    if (::ftruncate(descriptor_, n_before) != 0) fail(std::strerror(errno));
+    fail(std::strerror(error));
   }
+  return result;
 }
 
 void ResultFile::sync() {
@@ -276,26 +294,7 @@ void ResultFile::sort() {
   });
   std::string text;
   for (const auto& [index, line] : lines) text.append(line) += '\n';
-  // In a file of its own first: whenever a run is killed, one of the two is whole.
-  std::error_code ignored;
-  const std::filesystem::path target = std::filesystem::canonical(path_, ignored);
-  const std::string sorted = target.string() + ".sorted";
-  struct stat status {};
-  ::fstat(descriptor_, &status);
-  const int descriptor =
-      ::open(sorted.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, status.st_mode & 0777);
-  if (descriptor < 0) fail(std::strerror(errno));
-  try {
-    write(descriptor, text);
-    if (::fsync(descriptor) != 0 || ::rename(sorted.c_str(), target.c_str()) != 0) {
-      fail(std::strerror(errno));
-    }
-  } catch (...) {
-    ::close(descriptor);
-    ::unlink(sorted.c_str());
-    throw;
-  }
-  ::close(descriptor);
+  base::write_file(path_, text);
   is_sorted_ = true;
 }
 

@@ -6,6 +6,8 @@
 #include "eval/task.hpp"
 #include "partition/plan.hpp"
 
+#include <sys/types.h>
+
 #include <cstddef>
 #include <filesystem>
 #include <map>
@@ -37,10 +39,10 @@ std::string result_line(const Task& task, std::size_t index, const Question& que
 /// nothing is lost when a run is killed; a finished file has them in the order of questions.
 class ResultFile {
  public:
-  /// Opens the file, or makes it, and reads what an earlier run left there. A last line that was
-  /// cut short is taken away. Errors: InputError naming the file: it cannot be written, another run
-  /// writes it, a line is no result, belongs to another task or to other settings, or repeats a
-  /// question. The task must outlive it.
+  /// Opens the file, or makes it, and reads what an earlier run left there. A last line of results
+  /// that was cut short is taken away. Errors: InputError naming the file: it cannot be written,
+  /// another run writes it, a line is no result, belongs to another task or to other settings, or
+  /// repeats a question. The task must outlive it.
   ResultFile(const std::filesystem::path& path, const Task& task, Settings settings);
   /// A file that was made here and got no line goes.
   ~ResultFile();
@@ -64,14 +66,17 @@ class ResultFile {
   void sort();
 
  private:
+  off_t n_bytes() const;
   [[noreturn]] void fail(std::string_view what) const;
   void lock() const;
   void read(std::string_view bytes);
+  /// Whether the text can be the beginning of a line of this task.
+  bool is_cut_short(std::string_view text) const;
   const Result& read_line(std::string_view text);
   void require_setting(const std::string& name, const SettingValue& value) const;
-  void write(int descriptor, std::string_view text) const;
 
-  std::filesystem::path path_;
+  std::filesystem::path name_;  ///< As it was given, for messages.
+  std::filesystem::path path_;  ///< What it names, through all links.
   bool is_new_ = false;
   const Task& task_;
   Settings settings_;

@@ -18,8 +18,11 @@ using SettingValue = std::variant<std::string, std::uint64_t>;
 /// not change results.
 using Settings = std::vector<std::pair<std::string, SettingValue>>;
 
-/// The settings of a task: what its form reads of the options. Files count by name and content.
-/// Errors: InputError for a file that cannot be read.
-Settings task_settings(const TaskKind& kind, const TaskOptions& options);
+/// What tells vocabularies of so many tokens apart, wherever they were read: a hash of all entries.
+std::string hash_of_vocabulary(const model::Tokenizer& tokenizer, std::size_t vocab_size);
+
+/// The settings of a task that was made of these options: what its form reads of them. Files count
+/// by name and by a hash of the questions in them.
+Settings task_settings(const TaskKind& kind, const TaskOptions& options, const Task& task);
 
 }  // namespace longreach::eval

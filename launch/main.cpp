@@ -3,6 +3,7 @@
 /// it must be; 128 + the signal's number when stopped by one.
 #include "dist/comm/world.hpp"
 #include "kernels/base/error.hpp"
+#include "kernels/base/write_all.hpp"
 #include "launch/commands/bench.hpp"
 #include "launch/commands/eval.hpp"
 #include "launch/commands/generate.hpp"
@@ -15,7 +16,6 @@
 #include "launch/standard_streams.hpp"
 
 #include <algorithm>
-#include <cstdio>
 #include <exception>
 #include <new>
 #include <span>
@@ -40,7 +40,7 @@ std::string one_line(std::string sentence) {
 }
 
 int report(const std::string& sentence) {
-  fmt::print(stderr, "longreach: {}\n", one_line(sentence));
+  base::write_message(fmt::format("longreach: {}\n", one_line(sentence)));
   return kBadInput;
 }
 
@@ -101,7 +101,7 @@ int run_job(dist::World& world, int argc, const char* const* argv) {
 
 int main(int argc, char** argv) {
   using namespace longreach;
-  launch::ignore_broken_pipes();
+  launch::prepare_standard_streams();
   return launch::guarded(
       [&] {
         launch::prepare_message_passing();

@@ -3,11 +3,7 @@
 #include "kernels/base/error.hpp"
 #include "launch/options/parse_number.hpp"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <bit>
-#include <cerrno>
 #include <cstring>
 #include <limits>
 #include <optional>
@@ -15,8 +11,6 @@
 
 namespace longreach::launch {
 namespace {
-
-namespace fs = std::filesystem;
 
 static_assert(std::endian::native == std::endian::little,
               "numbers are copied as they lie in memory");
@@ -137,54 +131,17 @@ NpyIntegers read_npy_integers(std::string_view bytes, const std::string& name) {
   return array;
 }
 
-NpyMatrixWriter::NpyMatrixWriter(fs::path path, std::size_t n_rows, std::size_t n_columns)
-    : path_(std::move(path)), temporary_path_(path_), n_rows_(n_rows), n_columns_(n_columns) {
-  std::error_code ignored;
-  if (fs::exists(path_, ignored) && !fs::is_regular_file(path_, ignored)) {
-    base::input_error("{}: cannot be written: not a regular file", path_.string());
-  }
-  temporary_path_ += fmt::format(".{}.tmp", ::getpid());
-  descriptor_ = ::open(temporary_path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (descriptor_ < 0) {
-    base::input_error("{}: cannot be written: {}", path_.string(), std::strerror(errno));
-  }
+NpyMatrixWriter::NpyMatrixWriter(const std::filesystem::path& path, std::size_t n_rows,
+                                 std::size_t n_columns)
+    : file_(path), n_rows_(n_rows), n_columns_(n_columns) {
   const std::string header = matrix_header(n_rows, n_columns);
   header_bytes_ = header.size();
-  write_at(0, std::as_bytes(std::span(header)));
-}
-
-NpyMatrixWriter::~NpyMatrixWriter() {
-  if (descriptor_ < 0) return;
-  ::close(descriptor_);
-  std::error_code ignored;
-  fs::remove(temporary_path_, ignored);
+  file_.write(header);
 }
 
 void NpyMatrixWriter::write_row(std::size_t row, std::span<const float> values) {
   LR_CHECK(row < n_rows_ && values.size() == n_columns_);
-  write_at(header_bytes_ + row * n_columns_ * sizeof(float), std::as_bytes(values));
-}
-
-void NpyMatrixWriter::finish() {
-  const bool closed = ::close(std::exchange(descriptor_, -1)) == 0;
-  if (!closed || ::rename(temporary_path_.c_str(), path_.c_str()) != 0) {
-    const int error = errno;
-    ::unlink(temporary_path_.c_str());
-    base::input_error("{}: cannot be written: {}", path_.string(), std::strerror(error));
-  }
-}
-
-void NpyMatrixWriter::write_at(std::size_t offset_bytes, std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n_written =
-        ::pwrite(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset_bytes));
-    if (n_written < 0) {
-      if (errno == EINTR) continue;
-      base::input_error("{}: cannot be written: {}", path_.string(), std::strerror(errno));
-    }
-    bytes = bytes.subspan(static_cast<std::size_t>(n_written));
-    offset_bytes += static_cast<std::size_t>(n_written);
-  }
+  file_.write_at(header_bytes_ + row * n_columns_ * sizeof(float), std::as_bytes(values));
 }
 
 }  // namespace longreach::launch

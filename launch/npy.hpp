@@ -2,6 +2,8 @@
 /// Format: magic, version, header length, a Python dict as text, then the numbers.
 #pragma once
 
+#include "kernels/base/output_file.hpp"
+
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -26,32 +28,24 @@ struct NpyIntegers {
 /// another type.
 NpyIntegers read_npy_integers(std::string_view bytes, const std::string& name);
 
-/// Writes a float32 matrix row by row, in any order of rows. The file gets its name only when it is
-/// complete: until finish() it is a temporary one beside it, which is removed if the object dies
-/// before.
+/// Writes a float32 matrix row by row, in any order of rows, into a file that gets its name when it
+/// is complete.
 class NpyMatrixWriter {
  public:
-  /// Errors: InputError naming the file; also if `path` is there and not a regular file.
-  NpyMatrixWriter(std::filesystem::path path, std::size_t n_rows, std::size_t n_columns);
-  ~NpyMatrixWriter();
-  NpyMatrixWriter(const NpyMatrixWriter&) = delete;
-  NpyMatrixWriter& operator=(const NpyMatrixWriter&) = delete;
+  /// Errors: InputError naming the file.
+  NpyMatrixWriter(const std::filesystem::path& path, std::size_t n_rows, std::size_t n_columns);
 
   /// Requires: row < n_rows, values.size() == n_columns. Errors: InputError, for example for a full
   /// disk.
   void write_row(std::size_t row, std::span<const float> values);
   /// Gives the file its name; every row must have been written. Errors: InputError.
-  void finish();
+  void finish() { file_.finish(); }
 
  private:
-  void write_at(std::size_t offset_bytes, std::span<const std::byte> bytes);
-
-  std::filesystem::path path_;
-  std::filesystem::path temporary_path_;
+  base::OutputFile file_;
   std::size_t n_rows_;
   std::size_t n_columns_;
-  std::size_t header_bytes_ = 0;
-  int descriptor_ = -1;
+  std::size_t header_bytes_;
 };
 
 }  // namespace longreach::launch

@@ -3,6 +3,7 @@
 #include "dist/comm/gather_texts.hpp"
 #include "dist/comm/machine_report.hpp"
 #include "kernels/base/error.hpp"
+#include "kernels/base/write_all.hpp"
 #include "launch/launch_check.hpp"
 #include "launch/machine/binding.hpp"
 #include "launch/machine/core_share.hpp"
@@ -11,7 +12,8 @@
 #include "model/run_sizes.hpp"
 #include "model/schema/tensors.hpp"
 
-#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/details/null_mutex.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -21,9 +23,18 @@
 namespace longreach::launch {
 namespace {
 
+/// Standard error as messages are written there.
+class MessageSink final : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    base::write_message({line.data(), line.size()});
+  }
+  void flush_() override {}
+};
+
 void set_up_log(Verbosity verbosity) {
-  const auto log =
-      spdlog::get("longreach") ? spdlog::get("longreach") : spdlog::stderr_logger_st("longreach");
+  const auto log = std::make_shared<spdlog::logger>("longreach", std::make_shared<MessageSink>());
   log->set_pattern(fmt::format("[%T] [{}] [%l] %v", dist::host_name()));
   log->set_level(verbosity == Verbosity::kInfo ? spdlog::level::info : spdlog::level::warn);
   spdlog::set_default_logger(log);
@@ -136,7 +147,19 @@ OpenedModel open_model(const ModelOptions& options) {
 
 std::filesystem::path vocabulary_path(const OpenedModel& opened, const std::string& name) {
   const std::string& vocabulary = name.empty() ? opened.config.tokenizer : name;
-  return vocabulary == "bytes" ? "" : vocabulary;
+  return vocabulary == model::kBytesTokenizer ? "" : vocabulary;
+}
+
+NamedFiles model_files(const OpenedModel& opened, const ModelOptions& options,
+                       const std::string& tokenizer) {
+  NamedFiles files;
+  for (const std::filesystem::path& file : opened.checkpoint.paths()) {
+    files.add_input("--model", file);
+    files.add_input("the model's config.json", file.parent_path() / "config.json");
+  }
+  files.add_input("the vocabulary", vocabulary_path(opened, tokenizer));
+  files.add_output("--trace", options.trace);
+  return files;
 }
 
 partition::RunSizes run_sizes(const OpenedModel& opened, const RunLength& length) {

@@ -4,6 +4,7 @@
 #include "dist/comm/world.hpp"
 #include "dist/engine/engine.hpp"
 #include "launch/options/options.hpp"
+#include "launch/output_files.hpp"
 #include "launch/same_files.hpp"
 #include "model/checkpoint/checkpoint.hpp"
 #include "model/schema/config.hpp"
@@ -37,6 +38,10 @@ OpenedModel open_model(const ModelOptions& options);
 /// The vocabulary file of --tokenizer or, if `name` is empty, of the model; a path that is empty if
 /// there is none.
 std::filesystem::path vocabulary_path(const OpenedModel& opened, const std::string& name);
+/// What commands that run a model read and write: checkpoint, config.json and vocabulary
+/// (`tokenizer` is the user's, if it is not empty), and the trace.
+NamedFiles model_files(const OpenedModel& opened, const ModelOptions& options,
+                       const std::string& tokenizer);
 
 /// How many tokens a run is going to read.
 struct RunLength {

@@ -1,6 +1,7 @@
 #include "launch/progress.hpp"
 
 #include "kernels/base/seconds.hpp"
+#include "kernels/base/write_all.hpp"
 
 #include <fmt/format.h>
 
@@ -8,7 +9,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 
 namespace longreach::launch {
 namespace {
@@ -59,7 +59,7 @@ StatusLine::StatusLine(PlainLines plain_lines)
 }
 
 StatusLine::~StatusLine() {
-  if (shown_ && to_terminal_) fmt::print(stderr, "\r\x1b[K");
+  if (shown_ && to_terminal_) base::write_message("\r\x1b[K");
 }
 
 void StatusLine::update(const std::function<std::string()>& text) {
@@ -68,9 +68,9 @@ void StatusLine::update(const std::function<std::string()>& text) {
   next_ = now + (to_terminal_ ? kPause : kPlainPause);
   shown_ = true;
   if (to_terminal_) {
-    fmt::print(stderr, "\r{}\x1b[K", text());
+    base::write_message(fmt::format("\r{}\x1b[K", text()));
   } else {
-    fmt::print(stderr, "{}\n", text());
+    base::write_message(text() + "\n");
   }
 }
 

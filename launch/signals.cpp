@@ -10,6 +10,13 @@ volatile std::sig_atomic_t received_signal = 0;
 
 extern "C" void note_signal(int number) { received_signal = number; }
 
+/// A program that nohup started outlives its terminal.
+bool is_kept_ignored(int number) {
+  struct sigaction before {};
+  return number == SIGHUP && sigaction(number, nullptr, &before) == 0 &&
+         before.sa_handler == SIG_IGN;
+}
+
 }  // namespace
 
 StopSignals::StopSignals() {
@@ -19,11 +26,15 @@ StopSignals::StopSignals() {
   action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
   // Also where SIGINT was ignored before: a script's background job must be stoppable with kill
   // -INT.
-  for (const int number : {SIGINT, SIGTERM}) sigaction(number, &action, nullptr);
+  for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
+    if (!is_kept_ignored(number)) sigaction(number, &action, nullptr);
+  }
 }
 
 StopSignals::~StopSignals() {
-  for (const int number : {SIGINT, SIGTERM}) std::signal(number, SIG_DFL);
+  for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
+    if (!is_kept_ignored(number)) std::signal(number, SIG_DFL);
+  }
 }
 
 bool StopSignals::received() const noexcept { return received_signal != 0; }

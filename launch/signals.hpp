@@ -3,8 +3,9 @@
 
 namespace longreach::launch {
 
-/// While one exists, the first SIGINT and the first SIGTERM are noted instead of ending the
-/// process; the next one of the same kind ends it at once. At most one exists at a time.
+/// While one exists, the first SIGINT, SIGTERM and SIGHUP (unless that is ignored, as by nohup) are
+/// noted instead of ending the process; the next one of the same kind ends it at once. At most one
+/// exists at a time.
 class StopSignals {
  public:
   StopSignals();

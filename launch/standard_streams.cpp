@@ -2,29 +2,33 @@
 
 #include "kernels/base/error.hpp"
 #include "kernels/base/read_file.hpp"
+#include "kernels/base/write_all.hpp"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <span>
 
 namespace longreach::launch {
 
-void ignore_broken_pipes() { std::signal(SIGPIPE, SIG_IGN); }
+void prepare_standard_streams() {
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
+  // The lowest free place is taken; such a descriptor can neither be read nor written, and the root
+  // is there where /dev/null may not be.
+  int last = STDIN_FILENO;
+  while (last >= 0 && last <= STDERR_FILENO) last = ::open("/", O_PATH);
+  if (last >= 0) ::close(last);
+}
 
 WriteResult write_output(std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n_written = ::write(STDOUT_FILENO, bytes.data(), bytes.size());
-    if (n_written >= 0) {
-      bytes.remove_prefix(static_cast<std::size_t>(n_written));
-    } else if (errno == EPIPE) {
-      return WriteResult::kReaderGone;
-    } else if (errno != EINTR) {
-      base::input_error("standard output: cannot be written: {}", std::strerror(errno));
-    }
-  }
+  const int error = base::write_all(STDOUT_FILENO, std::as_bytes(std::span(bytes)));
+  if (error == EPIPE) return WriteResult::kReaderGone;
+  if (error != 0) base::input_error("standard output: cannot be written: {}", std::strerror(error));
   return WriteResult::kWritten;
 }
 

@@ -1,4 +1,4 @@
-/// Standard input and output as bytes, unbuffered, with every error told.
+/// Standard input and output as bytes, unbuffered, with every error reported.
 #pragma once
 
 #include <string>
@@ -12,8 +12,10 @@ enum class WriteResult {
   kReaderGone,  ///< The other end of a pipe was closed: stop quietly.
 };
 
-/// Makes writes to a closed pipe return instead of ending the process. Called once, at the start.
-void ignore_broken_pipes();
+/// Makes writes to a closed pipe, or beyond the largest file allowed, return instead of ending the
+/// process, and keeps the places of standard streams that are closed, so that no file that is
+/// opened later gets one of them and what is written there. Called once, before anything is opened.
+void prepare_standard_streams();
 
 /// Writes all bytes to standard output at once. Errors: InputError, for example for a full disk.
 WriteResult write_output(std::string_view bytes);

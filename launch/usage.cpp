@@ -9,7 +9,7 @@ namespace longreach::launch {
 namespace {
 
 /// What every rank did with its time, and every block's bytes between shards, all ranks together.
-void log_usage(const std::vector<dist::RankUsage>& usage) {
+void log_usage_of(const std::vector<dist::RankUsage>& usage) {
   using dist::Activity;
   for (std::size_t r = 0; r < usage.size(); ++r) {
     const auto seconds = [&](Activity activity) {
@@ -41,12 +41,14 @@ void log_usage(const std::vector<dist::RankUsage>& usage) {
 
 }  // namespace
 
-void tell_usage(dist::Engine& engine, const ModelOptions& options) {
-  if (options.verbosity == Verbosity::kInfo) {
-    const std::vector<dist::RankUsage> usage = engine.usage();
-    if (engine.replica() == 0) log_usage(usage);
-  }
+void write_trace(dist::Engine& engine, const ModelOptions& options) {
   if (options.trace) engine.write_trace(*options.trace);
+}
+
+void log_usage(dist::Engine& engine, const ModelOptions& options) {
+  if (options.verbosity != Verbosity::kInfo) return;
+  const std::vector<dist::RankUsage> usage = engine.usage();
+  if (engine.replica() == 0) log_usage_of(usage);
 }
 
 }  // namespace longreach::launch

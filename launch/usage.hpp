@@ -6,8 +6,11 @@
 
 namespace longreach::launch {
 
-/// After a run, on the leaders of all replicas: writes the trace that was asked for, and tells a
-/// verbose user what the ranks of the job did with their time. Errors: InputError naming --trace.
-void tell_usage(dist::Engine& engine, const ModelOptions& options);
+/// After a run, on the leaders of all replicas: writes the trace that was asked for. Errors:
+/// InputError naming the file.
+void write_trace(dist::Engine& engine, const ModelOptions& options);
+
+/// The same: says to a verbose user what the ranks of the job did with their time.
+void log_usage(dist::Engine& engine, const ModelOptions& options);
 
 }  // namespace longreach::launch

@@ -3,6 +3,7 @@
 #include "dist/comm/lone_communicator.hpp"
 #include "dist/comm/mpi_communicator.hpp"
 #include "kernels/base/error.hpp"
+#include "kernels/base/write_all.hpp"
 
 #include <fmt/format.h>
 
@@ -10,7 +11,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdio>
 #include <cstdlib>
 #include <exception>
 
@@ -54,7 +54,7 @@ World::~World() {
 }
 
 void World::abort_all(const std::string& message) noexcept {
-  fmt::print(stderr, "longreach: rank {} on {}: {}\n", rank(), host_, message);
+  base::write_message(fmt::format("longreach: rank {} on {}: {}\n", rank(), host_, message));
   if (under_launcher_) abort_mpi(kExitCode);
   std::_Exit(kExitCode);
 }

@@ -64,6 +64,7 @@ void Engine::serve() {
                           [](const auto&) {}},  // about a session
                message);
   });
+  stage_.finish_fingerprints();
 }
 
 Session Engine::new_session() {

@@ -153,6 +153,10 @@ class Engine {
   /// viewer. Errors: InputError naming the file.
   void write_trace(const std::filesystem::path& file);
 
+  /// Completes the leader's own file of fingerprints, if they are asked for; the other ranks do so
+  /// when they stop serving. Errors: InputError naming the file.
+  void finish_fingerprints() { stage_.finish_fingerprints(); }
+
   const partition::Grid& grid() const { return layout_.grid; }
   /// Which of the job's replicas this is.
   std::size_t replica() const { return grid_position_.replica; }

@@ -83,6 +83,11 @@ class Stage {
   /// What came of it; empty on all shards but the first.
   std::span<const MassSample> masses() const;
 
+  /// Completes this rank's file of fingerprints, if there is one. Errors: InputError.
+  void finish_fingerprints() {
+    if (fingerprints_) fingerprints_->finish();
+  }
+
   const ShardExchange& exchange() const { return exchange_; }
   kernels::ThreadPool& pool() { return pool_; }
 

@@ -1,13 +1,13 @@
 #include "dist/trace/recorder.hpp"
 
 #include "dist/comm/gather_values.hpp"
-#include "kernels/base/error.hpp"
+#include "kernels/base/output_file.hpp"
 #include "model/exchange.hpp"
 
-#include <fmt/os.h>
+#include <fmt/format.h>
 
+#include <iterator>
 #include <limits>
-#include <system_error>
 
 namespace longreach::dist {
 namespace {
@@ -100,31 +100,31 @@ void Recorder::write_trace(Communicator& world, const std::vector<std::string>& 
   for (const auto& events : lists) {
     for (const Event& event : events) first = std::min(first, event.start);
   }
-  try {
-    auto out = fmt::output_file(file.string());
-    out.print("{{\"displayTimeUnit\":\"ms\",\"traceEvents\":[");
-    for (std::size_t r = 0; r < lists.size(); ++r) {
-      out.print(
-          "{}\n{{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":{},\"args\":{{\"name\":\"{}\"}}}}",
-          r == 0 ? "" : ",", r, rank_names[r]);
-      out.print(
-          ",\n{{\"ph\":\"M\",\"name\":\"process_sort_index\",\"pid\":{},\"args\":{{\"sort_index\":{"
-          "}}}}}",
-          r, r);
-      for (const Event& event : lists[r]) {
-        // Microseconds, as the format has it.
-        out.print(
-            ",\n{{\"ph\":\"X\",\"name\":\"{}\",\"pid\":{},\"tid\":0,\"ts\":{:.3f},\"dur\":{:.3f}}}",
-            text(static_cast<Activity>(event.activity), event.detail), r,
-            static_cast<double>(event.start - first) / 1e3,
-            static_cast<double>(event.length) / 1e3);
-      }
+  base::OutputFile out(file);
+  out.write("{\"displayTimeUnit\":\"ms\",\"traceEvents\":[");
+  for (std::size_t r = 0; r < lists.size(); ++r) {
+    std::string events;
+    const auto end = std::back_inserter(events);
+    fmt::format_to(
+        end,
+        "{}\n{{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":{},\"args\":{{\"name\":\"{}\"}}}}",
+        r == 0 ? "" : ",", r, rank_names[r]);
+    fmt::format_to(end,
+                   ",\n{{\"ph\":\"M\",\"name\":\"process_sort_index\",\"pid\":{},\"args\":{{\"sort_"
+                   "index\":{}}}}}",
+                   r, r);
+    for (const Event& event : lists[r]) {
+      // Microseconds, as the format has it.
+      fmt::format_to(
+          end,
+          ",\n{{\"ph\":\"X\",\"name\":\"{}\",\"pid\":{},\"tid\":0,\"ts\":{:.3f},\"dur\":{:.3f}}}",
+          text(static_cast<Activity>(event.activity), event.detail), r,
+          static_cast<double>(event.start - first) / 1e3, static_cast<double>(event.length) / 1e3);
     }
-    out.print("\n]}}\n");
-    out.close();
-  } catch (const std::system_error& error) {
-    base::input_error("--trace: {}: {}", file.string(), error.code().message());
+    out.write(events);
   }
+  out.write("\n]}\n");
+  out.finish();
 }
 
 }  // namespace longreach::dist

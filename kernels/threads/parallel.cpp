@@ -2,6 +2,8 @@
 
 #include "kernels/base/error.hpp"
 
+#include <system_error>
+
 namespace longreach::kernels {
 namespace {
 
@@ -21,16 +23,29 @@ void pause_briefly() {
 
 ThreadPool::ThreadPool(std::size_t n_threads, const ThreadStart& started) : shares_(n_threads) {
   LR_CHECK(n_threads >= 1);
-  for (std::size_t worker = 1; worker < n_threads; ++worker) {
-    threads_.emplace_back([this, worker, started] {
-      if (started) started(worker);
-      wait_for_jobs(worker);
-    });
+  try {
+    threads_.reserve(n_threads - 1);
+    for (std::size_t worker = 1; worker < n_threads; ++worker) {
+      threads_.emplace_back([this, worker, started] {
+        if (started) started(worker);
+        wait_for_jobs(worker);
+      });
+    }
+  } catch (const std::system_error& error) {
+    const std::size_t n_started = threads_.size() + 1;
+    stop();
+    base::input_error("--threads: of {} threads the system lets {} start: {}", n_threads, n_started,
+                      error.code().message());
+  } catch (...) {
+    stop();
+    throw;
   }
   if (started) started(0);  // after the others, which begin with what the caller is bound to
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   stopping_.store(true, std::memory_order_relaxed);
   n_jobs_.fetch_add(1, std::memory_order_release);
   n_jobs_.notify_all();

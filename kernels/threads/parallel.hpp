@@ -22,6 +22,7 @@ class ThreadPool {
  public:
   /// `started` is called once on each thread with its worker number, the caller's being 0: the
   /// place to bind threads to cores. It must not throw. Requires: n_threads >= 1.
+  /// Errors: InputError, if the system refuses threads; std::bad_alloc.
   explicit ThreadPool(std::size_t n_threads, const ThreadStart& started = {});
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -63,6 +64,7 @@ class ThreadPool {
     std::atomic<std::uint64_t> rest{0};
   };
 
+  void stop();
   void run(Job job, void* context, std::size_t count);
   void wait_for_jobs(std::size_t worker);
   /// Computes indices until none is left to begin.

@@ -198,6 +198,9 @@ std::optional<BenchResult> measure_prefill(const Run& run, std::size_t context) 
 }
 
 int bench_engine(const BenchOptions& options, OpenedModel& opened, dist::World& world) {
+  world.agree([&] {
+    if (world.leads()) model_files(opened, options.model, {}).check_outputs();
+  });
   const StopSignals signals;
   const bool decodes = options.question == BenchQuestion::kDecode;
   const std::size_t longest = std::ranges::max(options.contexts);
@@ -216,7 +219,8 @@ int bench_engine(const BenchOptions& options, OpenedModel& opened, dist::World& 
     if (!result) break;
     write_output(json_line(opened, *result));
   }
-  tell_usage(*engine, options.model);
+  write_trace(*engine, options.model);
+  log_usage(*engine, options.model);
   return signals.exit_code();
 }
 

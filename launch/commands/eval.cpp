@@ -7,9 +7,11 @@
 #include "eval/summary.hpp"
 #include "kernels/base/error.hpp"
 #include "kernels/base/json.hpp"
+#include "kernels/base/output_file.hpp"
+#include "kernels/base/write_all.hpp"
 #include "kernels/simd/isa.hpp"
 #include "launch/open_model.hpp"
-#include "launch/output_file.hpp"
+#include "launch/output_files.hpp"
 #include "launch/picture.hpp"
 #include "launch/progress.hpp"
 #include "launch/signals.hpp"
@@ -33,8 +35,8 @@ std::string model_name(const model::Checkpoint& checkpoint) {
   return preset != nullptr ? std::string(preset->name) : checkpoint.path().filename().string();
 }
 
-/// What decides the answers beside the task. The model's files are known by what they compute (see
-/// eval::probe) rather than by where they lie.
+/// What decides the answers beside the task. The model's files are known by what they hold and
+/// compute (see eval::probe) rather than by where they lie.
 eval::Settings settings_of(const OpenedModel& opened, const model::Tokenizer& tokenizer) {
   const model::AttentionConfig& attention = opened.engine_options.attention;
   eval::Settings settings{
@@ -42,11 +44,16 @@ eval::Settings settings_of(const OpenedModel& opened, const model::Tokenizer& to
       {"weights", std::string(base::name_of(opened.engine_options.weights))},
       {"kv", std::string(base::name_of(attention.kv))},
       {"tokenizer", std::filesystem::path(tokenizer.name()).filename().string()},
+      {"vocabulary", eval::hash_of_vocabulary(tokenizer, opened.config.vocab_size)},
+      {"end_token", static_cast<std::uint64_t>(opened.config.end_token)},
       {"attention", std::string(model::name_of(attention.mode))},
       {"chunk_size", attention.chunk_size},
       {"top_k", attention.top_k},
       {"isa", kernels::active_isa()},
   };
+  if (opened.checkpoint.preset() == nullptr) {
+    settings.emplace_back("checkpoint", opened.checkpoint.fingerprint());
+  }
   if (attention.mode == model::AttentionMode::kReference) {
     settings.emplace_back("kv_max", attention.kv_max);
     settings.emplace_back("kv_min", attention.kv_min);
@@ -101,14 +108,26 @@ Preparation prepare(const EvalOptions& options, const OpenedModel& opened) {
   prepared.tokenizer = open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer);
   prepared.task = options.kind->make(options.task, *prepared.tokenizer);
   prepared.settings = settings_of(opened, *prepared.tokenizer);
-  for (auto& setting : eval::task_settings(*options.kind, options.task)) {
+  for (auto& setting : eval::task_settings(*options.kind, options.task, *prepared.task)) {
     prepared.settings.push_back(std::move(setting));
   }
   return prepared;
 }
 
+void check_outputs(const EvalOptions& options, const OpenedModel& opened) {
+  NamedFiles files = model_files(opened, options.model, options.tokenizer);
+  for (const auto& file : options.task.files) files.add_input("a file of the task", file);
+  files.add_output("--out", options.out);
+  files.add_output("--csv", options.csv);
+  files.add_output("--svg", options.svg);
+  files.add_output("--png", options.png);
+  files.add_output("--selection-mass", options.selection_mass);
+  files.check_outputs();
+}
+
 /// The same on the leader of the job.
 Preparation prepare_to_lead(const EvalOptions& options, const OpenedModel& opened) {
+  check_outputs(options, opened);
   if (options.png) require_png_tool();
   Preparation prepared = prepare(options, opened);
   prepared.file =
@@ -142,8 +161,9 @@ bool ask(const EvalOptions& options, const OpenedModel& opened, const Preparatio
   }
   file.sync();
   if (!finished) {
-    fmt::print(stderr, "stopped after {} of {} questions; the same command goes on from there\n",
-               file.results().size(), prepared.task->places().size());
+    base::write_message(
+        fmt::format("stopped after {} of {} questions; the same command goes on from there\n",
+                    file.results().size(), prepared.task->places().size()));
   }
   return finished;
 }
@@ -155,13 +175,13 @@ void summarise(const EvalOptions& options, const OpenedModel& opened, const Prep
   const auto depths = options.task.n_depths > 0 ? eval::Depths::kGrid : eval::Depths::kNone;
   const eval::Summary summary = eval::summarise(prepared.task->name(), results, depths);
   write_output(eval::table(summary));
-  if (options.csv) write_file(*options.csv, eval::csv(summary));
+  if (options.csv) base::write_file(*options.csv, eval::csv(summary));
   if (options.svg || options.png) {
     const std::string caption =
         fmt::format("{}, attention {}", base::utf8_name(model_name(opened.checkpoint)),
                     model::name_of(opened.engine_options.attention.mode));
     const std::string picture = eval::heat_map(summary, caption);
-    if (options.svg) write_file(*options.svg, picture);
+    if (options.svg) base::write_file(*options.svg, picture);
     if (options.png) write_png(*options.png, picture);
   }
 }
@@ -197,7 +217,8 @@ int run(const EvalOptions& options, dist::World& world) {
       return 0;
     }
     const bool finished = ask(options, opened, prepared, *engine, *leaders, signals);
-    tell_usage(*engine, options.model);
+    write_trace(*engine, options.model);
+    log_usage(*engine, options.model);
     std::vector<dist::MassSample> samples;
     if (options.selection_mass) samples = engine->selection_masses();
     if (!world.leads()) return 0;
@@ -208,7 +229,7 @@ int run(const EvalOptions& options, dist::World& world) {
   summarise(options, opened, prepared);
   if (options.selection_mass) {
     write_output(eval::mass_table(masses));
-    write_file(*options.selection_mass, eval::mass_csv(masses));
+    base::write_file(*options.selection_mass, eval::mass_csv(masses));
   }
   return 0;
 }

@@ -4,6 +4,7 @@
 #include "kernels/base/read_file.hpp"
 #include "kernels/base/seconds.hpp"
 #include "kernels/base/sha256.hpp"
+#include "kernels/base/write_all.hpp"
 #include "launch/open_model.hpp"
 #include "launch/progress.hpp"
 #include "launch/signals.hpp"
@@ -19,7 +20,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <cstdio>
 #include <random>
 #include <span>
 
@@ -177,8 +177,13 @@ int run(const GenerateOptions& options, dist::World& world) {
   opened.files.push_back({vocabulary_path(opened, options.tokenizer), InputFile::Readers::kSome});
   opened.files.push_back(
       {options.prompt_file.value_or(std::filesystem::path()), InputFile::Readers::kSome});
-  const auto prompt =
-      world.agree([&] { return world.leads() ? tokenize(options, opened, text) : Prompt(); });
+  const auto prompt = world.agree([&] {
+    if (!world.leads()) return Prompt();
+    NamedFiles files = model_files(opened, options.model, options.tokenizer);
+    if (options.prompt_file) files.add_input("--prompt-file", *options.prompt_file);
+    files.check_outputs();
+    return tokenize(options, opened, text);
+  });
   const auto engine = load_engine(
       opened, {prompt.tokens.size() + options.n_tokens, prompt.tokens.size(), "-n"}, world);
   if (!engine->leads()) {
@@ -191,10 +196,11 @@ int run(const GenerateOptions& options, dist::World& world) {
   statistics.seed = options.seed.value_or(random_seed());
   Generation generation(options, *engine, opened.config, *prompt.tokenizer, signals, statistics);
   statistics.stop_reason = generation.run(prompt.tokens);
+  write_trace(*engine, options.model);
   // A line of its own, but nothing that would show in a log of the errors alone.
   const bool after_text = statistics.n_generated > 0 && error_follows_output();
-  fmt::print(stderr, "{}{}\n", after_text ? "\n" : "", statistics_text(statistics));
-  tell_usage(*engine, options.model);
+  base::write_message(fmt::format("{}{}\n", after_text ? "\n" : "", statistics_text(statistics)));
+  log_usage(*engine, options.model);
   return signals.exit_code();
 }
 

@@ -125,6 +125,16 @@ struct Recording {
   std::unique_ptr<Recorder> recorder;
 };
 
+void check_outputs(const LogitsOptions& options, const OpenedModel& opened, std::size_t n_ranks) {
+  NamedFiles files = model_files(opened, options.model, {});
+  files.add_input("--tokens", options.tokens);
+  files.add_output("--out", options.out);
+  for (std::size_t rank = 0; options.fingerprints && rank < n_ranks; ++rank) {
+    files.add_output("--fingerprints", dist::fingerprint_file(*options.fingerprints, rank));
+  }
+  files.check_outputs();
+}
+
 Recording recording_of(const LogitsOptions& options, const OpenedModel& opened) {
   const std::string file_name = options.tokens.string();
   Recording recording;
@@ -147,8 +157,11 @@ int run(const LogitsOptions& options, dist::World& world) {
   OpenedModel opened = world.agree([&] { return open_model(options.model); });
   opened.engine_options.fingerprints = options.fingerprints;
   opened.files.push_back({options.tokens, InputFile::Readers::kSome});
-  Recording recording =
-      world.agree([&] { return world.leads() ? recording_of(options, opened) : Recording(); });
+  Recording recording = world.agree([&] {
+    if (!world.leads()) return Recording();
+    check_outputs(options, opened, world.size());
+    return recording_of(options, opened);
+  });
   const std::size_t n_fed = recording.tokens.size();
   const std::size_t longest = recording.calls.empty() ? 0 : std::ranges::max(recording.calls);
   const auto engine = load_engine(opened, {n_fed, longest, "--tokens"}, world);
@@ -179,7 +192,9 @@ int run(const LogitsOptions& options, dist::World& world) {
   }
   engine->wait_for(session);
   recorder.finish();
-  tell_usage(*engine, options.model);
+  engine->finish_fingerprints();
+  write_trace(*engine, options.model);
+  log_usage(*engine, options.model);
   return 0;
 }
 

@@ -2,6 +2,7 @@
 
 #include "kernels/base/error.hpp"
 #include "kernels/base/json.hpp"
+#include "kernels/base/sha256.hpp"
 #include "model/checkpoint/byte_reader.hpp"
 #include "model/checkpoint/printable.hpp"
 #include "model/checkpoint/pth_reader.hpp"
@@ -12,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <map>
 #include <set>
@@ -26,6 +28,7 @@ using base::input_error;
 using Bytes = std::span<const std::byte>;
 
 constexpr std::string_view kIndexEnding = ".safetensors.index.json";
+constexpr std::size_t kFingerprintDigits = 16;
 constexpr std::size_t kLargestIndexBytes = std::size_t{16} << 20;
 
 std::string_view text_of(Bytes bytes) {
@@ -187,6 +190,7 @@ TensorMap Checkpoint::add_file(const std::filesystem::path& path, MappedFile fil
   TensorFile contents = read_tensor_file(file.bytes(), path);
   file.release_pages();
   file.expect(Access::kInOrder);
+  if (contents.checksums.empty()) unchecked_.push_back(file.bytes());
   std::ranges::move(contents.checksums, std::back_inserter(checksums_));
   files_.push_back(std::move(file));
   paths_.push_back(path);
@@ -243,6 +247,19 @@ void Checkpoint::verify() const {
   for (const ChecksummedRange& range : checksums_) {
     check_crc32(range, [this] { release_pages(); });
   }
+}
+
+std::string Checkpoint::fingerprint() const {
+  base::Sha256 hash;
+  const auto add = [&hash](std::size_t n_bytes, std::uint32_t checksum) {
+    const std::array<std::uint64_t, 2> both{n_bytes, checksum};
+    hash.update(std::as_bytes(std::span(both)));
+  };
+  for (const ChecksummedRange& range : checksums_) add(range.data.size(), range.crc32);
+  for (const auto bytes : unchecked_) {
+    add(bytes.size(), crc32_of(bytes, [this] { release_pages(); }));
+  }
+  return hash.hex_digest().substr(0, kFingerprintDigits);
 }
 
 void Checkpoint::release_pages() const {

@@ -9,6 +9,8 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -43,6 +45,10 @@ class Checkpoint {
   /// more than some megabytes of the files in memory while it does. Errors: InputError naming the
   /// file and the entry.
   void verify() const;
+  /// A hash that tells files of other contents apart, whatever their names. Takes the checksums
+  /// that verify() compares, and reads all of a file that has none; keeps as little of it in
+  /// memory.
+  std::string fingerprint() const;
   /// Tells the system that the pages of the files are no longer needed in memory.
   void release_pages() const;
 
@@ -60,6 +66,7 @@ class Checkpoint {
   std::vector<MappedFile> files_;
   TensorMap tensors_;
   std::vector<ChecksummedRange> checksums_;
+  std::vector<std::span<const std::byte>> unchecked_;  ///< Files without checksums.
 };
 
 }  // namespace longreach::model

@@ -20,13 +20,18 @@ constexpr std::size_t kPieceBytes = std::size_t{16} << 20;
 
 }  // namespace
 
-void check_crc32(const ChecksummedRange& range, const std::function<void()>& after_piece) {
-  std::uint32_t found = 0;
-  for (std::size_t done = 0; done < range.data.size(); done += kPieceBytes) {
-    const auto piece = range.data.subspan(done, std::min(kPieceBytes, range.data.size() - done));
-    found = libdeflate_crc32(found, piece.data(), piece.size());
+std::uint32_t crc32_of(std::span<const std::byte> data, const std::function<void()>& after_piece) {
+  std::uint32_t checksum = 0;
+  for (std::size_t done = 0; done < data.size(); done += kPieceBytes) {
+    const auto piece = data.subspan(done, std::min(kPieceBytes, data.size() - done));
+    checksum = libdeflate_crc32(checksum, piece.data(), piece.size());
     if (after_piece) after_piece();
   }
+  return checksum;
+}
+
+void check_crc32(const ChecksummedRange& range, const std::function<void()>& after_piece) {
+  const std::uint32_t found = crc32_of(range.data, after_piece);
   if (found != range.crc32) {
     input_error("{}: damaged: expected checksum {:08x}, found {:08x}", range.what, range.crc32,
                 found);

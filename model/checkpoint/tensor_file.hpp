@@ -30,8 +30,12 @@ struct TensorFile {
   std::vector<ChecksummedRange> checksums;
 };
 
-/// Reads the data in pieces of 16 MiB and calls `after_piece` after each, so that the caller can
-/// let go of its pages. Errors: InputError if the data do not have the checksum.
+/// The checksum of data, which are read in pieces of 16 MiB; calls `after_piece` after each, so
+/// that the caller can let go of its pages.
+std::uint32_t crc32_of(std::span<const std::byte> data,
+                       const std::function<void()>& after_piece = {});
+
+/// Compares the checksum, read in the same way. Errors: InputError if it is another one.
 void check_crc32(const ChecksummedRange& range, const std::function<void()>& after_piece = {});
 
 /// The product of a tensor's shape; `what` names file and tensor.

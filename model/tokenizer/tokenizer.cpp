@@ -9,8 +9,6 @@
 namespace longreach::model {
 namespace {
 
-constexpr std::string_view kBytesName = "bytes";
-
 constexpr std::array<char, 256> kAllBytes = [] {
   std::array<char, 256> bytes{};
   for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i);
@@ -31,7 +29,7 @@ class ByteTokenizer final : public Tokenizer {
     return std::string_view(&kAllBytes[static_cast<std::size_t>(id)], 1);
   }
 
-  std::string_view name() const override { return kBytesName; }
+  std::string_view name() const override { return kBytesTokenizer; }
 };
 
 }  // namespace
@@ -59,7 +57,7 @@ std::vector<base::TokenId> ids_without_text(const Tokenizer& tokenizer, std::siz
 }
 
 std::unique_ptr<Tokenizer> open_tokenizer(std::string_view name_or_path) {
-  if (name_or_path == kBytesName) return std::make_unique<ByteTokenizer>();
+  if (name_or_path == kBytesTokenizer) return std::make_unique<ByteTokenizer>();
   const std::filesystem::path path(name_or_path);
   std::error_code ignored;
   if (!std::filesystem::is_regular_file(path, ignored)) {

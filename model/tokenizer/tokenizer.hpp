@@ -17,6 +17,9 @@ namespace longreach::model {
 /// Ends a text in both kinds of vocabulary; it stands for no bytes.
 inline constexpr base::TokenId kEndToken = 0;
 
+/// The name of the vocabulary that needs no file.
+inline constexpr std::string_view kBytesTokenizer = "bytes";
+
 /// A vocabulary. Const methods are safe to call from several threads.
 class Tokenizer {
  public:

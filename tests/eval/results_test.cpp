@@ -130,6 +130,33 @@ TEST_F(ResultFileTest, ATornLineIsRedone) {
   }
 }
 
+TEST_F(ResultFileTest, WhatIsNoLineCutShortIsLeft) {
+  const std::string whole = written(1);
+  for (const std::string& text :
+       {std::string("text"), std::string(R"({"notes": 1})"), std::string(R"({"question":3,)"),
+        std::string(R"({"question":0,"task":"letters")"), whole + "\n\nx"}) {
+    folder_.write("r.jsonl", text);
+    EXPECT_NE(refused(task_, settings_).find("is no line of results"), std::string::npos) << text;
+    EXPECT_EQ(base::read_file(path_), text);
+  }
+}
+
+TEST_F(ResultFileTest, LinksLeadToTheFile) {
+  const std::filesystem::path link = folder_.path() / "link";
+  std::filesystem::create_symlink("r.jsonl", link);
+  { const ResultFile file(link, task_, settings_); }
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
+  EXPECT_FALSE(std::filesystem::exists(path_));
+  {
+    ResultFile file(link, task_, settings_);
+    file.add(line(1, "1"));
+    file.add(line(0, "1"));
+    file.sort();
+  }
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
+  EXPECT_EQ(base::read_file(path_), line(0, "1") + "\n" + line(1, "1") + "\n");
+}
+
 TEST_F(ResultFileTest, OtherSettingsAreRefused) {
   const std::string before = written(1);
   Settings other = settings_;
@@ -197,7 +224,7 @@ TEST_F(ResultFileTest, WhatIsNoResultIsNamed) {
             std::string::npos);
   std::filesystem::remove(path_);
   std::filesystem::create_directory(path_);
-  EXPECT_NE(refused(task_, settings_).find("not a regular file"), std::string::npos);
+  EXPECT_NE(refused(task_, settings_).find("Is a directory"), std::string::npos);
 }
 
 TEST_F(ResultFileTest, BelongsToOneRunAtATime) {

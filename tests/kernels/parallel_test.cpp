@@ -1,10 +1,15 @@
 #include "kernels/threads/parallel.hpp"
 
+#include "tests/support/input_error.hpp"
+
 #include <gtest/gtest.h>
+
+#include <sys/resource.h>
 
 #include <map>
 #include <mutex>
 #include <set>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -21,6 +26,19 @@ TEST(ThreadPool, CallsEveryIndexOnce) {
       EXPECT_EQ(calls, std::vector<int>(count, 1));
     }
   }
+}
+
+TEST(ThreadPool, SaysWhenThreadsAreRefused) {
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // which need address space
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_AS, &before), 0);
+  rlimit limit = before;
+  limit.rlim_cur = rlim_t{1} << 30;  // not enough for the stacks
+  ASSERT_EQ(::setrlimit(RLIMIT_AS, &limit), 0);
+  const std::string sentence = test::refusal([] { ThreadPool(1024); });
+  ASSERT_EQ(::setrlimit(RLIMIT_AS, &before), 0);
+  EXPECT_TRUE(sentence.starts_with("--threads: of 1024 threads the system lets ")) << sentence;
+#endif
 }
 
 TEST(ThreadPool, GivesEachWorkerItsOwnScratch) {

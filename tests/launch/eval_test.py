@@ -2,13 +2,17 @@
 """The command eval: results of questions, and runs that are stopped in any way and go on."""
 import csv
 import json
+import os
 import shutil
 import signal
+import threading
 import time
 import xml.etree.ElementTree
+import zipfile
 
 import program
 from evaluation import PASSKEY, EvalTest
+from program import MODEL
 
 
 class Results(EvalTest):
@@ -208,6 +212,77 @@ class StoppedRuns(EvalTest):
         lines = self.out.read_bytes().splitlines(True)
         self.out.write_bytes(lines[0].replace(b'"probe":"', b'"probe":"0'))
         self.assert_refused(self.command(*PASSKEY), "r.jsonl", "probe")
+
+
+class OtherContents(EvalTest):
+    """What changes answers is known by what it holds, wherever it lies and whatever it is called."""
+
+    def setUp(self):
+        super().setUp()
+        self.model = self.folder / "model"
+        self.model.mkdir()
+        for path in (MODEL / "config.json", program.CHECKPOINT):
+            shutil.copy(path, self.model)
+
+    def ask(self, *args, task="jsonl"):
+        return ["eval", task, "--model", self.model, *args, "--threads", 1, "--out", self.out]
+
+    def test_questions(self):
+        asked = {"input": "The grass is", "outputs": ["green"]}
+        command = self.ask("--input", self.question_file(asked), "--new-tokens", 2)
+        self.output(*command)
+        before = self.out.read_bytes()
+        for other in ({**asked, "input": "The grass was"}, {**asked, "outputs": ["red"]}):
+            self.question_file(other)
+            self.assert_refused(command, "r.jsonl", "questions", "--out")
+        # The same from a pipe, which can be read once.
+        (self.folder / "questions.jsonl").unlink()
+        os.mkfifo(self.folder / "questions.jsonl")
+        for content, is_same in ((asked, True), ({**asked, "input": "The sky is"}, False)):
+            writer = threading.Thread(target=self.question_file, args=(content,), daemon=True)
+            writer.start()
+            if is_same:
+                self.output(*command)
+            else:
+                self.assert_refused(command, "r.jsonl", "questions")
+            writer.join(program.SECONDS)
+        self.assertEqual(self.out.read_bytes(), before)
+
+    def test_vocabulary(self):
+        lines = [f"{i + 1} {bytes([i])!r} 1" for i in range(255)]
+        vocabulary = self.file("vocabulary.txt", "\n".join(lines) + "\n")
+        command = self.ask(*PASSKEY, "--tokenizer", vocabulary, task="passkey")
+        self.output(*command)
+        lines[250], lines[251] = f"251 {bytes([251])!r} 1", f"252 {bytes([250])!r} 1"  # no question has these bytes
+        self.file("vocabulary.txt", "\n".join(lines) + "\n")
+        self.assert_refused(command, "r.jsonl", "vocabulary", "--out")
+
+    def test_end_token(self):
+        command = self.ask(*PASSKEY, task="passkey")
+        self.output(*command)
+        config = json.loads((self.model / "config.json").read_text())
+        (self.model / "config.json").write_text(json.dumps({**config, "eos_token_id": 10}))
+        self.assert_refused(command, "r.jsonl", "end_token", "--out")
+
+    def test_weights_that_few_tokens_do_not_show(self):
+        command = self.ask(*PASSKEY, task="passkey")
+        self.output(*command)
+        results = self.out.read_bytes()
+        path = self.model / program.CHECKPOINT.name
+        with zipfile.ZipFile(program.CHECKPOINT) as archive:
+            entries = [(entry.filename, archive.read(entry)) for entry in archive.infolist()]
+        for changed, (name, content) in enumerate(entries):
+            if "/data/" not in name:
+                continue
+            with zipfile.ZipFile(path, "w") as archive:
+                for i, (other, bytes_) in enumerate(entries):
+                    archive.writestr(other, bytes_[:-2] + b"\0\0" if i == changed else bytes_)
+            self.assert_refused(command, "r.jsonl", "checkpoint", "--out")
+            break
+        self.out.write_bytes(results.splitlines(True)[0])
+        self.assert_refused(command, "r.jsonl", "checkpoint")
+        shutil.copy(program.CHECKPOINT, path)
+        self.output(*command)
 
 
 class Grids(EvalTest):

@@ -56,8 +56,7 @@ TEST_F(NpyWriterTest, LeavesNothingWhenItIsNotFinished) {
 }
 
 TEST_F(NpyWriterTest, RefusesWhatIsNoFile) {
-  for (const fs::path& path :
-       {folder_.path(), fs::path("/dev/null"), folder_.path() / "absent" / "x.npy"}) {
+  for (const fs::path& path : {folder_.path(), folder_.path() / "absent" / "x.npy"}) {
     test::expect_refused([&path] { NpyMatrixWriter(path, 1, 1); }, path.string());
   }
 }
