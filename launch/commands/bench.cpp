@@ -93,28 +93,32 @@ std::vector<TokenId> random_tokens(std::size_t n, std::size_t vocab_size) {
 
 void ignore_logits(std::size_t, std::span<const float>) {}
 
-/// Sessions behind contexts that nobody has read. Empty when a signal came.
+/// Sessions after contexts that nobody has read: each has its own, or all are forks of one. Empty
+/// when a signal came.
 std::vector<dist::Session> filled_sessions(const Run& run, std::size_t context) {
   const std::size_t n_streams = run.options.n_streams;
-  const double share = 1 / static_cast<double>(n_streams);
-  ProgressLine line(context * n_streams, "filling");
+  const bool forks = run.options.contexts_of_streams == StreamContexts::kForked;
+  const std::size_t n_filled = forks ? 1 : n_streams;
+  const double share = 1 / static_cast<double>(n_filled);
+  ProgressLine line(context * n_filled, "filling");
   std::vector<dist::Session> sessions;
-  for (std::size_t i = 0; i < n_streams; ++i) {
+  for (std::size_t i = 0; i < n_filled; ++i) {
     sessions.push_back(run.engine.new_session());
     const auto report = run.reporter(line, static_cast<double>(i) * share, share);
     if (!run.engine.fill(sessions.back(), context, kSeed + i, report)) return {};
   }
+  while (sessions.size() < n_streams) sessions.push_back(run.engine.fork(sessions.front()));
   return sessions;
 }
 
 /// Submits the next token of each of these streams as a step. Returns false when a signal came.
-bool submit_step(const Run& run, std::span<dist::Session> streams, base::TokenId token,
-                 const dist::Progress& progress) {
+bool submit_step(const Run& run, std::span<dist::Session> streams,
+                 std::span<const base::TokenId> tokens, const dist::Progress& progress) {
   static const auto sink = std::make_shared<const dist::LogitsSink>(ignore_logits);
   const std::size_t position = streams.front().n_tokens();
   std::vector<dist::SegmentRequest> segments;
-  for (dist::Session& stream : streams) {
-    segments.push_back({&stream, {&token, 1}, {&position, 1}, sink});
+  for (std::size_t s = 0; s < streams.size(); ++s) {
+    segments.push_back({&streams[s], tokens.subspan(s, 1), {&position, 1}, sink});
   }
   return run.engine.submit(segments, progress);
 }
@@ -129,11 +133,17 @@ std::optional<BenchResult> measure_decode(const Run& run, std::size_t context) {
   const std::size_t n_tokens = run.options.n_tokens, n_all = run.n_rounds() * n_tokens;
   BenchResult result = run.new_result("decode", context, n_tokens);
   result.n_streams = sessions.size();
-  const std::vector<TokenId> tokens = random_tokens(n_all, run.opened.config.vocab_size);
+  result.forks = run.options.contexts_of_streams == StreamContexts::kForked;
+  // A stream's i-th token is number i + its own number: all see other tokens at a time.
+  const std::vector<TokenId> tokens =
+      random_tokens(n_all + sessions.size(), run.opened.config.vocab_size);
   ProgressLine line(n_all, "decoding");
   for (std::size_t round = 0; round < run.n_rounds(); ++round) {
     if (round == run.options.n_warmups + run.options.n_repeats / 2) {  // the context grows
-      result.bytes_per_token = run.engine.bytes_per_token(sessions.front());
+      // The streams of a step read the weights together.
+      const std::size_t of_weights = run.engine.weight_bytes();
+      result.bytes_per_token = run.engine.bytes_per_token(sessions.front()) - of_weights +
+                               of_weights * n_steps / sessions.size();
     }
     const Clock::time_point start = Clock::now();
     for (std::size_t i = round * n_tokens; i < (round + 1) * n_tokens; ++i) {
@@ -142,7 +152,8 @@ std::optional<BenchResult> measure_decode(const Run& run, std::size_t context) {
         const partition::Range part = partition::part_of(sessions.size(), s, n_steps);
         const auto streams = std::span(sessions).subspan(part.begin, part.size());
         for (const dist::Session& stream : streams) run.engine.wait_for(stream);
-        if (!submit_step(run, streams, tokens[i], run.reporter(line, begin, 0))) {
+        if (!submit_step(run, streams, std::span(tokens).subspan(i + part.begin, part.size()),
+                         run.reporter(line, begin, 0))) {
           return std::nullopt;
         }
       }
@@ -207,7 +218,9 @@ int bench_engine(const BenchOptions& options, OpenedModel& opened, dist::World& 
   const std::size_t n_decoded =
       decodes ? (options.n_warmups + options.n_repeats) * options.n_tokens : 0;
   const std::size_t n_streams = decodes ? options.n_streams : 1;
-  const RunLength length{n_streams * (longest + n_decoded), decodes ? 1 : longest, "--context"};
+  const bool forks = options.contexts_of_streams == StreamContexts::kForked;
+  const RunLength length{(forks ? 1 : n_streams) * longest + n_streams * n_decoded,
+                         decodes ? 1 : longest, "--context"};
   const auto engine = load_engine(opened, length, world);
   if (!engine->leads()) {
     engine->serve();

@@ -53,6 +53,7 @@ std::string json_line(const OpenedModel& opened, const BenchResult& result) {
                {"shards", result.grid.n_shards},
                {"threads", opened.engine_options.n_threads},
                {"streams", result.n_streams},
+               {"forks", result.forks},
                {"tokens", result.n_tokens},
                {"warmups", result.n_warmups},
                {"repeats", result.seconds.size()},

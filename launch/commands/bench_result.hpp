@@ -18,6 +18,7 @@ struct BenchResult {
   partition::Grid grid;
   std::size_t context = 0;
   std::size_t n_streams = 1;          ///< Sequences at once.
+  bool forks = false;                 ///< Of one context.
   std::size_t n_tokens = 0;           ///< Of a repeat, in each stream.
   std::size_t n_warmups = 0;          ///< Repeats before those that count.
   std::vector<double> seconds;        ///< Per token of any stream, of each repeat.

@@ -117,12 +117,19 @@ enum class BenchQuestion {
   kExchange,  ///< What the shards of a stage tell each other.
 };
 
+/// What the streams of `bench decode` have read.
+enum class StreamContexts {
+  kOwn,     ///< Each a context of its own.
+  kForked,  ///< All the same one, whose cache they share.
+};
+
 /// `longreach bench`.
 struct BenchOptions {
   ModelOptions model;
   BenchQuestion question = BenchQuestion::kDecode;
   std::vector<std::size_t> contexts = {8192};
   std::size_t n_streams = 1;  ///< Decoded at once.
+  StreamContexts contexts_of_streams = StreamContexts::kOwn;
   std::size_t n_tokens = 32;  ///< Decoded in a repeat, of each stream.
   std::size_t n_repeats = 5;
   std::size_t n_warmups = 1;  ///< Repeats before those that count.

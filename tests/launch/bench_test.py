@@ -128,7 +128,11 @@ class Bench(job.JobTest):
                 at_once, = self.bench_on_ranks(stages, "decode", "--context", 500, "--tokens", 2, "--repeats", 1,
                                                "--stages", stages, "--streams", 3)
                 self.assertEqual((at_once["streams"], at_once["tokens"]), (3, 2))
-                self.assertEqual(at_once["bytes_per_token"], alone["bytes_per_token"])
+                weights = self.weight_bytes()
+                self.assertEqual(at_once["bytes_per_token"],
+                                 alone["bytes_per_token"] - weights + weights * stages // 3)
+        forks, = self.bench("decode", "--context", 500, "--tokens", 2, "--repeats", 1, "--streams", 3, "--forks")
+        self.assertEqual((forks["streams"], forks["forks"], alone["forks"]), (3, True, False))
 
     def test_exchange(self):
         # Per head 2 chunks of 15 are chosen, so each of 2 shards offers 2 of 8 bytes to the other one; and of 3 partials,
