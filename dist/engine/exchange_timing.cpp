@@ -4,6 +4,7 @@
 #include "dist/engine/shard_exchange.hpp"
 #include "kernels/attention/attention.hpp"
 #include "model/cache/selection.hpp"
+#include "model/transfer_plan.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -39,17 +40,6 @@ ExchangeTimes time_rounds(Communicator& shards, ShardExchange& exchange, Traffic
   return times;
 }
 
-/// Consecutive parts of these sizes.
-std::vector<Range> consecutive(const std::vector<std::size_t>& n_bytes) {
-  std::vector<Range> parts;
-  std::size_t end = 0;
-  for (const std::size_t n : n_bytes) {
-    parts.push_back({end, end + n});
-    end += n;
-  }
-  return parts;
-}
-
 /// Partials that shard `from` has for the heads of shard `to`.
 std::size_t partials_between(const AttendedChunks& span, std::size_t from, std::size_t to,
                              std::size_t n_shards) {
@@ -73,8 +63,11 @@ ExchangeTimes time_candidates(Communicator& shards, const AttendedChunks& span,
       std::min(span.n_chosen, partition::chunks_of(span.n_closed, {0, shards.size()}));
   const std::size_t of_shard = span.n_head * n_offered;
   std::vector<model::Candidate> all(of_shard * shards.size());
-  const std::vector<Range> parts =
-      consecutive(std::vector(shards.size(), of_shard * sizeof(model::Candidate)));
+  std::vector<Range> parts;
+  for (std::size_t s = 0; s < shards.size(); ++s) {
+    parts.push_back({s * of_shard * sizeof(model::Candidate),
+                     (s + 1) * of_shard * sizeof(model::Candidate)});
+  }
   return time_rounds(shards, exchange, Traffic::kCandidates, n_rounds, [&] {
     exchange.all_gather(Traffic::kCandidates, std::as_writable_bytes(std::span(all)), parts);
   });
@@ -84,22 +77,15 @@ ExchangeTimes time_partials(Communicator& shards, const AttendedChunks& span,
                             std::size_t n_rounds) {
   Recorder recorder(Recording::kNothing);
   ShardExchange exchange(shards, 1, ChunkMemory::kOwn, recorder);
-  std::vector<std::size_t> n_sent, n_received;
-  for (std::size_t s = 0; s < shards.size(); ++s) {
-    const auto bytes = [&](std::size_t from, std::size_t to) {
-      return partials_between(span, from, to, shards.size()) * sizeof(kernels::Partial);
-    };
-    n_sent.push_back(bytes(shards.rank(), s));
-    n_received.push_back(bytes(s, shards.rank()));
-  }
-  const std::vector<Range> sent_parts = consecutive(n_sent),
-                           received_parts = consecutive(n_received);
-  std::vector<kernels::Partial> sent(sent_parts.back().end / sizeof(kernels::Partial), {0, 1, {}});
-  std::vector<kernels::Partial> received(received_parts.back().end / sizeof(kernels::Partial));
+  const model::TransferPlan plan(exchange.shard(), [&](std::size_t from, std::size_t to) {
+    return partials_between(span, from, to, shards.size()) * sizeof(kernels::Partial);
+  });
+  std::vector<kernels::Partial> sent(plan.sent_bytes() / sizeof(kernels::Partial), {0, 1, {}});
+  std::vector<kernels::Partial> received(plan.received_bytes() / sizeof(kernels::Partial));
   const std::size_t per_head = span.n_chosen + span.n_recent;
   return time_rounds(shards, exchange, Traffic::kPartials, n_rounds, [&] {
-    exchange.all_to_all(Traffic::kPartials, std::as_bytes(std::span(sent)), sent_parts,
-                        std::as_writable_bytes(std::span(received)), received_parts);
+    plan.run(exchange, Traffic::kPartials, std::as_bytes(std::span(sent)),
+             std::as_writable_bytes(std::span(received)));
     for (std::size_t first = 0; first < received.size(); first += per_head) {
       for (std::size_t i = 1; i < per_head; ++i) {
         kernels::merge(received[first], received[first + i]);

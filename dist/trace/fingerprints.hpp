@@ -43,7 +43,7 @@ class FingerprintFile final : public model::Observer {
 
   base::OutputFile file_;
   std::mutex mutex_;
-  std::string lines_;  ///< Of the slice under way.
+  std::string lines_;  ///< Of the block under way.
   std::size_t shard_;
   const model::Step* step_ = nullptr;
   std::size_t block_ = 0;

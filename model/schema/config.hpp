@@ -26,10 +26,10 @@ enum class AttentionMode {
 /// As on the command line: "moba", "reference", "full" or "none".
 std::string_view name_of(AttentionMode mode);
 
-/// How chunks and queries that lie on different shards meet (model/cache/meeting.hpp). Never
+/// How queries attend to chunks on other shards (model/cache/distributed_attention.hpp). Never
 /// changes a bit of the result.
 enum class ExchangeWay {
-  kAuto,    ///< Whichever moves fewer bytes, slice by slice.
+  kAuto,    ///< Whichever moves fewer bytes, step by step.
   kShip,    ///< Partial results travel.
   kGather,  ///< Keys and values travel, unless they are in reach.
 };

@@ -89,11 +89,11 @@ TEST(Engine, ModesDifferOnlyBeyondTheWindow) {
 }
 
 TEST(Engine, GivesOnlyWantedPositions) {
-  constexpr std::size_t kSlice = model::kStepRows;
-  const Golden golden(100 + kSlice + 50);
+  constexpr std::size_t kStep = model::kStepRows;
+  const Golden golden(100 + kStep + 50);
   const auto engine = golden.engine(AttentionMode::kMoba);
   Session session = engine->new_session();
-  const std::size_t wanted[] = {0, 100 + kSlice - 1, 100 + kSlice, 100 + kSlice + 49};
+  const std::size_t wanted[] = {0, 100 + kStep - 1, 100 + kStep, 100 + kStep + 49};
   std::vector<std::size_t> got;
   const auto sink = [&](std::size_t position, std::span<const float>) { got.push_back(position); };
   EXPECT_TRUE(engine->feed(session, std::span(golden.tokens).first(100), wanted, sink));

@@ -24,7 +24,7 @@ model::Step step_at(std::size_t position, std::size_t n_rows,
   return model::Step({{0, static_cast<std::uint32_t>(n_rows), position}}, rows);
 }
 
-/// The positions among the first n that are measured when they come in slices of `length`.
+/// The positions among the first n that are measured when they come in steps of `length`.
 std::vector<std::size_t> measured(SelectionMeter& meter, std::size_t n, std::size_t length) {
   std::vector<std::size_t> positions;
   for (std::size_t first = 0; first < n; first += length) {

@@ -38,8 +38,8 @@ class Listener final : public Observer {
 
 class SelectionMass : public testing::Test {
  protected:
-  /// Passes rows of random q, k and v through selection and measurement, in slices of these sizes.
-  void pass(AttentionMode mode, const std::vector<std::size_t>& slices) {
+  /// Passes rows of random q, k and v through selection and measurement, in steps of these sizes.
+  void pass(AttentionMode mode, const std::vector<std::size_t>& steps) {
     attention.mode = mode;
     attention.chunk_size = kChunk;
     attention.top_k = kTopK;
@@ -50,7 +50,7 @@ class SelectionMass : public testing::Test {
     NoExchange alone;
     Context context{config, attention, weights, workspace, pool, alone, {}, &listener};
     KvCache cache(kHeads, kChunk, base::KvFormat::kF32, alone);
-    for (const std::size_t n : slices) {
+    for (const std::size_t n : steps) {
       const std::size_t first = cache.size();
       listener.first_row = first;
       const auto q = more(queries, n), k = more(keys, n);

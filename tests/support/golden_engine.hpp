@@ -22,7 +22,7 @@ class Golden {
   model::ModelConfig config = model::read_config(checkpoint);
   std::vector<base::TokenId> tokens;
 
-  /// So many random tokens: of the same ones, the first. The default is less than a slice, but
+  /// So many random tokens: of the same ones, the first. The default is less than a step, but
   /// enough for chunks to be chosen and rows to be evicted.
   explicit Golden(std::size_t n_tokens = 150) {
     Random random;
