@@ -105,10 +105,10 @@ void require_one_layout(const partition::Layout& layout, dist::Communicator& wor
   }
 }
 
-/// Tells how the job runs: a line for each rank, in order of ranks, with what each says of itself.
-void tell(const partition::Grid& grid, const OpenedModel& opened,
-          std::span<const dist::MachineReport> reports, std::span<const CoreShare> shares,
-          std::span<const std::string> ranks) {
+/// Logs how the job runs: a line for each rank, in order of ranks, with what each says of itself.
+void log_run(const partition::Grid& grid, const OpenedModel& opened,
+             std::span<const dist::MachineReport> reports, std::span<const CoreShare> shares,
+             std::span<const std::string> ranks) {
   for (const Finding& finding : check_launch(reports, shares)) {
     const bool warns = finding.weight == Finding::Weight::kWarning;
     spdlog::log(warns ? spdlog::level::warn : spdlog::level::info, "{}", finding.text);
@@ -189,7 +189,7 @@ std::unique_ptr<dist::Engine> load_engine(OpenedModel& opened, RunLength length,
   const partition::Plan plan = world.agree([&] {
     require_alike(reports);
     require_grid_fits(opened.engine_options.attention, n_ranks);
-    return plan_run(run_request(opened, length, n_replicas), reports, shares, replica);
+    return plan_for_replica(run_request(opened, length, n_replicas), reports, shares, replica);
   });
   const partition::Layout layout = partition::layout_of(plan);
   require_one_layout(layout, all);
@@ -203,7 +203,7 @@ std::unique_ptr<dist::Engine> load_engine(OpenedModel& opened, RunLength length,
       all, fmt::format("{}; {}{}", bound.text,
                        n_replicas > 1 ? fmt::format("replica {}, ", replica) : "",
                        rank_text(plan, world.rank() % n_ranks)));
-  if (world.leads()) tell(plan.grid, opened, reports, shares, rank_texts);
+  if (world.leads_job()) log_run(plan.grid, opened, reports, shares, rank_texts);
   return world.agree([&] {
     return std::make_unique<dist::Engine>(all, opened.checkpoint, opened.config, layout, options);
   });
@@ -215,7 +215,7 @@ std::unique_ptr<model::Tokenizer> open_tokenizer_of(const model::Checkpoint& che
   if (!name.empty()) return model::open_tokenizer(name);
   if (!config.tokenizer.empty()) return model::open_tokenizer(config.tokenizer);
   base::input_error(
-      "--tokenizer: needed, as {} does not tell its vocabulary: give a vocabulary file, or bytes",
+      "--tokenizer: needed, as {} does not name its vocabulary: give a vocabulary file, or bytes",
       checkpoint.path().string());
 }
 

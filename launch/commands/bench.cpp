@@ -199,7 +199,7 @@ std::optional<BenchResult> measure_prefill(const Run& run, std::size_t context) 
 
 int bench_engine(const BenchOptions& options, OpenedModel& opened, dist::World& world) {
   world.agree([&] {
-    if (world.leads()) model_files(opened, options.model, {}).check_outputs();
+    if (world.leads_job()) model_files(opened, options.model, {}).check_outputs();
   });
   const StopSignals signals;
   const bool decodes = options.question == BenchQuestion::kDecode;
@@ -279,7 +279,7 @@ int bench_exchange(const BenchOptions& options, const OpenedModel& opened, dist:
         result.seconds.push_back(seconds * static_cast<double>(result.n_exchanges));
       }
       result.bytes_per_token = times.n_bytes * result.n_exchanges;
-      if (world.leads()) write_output(json_line(opened, result));
+      if (world.leads_job()) write_output(json_line(opened, result));
     };
     measure("candidates", dist::time_candidates);
     measure("partials", dist::time_partials);

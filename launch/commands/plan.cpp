@@ -165,8 +165,8 @@ int run(const PlanOptions& options) {
       run_sizes(opened, {options.context_tokens, options.context_tokens, "--context"});
   sizes.n_threads = options.model.n_threads.value_or(0);
   const Plan plan =
-      partition::make_plan(sizes, machine_of(options),
-                           {options.n_ranks, options.model.n_stages, options.model.n_shards});
+      partition::plan_on_cluster(sizes, machine_of(options),
+                                 {options.n_ranks, options.model.n_stages, options.model.n_shards});
   const auto text = options.format == ListingFormat::kJson ? as_json_text : as_text;
   write_output(text(plan, options.context_tokens, opened.engine_options));
   return 0;

@@ -223,7 +223,7 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
       ->group("Running");
   app.add_flag_callback(
          "--verbose", [&options] { options.verbosity = Verbosity::kInfo; },
-         "tell on standard error how the model is run")
+         "report on standard error how the model is run")
       ->group("Running");
 }
 
@@ -276,7 +276,7 @@ CLI::App& add_generate(CLI::App& app, GenerateOptions& options) {
       ->default_str("0.996")
       ->group(sampling);
   add_text(command, "--seed", "N",
-           "draws the same tokens again; default: a random one, told at the end",
+           "draws the same tokens again; default: a random one, reported at the end",
            [&options](const std::string& text) {
              options.seed = read_integer<std::uint64_t>("--seed", text, 0,
                                                         std::numeric_limits<std::uint64_t>::max());
@@ -544,7 +544,7 @@ CLI::App& add_eval(CLI::App& app, EvalOptions& options) {
     task.footer("A summary goes to standard output. Answers are greedy.");
   }
   command.footer(
-      "longreach eval TASK --help tells the options of a task.\n\n"
+      "longreach eval TASK --help shows the options of a task.\n\n"
       "Example:\n  longreach eval passkey --model model.pth --lengths 1024,65536 --depths 10 "
       "--samples 5 --seed 1 --out passkey.jsonl --svg passkey.svg");
   return command;
@@ -576,7 +576,7 @@ Command parse_options(int argc, const char* const* argv) {
   CLI::App app("longreach runs RWKV-X language models over very long contexts", "longreach");
   app.set_version_flag("--version", "longreach " LONGREACH_VERSION);
   app.footer(
-      "longreach COMMAND --help tells the options of a command.\n\n"
+      "longreach COMMAND --help shows the options of a command.\n\n"
       "Example:\n  longreach generate --model model.pth --prompt 'Once upon a time' -n 50");
   GenerateOptions generate;
   LogitsOptions logits;
@@ -606,7 +606,7 @@ Command parse_options(int argc, const char* const* argv) {
   if (app.get_subcommands().empty()) {
     base::input_error(
         "expected a command: generate, logits, tokenize, inspect, plan, bench or eval (longreach "
-        "--help tells more)");
+        "--help says more)");
   }
   if (generate_command.parsed()) {
     check(generate.model);

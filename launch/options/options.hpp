@@ -20,7 +20,7 @@
 
 namespace longreach::launch {
 
-/// How much is told on standard error beside errors and statistics.
+/// How much is reported on standard error beside errors and statistics.
 enum class Verbosity { kWarnings, kInfo };
 
 /// Which model, and how it is run. Absent values are taken from the model or the machine.
@@ -114,7 +114,7 @@ struct EvalOptions {
 enum class BenchQuestion {
   kDecode,    ///< Tokens one by one, at the end of a context.
   kPrefill,   ///< Prompts.
-  kExchange,  ///< What the shards of a stage tell each other.
+  kExchange,  ///< What the shards of a stage send each other.
 };
 
 /// `longreach bench`.

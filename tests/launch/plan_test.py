@@ -85,7 +85,7 @@ class Plans(PlanTest):
         for rank in self.plan("--stages", 2, "--shards", 2)["ranks"]:
             self.assertIn(f"{rank['bytes']['total'] / 1e6:.1f} MB", text)
 
-    def test_thousands_of_ranks_are_told_in_few_lines(self):
+    def test_thousands_of_ranks_are_reported_in_few_lines(self):
         text = self.text("--ranks", 4096)
         self.assertLess(text.count("\n"), 60)
         ranges = re.findall(r"^ *(\d+)(?:-(\d+))? +\d+(?:-\d+)? +\d+ +\d+ +\d+ +\d+ +\d+ ", text, re.MULTILINE)
