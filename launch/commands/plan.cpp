@@ -167,6 +167,7 @@ int run(const PlanOptions& options) {
   const Plan plan =
       partition::plan_on_cluster(sizes, machine_of(options),
                                  {options.n_ranks, options.model.n_stages, options.model.n_shards});
+  require_grid_fits(opened.engine_options.attention, plan.ranks.size());
   const auto text = options.format == ListingFormat::kJson ? as_json_text : as_text;
   write_output(text(plan, options.context_tokens, opened.engine_options));
   return 0;

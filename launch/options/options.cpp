@@ -153,9 +153,8 @@ void add_planned_options(CLI::App& app, ModelOptions& options) {
        {"reference", model::AttentionMode::kReference},
        {"full", model::AttentionMode::kFull},
        {"none", model::AttentionMode::kNone}},
-      "which tokens sparse blocks see: as trained, as in the\nreleased package, all, or none "
-      "(their "
-      "channel mix stays)")
+      "which tokens sparse blocks see: as trained, as in the\nreleased package (on one rank), all, "
+      "or none (their channel\nmix stays)")
       ->default_str("moba")
       ->group("Attention");
   add_count(app, "--chunk-size", options.chunk_size, 1, kMaxChunk,

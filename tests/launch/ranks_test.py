@@ -80,6 +80,11 @@ class Refusals(job.JobTest):
         self.assert_reported_once(self.run_ranks(3, *SMALL, "--stages", 2, "--shards", 2), "--stages, --shards: .*")
         self.assert_refused([*SMALL, "--stages", 2], "--stages")
 
+    def test_reference_mode_runs_on_one_rank(self):
+        tokens = self.file("ids.txt", "1,2,3")
+        done = self.run_ranks(2, "logits", "--model", MODEL, "--tokens", tokens, "--attention", "reference")
+        self.assert_reported_once(done, "--attention reference: .* one rank; found 2 ranks")
+
     def test_what_fits_on_no_rank(self):
         self.assert_reported_once(self.run_ranks(2, *SMALL[:-4], "-n", 4 * 10**9),
                                   r"-n: .* tokens need .* each of 2 ranks has .* ranks with as much each would do")

@@ -69,6 +69,14 @@ class Replicas(EvalTest):
         other = self.folder / "other.jsonl"
         self.assertEqual(self.replicas(2, 2, *args, task="niah_multikey_2", out=other), self.without_grid())
 
+    def test_replicas_of_reference_mode_have_one_rank_each(self):
+        args = (*PASSKEY, "--threads", 1, "--attention", "reference")
+        self.evaluate(*args)
+        other = self.folder / "other.jsonl"
+        self.assertEqual(self.replicas(2, 2, *args, out=other), self.without_grid())
+        done = self.run_ranks(2, *self.command(*args, out=self.folder / "none.jsonl"))
+        self.assert_reported_once(done, "--attention reference: .* one rank; found 2 ranks")
+
     def test_killed_and_begun_again_with_other_replicas(self):
         for n_ranks, n_replicas, killed in ((4, 2, 3), (2, 2, 1), (4, 4, 0)):
             running, ranks = self.start_replicas(n_ranks, n_replicas)
