@@ -42,9 +42,7 @@ void set_up_log(Verbosity verbosity) {
 
 dist::EngineOptions engine_options(const ModelOptions& options, const model::ModelConfig& config) {
   dist::EngineOptions engine;
-  engine.attention = options.attention;
-  engine.attention.chunk_size = options.chunk_size.value_or(config.attention.chunk_size);
-  engine.attention.top_k = options.top_k.value_or(config.attention.top_k);
+  engine.attention = resolve_attention(options.attention, config.attention);
   const bool small_file = config.dtype == base::DType::kBf16;
   engine.weights =
       options.weights.value_or(small_file ? base::WeightFormat::kBf16 : base::WeightFormat::kF32);
@@ -59,16 +57,13 @@ dist::EngineOptions engine_options(const ModelOptions& options, const model::Mod
 /// What must be the same on all ranks, for a message when it is not.
 std::string run_text(const OpenedModel& opened, std::size_t n_replicas) {
   const model::ModelConfig& config = opened.config;
-  const model::AttentionConfig& attention = opened.engine_options.attention;
   const auto given = [](std::optional<std::size_t> number) { return number.value_or(0); };
   return fmt::format(
-      "version {}, {} + {} blocks of {} channels, {} heads and {} tokens, weights {}, kv {}, "
-      "attention {}/{}/{}/{}/{}/{}/{}, exchange {}, {} x grid {} x {}, {} threads",
+      "version {}, {} + {} blocks of {} channels, {} heads and {} tokens, weights {}, "
+      "{}, {} x grid {} x {}, {} threads",
       LONGREACH_VERSION, config.n_rwkv, config.n_sparse, config.n_embd, config.n_head,
-      config.vocab_size, base::name_of(opened.engine_options.weights), base::name_of(attention.kv),
-      static_cast<int>(attention.mode), attention.chunk_size, attention.top_k, attention.kv_max,
-      attention.kv_min, attention.kv_window, attention.decode_full,
-      static_cast<int>(attention.exchange), n_replicas, given(opened.grid.n_stages),
+      config.vocab_size, base::name_of(opened.engine_options.weights),
+      attention_text(opened.engine_options.attention), n_replicas, given(opened.grid.n_stages),
       given(opened.grid.n_shards), given(opened.n_threads));
 }
 

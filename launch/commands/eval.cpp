@@ -39,26 +39,24 @@ std::string model_name(const model::Checkpoint& checkpoint) {
 /// compute (see eval::model_fingerprint) rather than by where they lie.
 eval::Settings settings_of(const OpenedModel& opened, const model::Tokenizer& tokenizer) {
   const model::AttentionConfig& attention = opened.engine_options.attention;
-  eval::Settings settings{
-      {"model", model_name(opened.checkpoint)},
-      {"weights", std::string(base::name_of(opened.engine_options.weights))},
-      {"kv", std::string(base::name_of(attention.kv))},
-      {"tokenizer", std::filesystem::path(tokenizer.name()).filename().string()},
-      {"vocabulary", eval::hash_of_vocabulary(tokenizer, opened.config.vocab_size)},
-      {"end_token", static_cast<std::uint64_t>(opened.config.end_token)},
-      {"attention", std::string(model::name_of(attention.mode))},
-      {"chunk_size", attention.chunk_size},
-      {"top_k", attention.top_k},
-      {"isa", kernels::active_isa()},
+  eval::Settings settings;
+  const auto add = [&](const eval::Settings& more) {
+    settings.insert(settings.end(), more.begin(), more.end());
   };
+  add({{"model", model_name(opened.checkpoint)},
+       {"weights", std::string(base::name_of(opened.engine_options.weights))}});
+  add(attention_settings(attention, AttentionPart::kCache));
+  add({{"tokenizer", std::filesystem::path(tokenizer.name()).filename().string()},
+       {"vocabulary", eval::hash_of_vocabulary(tokenizer, opened.config.vocab_size)},
+       {"end_token", static_cast<std::uint64_t>(opened.config.end_token)}});
+  add(attention_settings(attention, AttentionPart::kMode));
+  add(attention_settings(attention, AttentionPart::kChunks));
+  settings.emplace_back("isa", kernels::active_isa());
   if (opened.checkpoint.preset() == nullptr) {
     settings.emplace_back("checkpoint", opened.checkpoint.fingerprint());
   }
   if (attention.mode == model::AttentionMode::kReference) {
-    settings.emplace_back("kv_max", attention.kv_max);
-    settings.emplace_back("kv_min", attention.kv_min);
-    settings.emplace_back("kv_window", attention.kv_window);
-    settings.emplace_back("decode_full", std::uint64_t{attention.decode_full});
+    add(attention_settings(attention, AttentionPart::kEviction));
   }
   return settings;
 }
