@@ -107,11 +107,17 @@ std::vector<dist::Session> filled_sessions(const Run& run, std::size_t context) 
   return sessions;
 }
 
-/// Submits the next token of each of these streams as a step. Returns false when a signal came.
+/// Submits the next token of each of these streams as a step; in mode reference, which has no
+/// steps, as a call for each. Returns false when a signal came.
 bool submit_step(const Run& run, std::span<dist::Session> streams, base::TokenId token,
                  const dist::Progress& progress) {
   static const auto sink = std::make_shared<const dist::LogitsSink>(ignore_logits);
   const std::size_t position = streams.front().n_tokens();
+  if (run.opened.engine_options.attention.mode == model::AttentionMode::kReference) {
+    return std::ranges::all_of(streams, [&](dist::Session& stream) {
+      return run.engine.read(stream, {&token, 1}, {&position, 1}, ignore_logits, progress);
+    });
+  }
   std::vector<dist::SegmentRequest> segments;
   for (dist::Session& stream : streams) {
     segments.push_back({&stream, {&token, 1}, {&position, 1}, sink});
@@ -252,7 +258,10 @@ dist::AttendedChunks attended_chunks(const OpenedModel& opened, std::size_t cont
 
 /// Needs no engine: what is sent depends on sizes alone.
 int bench_exchange(const BenchOptions& options, const OpenedModel& opened, dist::World& world) {
-  const partition::Grid grid = world.agree([&] { return exchange_grid(opened, world.size()); });
+  const partition::Grid grid = world.agree([&] {
+    require_grid_fits(opened.engine_options.attention, world.size());
+    return exchange_grid(opened, world.size());
+  });
   const dist::GridPosition grid_position(world.communicator(), grid);
   kernels::ThreadPool pool(opened.engine_options.n_threads);
   for (const std::size_t context : options.contexts) {

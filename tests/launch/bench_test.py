@@ -89,6 +89,11 @@ class Bench(job.JobTest):
             self.assertEqual(result["bytes_per_token"], self.weight_bytes() + self.state_bytes() +
                              attended_bytes(result["context"] + 15, "moba"))
 
+    def test_decode_in_reference_mode(self):
+        result, = self.bench("decode", "--context", 300, "--tokens", 2, "--streams", 2, "--repeats", 1, "--attention",
+                             "reference")
+        self.assertEqual((result["attention"], result["streams"]), ("reference", 2))
+
     def test_decode_with_full_attention(self):
         result, = self.bench("decode", "--context", 1000, "--tokens", 1, "--repeats", 1, "--attention", "full")
         self.assertEqual(result["attention"], "full")
@@ -151,6 +156,8 @@ class Bench(job.JobTest):
                                   "--context: .* no chunk .*")
         self.assert_reported_once(self.run_ranks(2, "bench", "exchange", "--model", "preset:rwkv7-0.2b"),
                                   "--context: .* no chunk .*")
+        self.assert_reported_once(self.run_ranks(2, "bench", "exchange", "--model", TINY, "--attention", "reference"),
+                                  "--attention reference: .*")
 
     def test_a_signal_ends_it_between_two_results(self):
         for question, contexts in (("prefill", "10,200000"), ("decode", "10,3000000")):
