@@ -1,7 +1,7 @@
 #include "eval/dispatch.hpp"
 
 #include "dist/comm/gather_texts.hpp"
-#include "eval/hand_out.hpp"
+#include "eval/question_scheduler.hpp"
 #include "kernels/base/error.hpp"
 
 #include <algorithm>
@@ -17,17 +17,17 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// How often a replica tells how far it is.
+/// How often a replica reports how far it is.
 constexpr std::chrono::milliseconds kStatusPause{250};
 /// How long the leader of the job sleeps while it only waits for the others.
 constexpr std::chrono::milliseconds kIdlePause{5};
 
-/// What the leader of a replica tells that of the job. Sent as it lies in memory.
+/// What the leader of a replica reports to that of the job. Sent as it lies in memory.
 struct Report {
   enum class Kind : std::uint32_t {
     kStatus,  ///< It is in the middle of a question.
     kReady,   ///< It asks for a question.
-    kEnded,   ///< It has nothing more to tell.
+    kEnded,   ///< It has nothing more to report.
   };
   Kind kind = Kind::kStatus;
   double share_of_question = 0;
@@ -35,7 +35,7 @@ struct Report {
   std::uint64_t n_line_bytes = 0;  ///< The line of a result follows, if there is one.
 };
 
-/// What it is told: the question to ask, or that there is none, which may also come in the middle
+/// The answer: the question to ask, or that there is none, which may also come in the middle
 /// of one. Nothing comes after that.
 struct Assignment {
   static constexpr std::uint64_t kNone = ~std::uint64_t{0};
@@ -48,7 +48,7 @@ std::span<std::byte> bytes_of(Value& value) {
 }
 
 /// Whether all replicas run the same, which may read their own copies of files, is seen from their
-/// settings. Collective; the first of the leaders tells.
+/// settings. Collective; the first of the leaders reports the error.
 void require_one_run(dist::Communicator& leaders, const Settings& settings) {
   const std::vector<std::string> texts = dist::gather_texts(leaders, settings_text(settings));
   if (leaders.rank() != 0) return;
@@ -65,18 +65,18 @@ struct OtherReplica {
   Report report;
   Assignment assignment;
   std::unique_ptr<dist::Message> coming, leaving;
-  bool is_dismissed = false;  ///< It has been told that there is nothing more.
+  bool is_dismissed = false;  ///< It has received its last assignment: none.
   bool has_ended = false;
 };
 
-class LedWork final : public Work {
+class SchedulingSource final : public QuestionSource {
  public:
-  LedWork(const Task& task, const Settings& settings, ResultFile& file, dist::Communicator& leaders,
-          Watch watch)
+  SchedulingSource(const Task& task, const Settings& settings, ResultFile& file,
+                   dist::Communicator& leaders, Watch watch)
       : file_(file),
         leaders_(leaders),
         watch_(std::move(watch)),
-        hand_out_(task.places(), file.results(), leaders.size()),
+        scheduler_(task.specs(), file.results(), leaders.size()),
         tracker_(task, file.results(), leaders.size()),
         others_(leaders.size() - 1) {
     require_one_run(leaders, settings);
@@ -93,7 +93,7 @@ class LedWork final : public Work {
     return watch_and_serve();
   }
 
-  void give(const std::string& line, std::size_t n_tokens_read) override {
+  void add_result(const std::string& line, std::size_t n_tokens_read) override {
     tracker_.read(0, 1, n_tokens_read);
     tracker_.end(0, file_.add(line));
   }
@@ -127,7 +127,7 @@ class LedWork final : public Work {
   }
 
   std::optional<std::size_t> assign(std::size_t replica) {
-    const auto question = hand_out_.next(replica);
+    const auto question = scheduler_.next(replica);
     if (question) tracker_.begin(replica, *question);
     return question;
   }
@@ -164,21 +164,21 @@ class LedWork final : public Work {
   ResultFile& file_;
   dist::Communicator& leaders_;
   Watch watch_;
-  HandOut hand_out_;
+  QuestionScheduler scheduler_;
   Tracker tracker_;
   std::vector<OtherReplica> others_;
   bool is_stopped_ = false;
 };
 
-class GivenWork final : public Work {
+class RemoteSource final : public QuestionSource {
  public:
-  GivenWork(const Settings& settings, dist::Communicator& leaders) : leaders_(leaders) {
+  RemoteSource(const Settings& settings, dist::Communicator& leaders) : leaders_(leaders) {
     require_one_run(leaders, settings);
     receive();
   }
 
   std::optional<std::size_t> next() override {
-    tell({.kind = Report::Kind::kReady,
+    send({.kind = Report::Kind::kReady,
           .share_of_question = 0,
           .n_tokens_read = n_tokens_read_,
           .n_line_bytes = line_.size()});
@@ -201,13 +201,13 @@ class GivenWork final : public Work {
     return true;
   }
 
-  void give(const std::string& line, std::size_t n_tokens_read) override {
+  void add_result(const std::string& line, std::size_t n_tokens_read) override {
     line_ = line;
     n_tokens_read_ = n_tokens_read;
   }
 
   bool finish() override {
-    tell({.kind = Report::Kind::kEnded,
+    send({.kind = Report::Kind::kEnded,
           .share_of_question = 0,
           .n_tokens_read = n_tokens_read_,
           .n_line_bytes = 0});
@@ -217,7 +217,7 @@ class GivenWork final : public Work {
  private:
   void receive() { coming_ = leaders_.receive(bytes_of(assignment_), 0); }
 
-  void tell(const Report& report) {
+  void send(const Report& report) {
     if (leaving_) leaving_->wait();
     report_ = report;
     leaving_ = leaders_.send(bytes_of(report_), 0);
@@ -235,13 +235,15 @@ class GivenWork final : public Work {
 
 }  // namespace
 
-std::unique_ptr<Work> led_work(const Task& task, const Settings& settings, ResultFile& file,
-                               dist::Communicator& leaders, Watch watch) {
-  return std::make_unique<LedWork>(task, settings, file, leaders, std::move(watch));
+std::unique_ptr<QuestionSource> scheduling_source(const Task& task, const Settings& settings,
+                                                  ResultFile& file, dist::Communicator& leaders,
+                                                  Watch watch) {
+  return std::make_unique<SchedulingSource>(task, settings, file, leaders, std::move(watch));
 }
 
-std::unique_ptr<Work> given_work(const Settings& settings, dist::Communicator& leaders) {
-  return std::make_unique<GivenWork>(settings, leaders);
+std::unique_ptr<QuestionSource> remote_source(const Settings& settings,
+                                              dist::Communicator& leaders) {
+  return std::make_unique<RemoteSource>(settings, leaders);
 }
 
 }  // namespace longreach::eval

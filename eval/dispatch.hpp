@@ -16,12 +16,12 @@
 namespace longreach::eval {
 
 /// The questions of a run as a replica's leader sees them. Ends with finish().
-class Work {
+class QuestionSource {
  public:
-  Work() = default;
-  Work(const Work&) = delete;
-  Work& operator=(const Work&) = delete;
-  virtual ~Work() = default;
+  QuestionSource() = default;
+  QuestionSource(const QuestionSource&) = delete;
+  QuestionSource& operator=(const QuestionSource&) = delete;
+  virtual ~QuestionSource() = default;
 
   /// The question to ask now; nothing when none is left, or the run is stopped.
   virtual std::optional<std::size_t> next() = 0;
@@ -29,7 +29,7 @@ class Work {
   /// false stops the run.
   virtual bool carry_on(double share_of_question, std::size_t n_tokens_read) = 0;
   /// Takes the result's line.
-  virtual void give(const std::string& line, std::size_t n_tokens_read) = 0;
+  virtual void add_result(const std::string& line, std::size_t n_tokens_read) = 0;
   /// Called once there is no next question, or the run is stopped. Returns whether all questions of
   /// the job have been asked, which the leader of the job alone knows.
   virtual bool finish() = 0;
@@ -38,10 +38,12 @@ class Work {
 /// The leader's of the job: hands out the questions that have no result in the file, which gets all
 /// results as they come. The references must outlive it. Collective: the leaders of all replicas,
 /// whose first is this. Errors of all calls: InputError, and CommunicationError.
-std::unique_ptr<Work> led_work(const Task& task, const Settings& settings, ResultFile& file,
-                               dist::Communicator& leaders, Watch watch);
+std::unique_ptr<QuestionSource> scheduling_source(const Task& task, const Settings& settings,
+                                                  ResultFile& file, dist::Communicator& leaders,
+                                                  Watch watch);
 
 /// That of the leaders of other replicas. Collective, as above. Errors: CommunicationError.
-std::unique_ptr<Work> given_work(const Settings& settings, dist::Communicator& leaders);
+std::unique_ptr<QuestionSource> remote_source(const Settings& settings,
+                                              dist::Communicator& leaders);
 
 }  // namespace longreach::eval

@@ -133,7 +133,7 @@ std::optional<Outcome> Examiner::predict(const Question& question, const ToPredi
   return outcome;
 }
 
-std::string probe(dist::Engine& engine) {
+std::string model_fingerprint(dist::Engine& engine) {
   constexpr std::array<TokenId, 4> kTokens{1, 2, 3, 1};
   constexpr std::array<std::size_t, 1> kLast{kTokens.size() - 1};
   base::Sha256 hash;

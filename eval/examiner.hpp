@@ -71,8 +71,8 @@ class Examiner {
   std::size_t n_tokens_read_ = 0;
 };
 
-/// The hash of the logits behind a few fixed tokens: two models, ways of keeping weights or sets of
+/// The hash of the logits after a few fixed tokens: two models, ways of keeping weights or sets of
 /// instructions that differ in any bit there have another one. Takes a fraction of a second.
-std::string probe(dist::Engine& engine);
+std::string model_fingerprint(dist::Engine& engine);
 
 }  // namespace longreach::eval

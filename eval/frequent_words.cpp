@@ -62,19 +62,19 @@ std::string common_words_prompt(Random& random, const WordList& list, const Word
 class CommonWords final : public Task {
  public:
   CommonWords(const TaskOptions& options, const model::Tokenizer& tokenizer)
-      : Task("cwe-like", grid_places(options)),
+      : Task("cwe-like", grid_specs(options)),
         seed_(options.seed),
         n_new_(options.n_new.value_or(kCommonNewTokens)),
         stop_text_(options.stop_text),
         tokenizer_(tokenizer) {}
 
   Question question(std::size_t index) const override {
-    const Place& place = places()[index];
+    const QuestionSpec& spec = specs()[index];
     const std::size_t n_words =
-        largest_fitting(*this, place.length, kCommonWords + 1, [&](std::size_t n) {
-          return tokenizer_.encode(solved_and_asked(place, n).first).size() + n_new_;
+        largest_fitting(*this, spec.length, kCommonWords + 1, [&](std::size_t n) {
+          return tokenizer_.encode(solved_and_asked(spec, n).first).size() + n_new_;
         });
-    auto [prompt, answer] = solved_and_asked(place, n_words);
+    auto [prompt, answer] = solved_and_asked(spec, n_words);
     Question question;
     question.prompt = tokenizer_.encode(prompt);
     question.asked = ToAnswer{n_new_, stop_text_, std::move(answer), Match::kAll};
@@ -83,11 +83,12 @@ class CommonWords final : public Task {
 
  private:
   /// The prompt, and its answer.
-  std::pair<std::string, Words> solved_and_asked(const Place& place, std::size_t n_words) const {
-    const bool is_long = place.length >= kLongTokens;
+  std::pair<std::string, Words> solved_and_asked(const QuestionSpec& spec,
+                                                 std::size_t n_words) const {
+    const bool is_long = spec.length >= kLongTokens;
     const WordList example_list = is_long ? WordList{40, 10, 3} : WordList{20, 3, 1};
     const WordList list = is_long ? WordList{n_words, 30, 3} : WordList{n_words, 6, 1};
-    Random random = question_random(*this, place, seed_);
+    Random random = question_random(*this, spec, seed_);
     const Words example_words = different_words(random, example_list.n_words);
     const std::string example = common_words_prompt(random, example_list, example_words);
     const Words words = different_words(random, n_words);
@@ -106,21 +107,21 @@ class CommonWords final : public Task {
 class CodedWords final : public Task {
  public:
   CodedWords(const TaskOptions& options, const model::Tokenizer& tokenizer)
-      : Task("fwe", grid_places(options)),
+      : Task("fwe", grid_specs(options)),
         seed_(options.seed),
         n_new_(options.n_new.value_or(kCodedNewTokens)),
         stop_text_(options.stop_text),
         tokenizer_(tokenizer) {}
 
   Question question(std::size_t index) const override {
-    const Place& place = places()[index];
-    const Words words = coded_words(place);
+    const QuestionSpec& spec = specs()[index];
+    const Words words = coded_words(spec);
     const std::size_t n_drawn =
-        largest_fitting(*this, place.length, least_drawn(), [&](std::size_t n) {
-          return tokenizer_.encode(coded_prompt(place, words, n)).size() + n_new_;
+        largest_fitting(*this, spec.length, least_drawn(), [&](std::size_t n) {
+          return tokenizer_.encode(coded_prompt(spec, words, n)).size() + n_new_;
         });
     Question question;
-    question.prompt = tokenizer_.encode(coded_prompt(place, words, n_drawn));
+    question.prompt = tokenizer_.encode(coded_prompt(spec, words, n_drawn));
     question.asked =
         ToAnswer{n_new_, stop_text_, Words(words.begin() + 1, words.begin() + 1 + kCodedAnswers),
                  Match::kAll};
@@ -129,10 +130,10 @@ class CodedWords final : public Task {
 
  private:
   /// Different words by falling frequency; the first one is noise.
-  Words coded_words(const Place& place) const {
-    const std::size_t n_prompt = place.length - std::min(place.length, n_new_);
+  Words coded_words(const QuestionSpec& spec) const {
+    const std::size_t n_prompt = spec.length - std::min(spec.length, n_new_);
     const std::size_t n_words = std::max(kCodedAnswers + 2, n_prompt / kTokensPerCodedWord);
-    Random random = question_random(*this, place, seed_);
+    Random random = question_random(*this, spec, seed_);
     std::unordered_set<std::string> seen;
     Words words{"..."};
     while (words.size() < n_words) {
@@ -155,12 +156,13 @@ class CodedWords final : public Task {
     return static_cast<std::size_t>(kZeta2 / (1 / (kLast * kLast) - 1 / (kNext * kNext))) + 1;
   }
 
-  std::string coded_prompt(const Place& place, const Words& words, std::size_t n_drawn) const {
+  std::string coded_prompt(const QuestionSpec& spec, const Words& words,
+                           std::size_t n_drawn) const {
     Words shuffled;
     for (std::size_t i = 0; i < words.size(); ++i) {
       shuffled.insert(shuffled.end(), frequency(n_drawn, i + 1), words[i]);
     }
-    Random random("fwe order", {seed_, place.length, place.sample});
+    Random random("fwe order", {seed_, spec.length, spec.sample});
     random.shuffle(shuffled);
     return fmt::format(
         "Read the following coded text and track the frequency of each coded word. Find the three "

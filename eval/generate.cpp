@@ -17,28 +17,28 @@ constexpr std::size_t kLongestTokenBytes = 128;
 
 }  // namespace
 
-std::vector<Place> grid_places(const TaskOptions& options, Common common) {
-  std::vector<Place> places;
+std::vector<QuestionSpec> grid_specs(const TaskOptions& options, Common common) {
+  std::vector<QuestionSpec> specs;
   for (const std::size_t length : options.lengths) {
     for (std::size_t depth = 0; depth < std::max<std::size_t>(1, options.n_depths); ++depth) {
       for (std::size_t sample = 0; sample < options.n_samples; ++sample) {
-        Place& place = places.emplace_back(Place{length, std::nullopt, sample});
+        QuestionSpec& spec = specs.emplace_back(QuestionSpec{length, std::nullopt, sample});
         if (options.n_depths == 0) continue;
-        place.depth = Depth{depth, options.n_depths};
+        spec.depth = Depth{depth, options.n_depths};
         const bool is_first = depth == 0 && sample == 0;
         if (is_first || common == Common::kNothing) continue;
         // The needle of the question before may stand at the depth before.
         const std::size_t until = sample > 0 ? depth : depth - 1;
-        place.n_shared = common == Common::kText ? length : length * until / options.n_depths;
+        spec.n_shared = common == Common::kText ? length : length * until / options.n_depths;
       }
     }
   }
-  return places;
+  return specs;
 }
 
-Random question_random(const Task& task, const Place& place, std::uint64_t seed) {
-  const Depth depth = place.depth.value_or(Depth{});
-  return {task.name(), {seed, place.length, depth.index, depth.count, place.sample}};
+Random question_random(const Task& task, const QuestionSpec& spec, std::uint64_t seed) {
+  const Depth depth = spec.depth.value_or(Depth{});
+  return {task.name(), {seed, spec.length, depth.index, depth.count, spec.sample}};
 }
 
 std::size_t largest_fitting(const Task& task, std::size_t limit, std::size_t least,

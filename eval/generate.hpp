@@ -1,4 +1,4 @@
-/// What tasks that write their own texts share: the grid of places, sizes that fit a length in
+/// What tasks that write their own texts share: the specs of a grid, sizes that fit a length in
 /// tokens, and where the common beginning of neighbours ends.
 #pragma once
 
@@ -24,19 +24,19 @@ enum class Common {
   kText,         ///< All ask about one text.
 };
 
-/// The places of lengths x depths (if any) x samples, lengths outermost. Without depths neighbours
+/// The specs of lengths x depths (if any) x samples, lengths outermost. Without depths neighbours
 /// have nothing in common.
-std::vector<Place> grid_places(const TaskOptions& options, Common common = Common::kNothing);
+std::vector<QuestionSpec> grid_specs(const TaskOptions& options, Common common = Common::kNothing);
 
-/// The random stream of the question at a place.
-Random question_random(const Task& task, const Place& place, std::uint64_t seed);
+/// The random stream of the question with this spec.
+Random question_random(const Task& task, const QuestionSpec& spec, std::uint64_t seed);
 
 /// How many tokens a text of `size` units has.
 using CountTokens = std::function<std::size_t(std::size_t size)>;
 
 /// The largest size >= least with count(size) <= limit, if `count` grows with it; asks for few
 /// counts where they grow evenly. Where they do not always grow, the result fits all the same.
-/// Errors: InputError that tells the length the task needs, if `least` does not fit.
+/// Errors: InputError that names the length the task needs, if `least` does not fit.
 std::size_t largest_fitting(const Task& task, std::size_t limit, std::size_t least,
                             const CountTokens& count);
 

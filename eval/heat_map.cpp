@@ -21,7 +21,7 @@ struct Colour {
   double red, green, blue;  ///< 0 to 1.
 };
 
-/// From dark to light with rising score: lightness alone tells it.
+/// From dark to light with rising score: lightness alone shows it.
 constexpr std::array<Colour, 4> kColours{
     {{0.16, 0.05, 0.33}, {0.13, 0.36, 0.55}, {0.30, 0.71, 0.50}, {0.98, 0.96, 0.72}}};
 

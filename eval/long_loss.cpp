@@ -34,9 +34,9 @@ void for_texts(const std::filesystem::path& path, Visit&& visit) {
 
 class LongLoss final : public Task {
  public:
-  LongLoss(std::vector<Place> places, std::vector<std::vector<base::TokenId>> texts,
+  LongLoss(std::vector<QuestionSpec> specs, std::vector<std::vector<base::TokenId>> texts,
            std::vector<std::size_t> bounds)
-      : Task("loss", std::move(places)), texts_(std::move(texts)), bounds_(std::move(bounds)) {}
+      : Task("loss", std::move(specs)), texts_(std::move(texts)), bounds_(std::move(bounds)) {}
 
   Question question(std::size_t index) const override {
     Question question;
@@ -62,7 +62,7 @@ std::unique_ptr<Task> make_long_loss(const TaskOptions& options,
   bounds.insert(bounds.end(), options.lengths.begin(), options.lengths.end());
   std::ranges::sort(bounds);
   bounds.erase(std::ranges::unique(bounds).begin(), bounds.end());
-  std::vector<Place> places;
+  std::vector<QuestionSpec> specs;
   std::vector<std::vector<base::TokenId>> texts;
   for (const auto& path : options.files) {
     for_texts(path, [&](const std::string& where, const std::string& text) {
@@ -79,13 +79,13 @@ std::unique_ptr<Task> make_long_loss(const TaskOptions& options,
       if (texts.size() == options.n_samples || longest == bounds.rend() || *longest == 0) return;
       const auto begin = tokens.begin() + static_cast<std::ptrdiff_t>(options.n_skipped);
       texts.emplace_back(begin, begin + static_cast<std::ptrdiff_t>(*longest + 1));
-      places.push_back({*longest, std::nullopt, places.size()});
+      specs.push_back({*longest, std::nullopt, specs.size()});
     });
   }
   if (texts.empty()) {
     base::input_error("--texts: no text has more than {} tokens", bounds[1] + options.n_skipped);
   }
-  return std::make_unique<LongLoss>(std::move(places), std::move(texts), std::move(bounds));
+  return std::make_unique<LongLoss>(std::move(specs), std::move(texts), std::move(bounds));
 }
 
 }  // namespace longreach::eval

@@ -77,8 +77,8 @@ class NeedleTask final : public Task {
  public:
   NeedleTask(const NeedleKind& kind, const TaskOptions& options, const model::Tokenizer& tokenizer)
       : Task(std::string(kind.name),
-             grid_places(options, kind.haystack == Haystack::kNeedles ? Common::kText
-                                                                      : Common::kUntilNeedle)),
+             grid_specs(options, kind.haystack == Haystack::kNeedles ? Common::kText
+                                                                     : Common::kUntilNeedle)),
         kind_(kind),
         seed_(options.seed),
         n_samples_(options.n_samples),
@@ -88,35 +88,35 @@ class NeedleTask final : public Task {
     // Texts that are to share their beginning must have one size, whichever key is asked for.
     if (kind.haystack == Haystack::kNeedles && options.n_depths == 0) return;
     const std::size_t n_key = most_key_tokens();
-    for (const Place& place : places()) {
-      if (sizes_.contains(place.length)) continue;
-      sizes_[place.length] = fitting_size(
-          place, [&](const Context& context) { return context.text + closing({}); },
+    for (const QuestionSpec& spec : specs()) {
+      if (sizes_.contains(spec.length)) continue;
+      sizes_[spec.length] = fitting_size(
+          spec, [&](const Context& context) { return context.text + closing({}); },
           kKeysInPrompt * n_key);
     }
   }
 
   Question question(std::size_t index) const override {
-    const Place& place = places()[index];
-    const auto size = sizes_.find(place.length);
+    const QuestionSpec& spec = specs()[index];
+    const auto size = sizes_.find(spec.length);
     const std::size_t n_sentences = size != sizes_.end()
                                         ? size->second
                                         : fitting_size(
-                                              place,
+                                              spec,
                                               [this](const Context& context) {
                                                 return context.text + closing(context.needle.key);
                                               },
                                               0);
-    const Context context = make_context(place, n_sentences);
+    const Context context = make_context(spec, n_sentences);
     Question question;
     question.prompt = tokenizer_.encode(context.text + closing(context.needle.key));
-    if (place.depth) {
+    if (spec.depth) {
       const bool one_text = kind_.haystack == Haystack::kNeedles;
       question.n_shared = shared_tokens(tokenizer_, question.prompt,
                                         one_text ? context.text.size() : context.needle_bytes);
     }
     question.depth_percent =
-        place.depth.value_or(Depth{context.needle_index, n_sentences}).percent();
+        spec.depth.value_or(Depth{context.needle_index, n_sentences}).percent();
     question.asked = ToAnswer{n_new_, stop_text_, {context.needle.value}, Match::kAll};
     return question;
   }
@@ -125,9 +125,10 @@ class NeedleTask final : public Task {
   using Render = std::function<std::string(const Context&)>;
 
   /// How many sentences beside the needle the length holds, when n_reserved tokens are left free.
-  std::size_t fitting_size(const Place& place, const Render& render, std::size_t n_reserved) const {
-    return largest_fitting(*this, place.length, 1, [&](std::size_t n_sentences) {
-      const std::string prompt = render(make_context(place, n_sentences));
+  std::size_t fitting_size(const QuestionSpec& spec, const Render& render,
+                           std::size_t n_reserved) const {
+    return largest_fitting(*this, spec.length, 1, [&](std::size_t n_sentences) {
+      const std::string prompt = render(make_context(spec, n_sentences));
       return tokenizer_.encode(prompt).size() + n_reserved + n_new_;
     });
   }
@@ -174,18 +175,18 @@ class NeedleTask final : public Task {
   }
 
   /// The needle among n_sentences others.
-  Context make_context(const Place& place, std::size_t n_sentences) const {
-    if (kind_.haystack == Haystack::kNeedles && place.depth) {
+  Context make_context(const QuestionSpec& spec, std::size_t n_sentences) const {
+    if (kind_.haystack == Haystack::kNeedles && spec.depth) {
       // The text belongs to the length; which of its needles is asked for, to the question.
-      Random random(name(), {seed_, place.length});
-      const std::size_t n_questions = place.depth->count * n_samples_;
-      const std::size_t number = place.depth->index * n_samples_ + place.sample;
+      Random random(name(), {seed_, spec.length});
+      const std::size_t n_questions = spec.depth->count * n_samples_;
+      const std::size_t number = spec.depth->index * n_samples_ + spec.sample;
       return fill(random, n_sentences, (n_sentences + 1) * number / n_questions);
     }
-    Random random = question_random(*this, place, seed_);
+    Random random = question_random(*this, spec, seed_);
     const std::size_t anywhere = random.below(n_sentences);
     return fill(random, n_sentences,
-                place.depth ? n_sentences * place.depth->index / place.depth->count : anywhere);
+                spec.depth ? n_sentences * spec.depth->index / spec.depth->count : anywhere);
   }
 
   /// Writes the sentences. All keys differ, lest a question have two answers.

@@ -18,7 +18,7 @@ namespace longreach::eval {
 ///
 /// Errors: InputError for a length too small.
 /// Source: RULER, scripts/data/synthetic/niah.py, and constants.py for the template. The words are
-/// our own (the origin takes a package's), which "-like" in the name of the first two tells.
+/// our own (the origin takes a package's), which "-like" in the name of the first two says.
 std::unique_ptr<Task> make_niah_single_1(const TaskOptions& options,
                                          const model::Tokenizer& tokenizer);
 std::unique_ptr<Task> make_niah_multikey_2(const TaskOptions& options,

@@ -42,7 +42,7 @@ std::string answer_text(std::uint64_t key) { return fmt::format(" {}", key); }
 class Passkey final : public Task {
  public:
   Passkey(const TaskOptions& options, const model::Tokenizer& tokenizer)
-      : Task("passkey", grid_places(options, Common::kUntilNeedle)),
+      : Task("passkey", grid_specs(options, Common::kUntilNeedle)),
         seed_(options.seed),
         tokenizer_(tokenizer) {
     const std::size_t n_answer = tokenizer.encode(answer_text(kLargestKey)).size();
@@ -55,14 +55,14 @@ class Passkey final : public Task {
   }
 
   Question question(std::size_t index) const override {
-    const Place& place = places()[index];
-    const std::uint64_t key = question_random(*this, place, seed_).between(1, kLargestKey);
-    const std::size_t n_bytes = garbage_bytes_.at(place.length);
-    const std::size_t n_before = n_bytes * place.depth->index / place.depth->count;
+    const QuestionSpec& spec = specs()[index];
+    const std::uint64_t key = question_random(*this, spec, seed_).between(1, kLargestKey);
+    const std::size_t n_bytes = garbage_bytes_.at(spec.length);
+    const std::size_t n_before = n_bytes * spec.depth->index / spec.depth->count;
     Question question;
     question.prompt = tokenizer_.encode(prompt_text(key, n_before, n_bytes - n_before));
     question.n_shared = shared_tokens(tokenizer_, question.prompt, kOpening.size() + 1 + n_before);
-    question.depth_percent = place.depth->percent();
+    question.depth_percent = spec.depth->percent();
     question.asked = ToAnswer{.n_new = tokenizer_.encode(answer_text(key)).size(),
                               .stop_text = {},
                               .expected = {std::to_string(key)},

@@ -86,8 +86,9 @@ std::size_t n_common(const Entry& a, const Entry& b) {
 
 class QuestionFile final : public Task {
  public:
-  QuestionFile(std::vector<Place> places, std::vector<Entry> entries, const TaskOptions& options)
-      : Task("jsonl", std::move(places)),
+  QuestionFile(std::vector<QuestionSpec> specs, std::vector<Entry> entries,
+               const TaskOptions& options)
+      : Task("jsonl", std::move(specs)),
         entries_(std::move(entries)),
         asked_{options.n_new.value_or(kNewTokens), options.stop_text, {}, options.match} {}
 
@@ -95,7 +96,7 @@ class QuestionFile final : public Task {
     const Entry& entry = entries_[index];
     Question question;
     question.prompt = entry.prompt;
-    if (index + 1 < entries_.size()) question.n_shared = places()[index + 1].n_shared;
+    if (index + 1 < entries_.size()) question.n_shared = specs()[index + 1].n_shared;
     ToAnswer asked = asked_;
     asked.expected = entry.expected;
     question.asked = std::move(asked);
@@ -111,7 +112,7 @@ class QuestionFile final : public Task {
 
 std::unique_ptr<Task> make_question_file(const TaskOptions& options,
                                          const model::Tokenizer& tokenizer) {
-  std::vector<Place> places;
+  std::vector<QuestionSpec> specs;
   std::vector<Entry> entries;
   for (const auto& path : options.files) {
     const std::string bytes = base::read_file(path);
@@ -120,12 +121,12 @@ std::unique_ptr<Task> make_question_file(const TaskOptions& options,
       Entry entry = read_entry(parse(line_name(path, number), text), tokenizer);
       const std::size_t length = entry.prompt.size() + options.n_new.value_or(kNewTokens);
       const std::size_t n_shared = entries.empty() ? 0 : n_common(entries.back(), entry);
-      places.push_back({length, std::nullopt, places.size(), n_shared});
+      specs.push_back({length, std::nullopt, specs.size(), n_shared});
       entries.push_back(std::move(entry));
     });
     if (entries.size() == n_before) base::input_error("{}: holds no questions", path.string());
   }
-  return std::make_unique<QuestionFile>(std::move(places), std::move(entries), options);
+  return std::make_unique<QuestionFile>(std::move(specs), std::move(entries), options);
 }
 
 }  // namespace longreach::eval

@@ -126,7 +126,7 @@ class ResultLine {
 
 /// How a question's line begins, whatever comes of it.
 OrderedJson line_begin(const Task& task, std::size_t index) {
-  return {{"question", index}, {"task", task.name()}, {"length", task.places()[index].length}};
+  return {{"question", index}, {"task", task.name()}, {"length", task.specs()[index].length}};
 }
 
 }  // namespace
@@ -186,7 +186,7 @@ void ResultFile::read(std::string_view bytes) {
 }
 
 bool ResultFile::is_cut_short(std::string_view text) const {
-  for (std::size_t index = 0; index < task_.places().size(); ++index) {
+  for (std::size_t index = 0; index < task_.specs().size(); ++index) {
     std::string begin = text_of(line_begin(task_, index));
     begin.back() = ',';  // in place of the brace
     const std::size_t n = std::min(text.size(), begin.size());
@@ -208,7 +208,7 @@ const Result& ResultFile::read_line(std::string_view text) {
   } else if (settings != earlier_settings_) {
     base::input_error("{}: has other settings than the lines before it", line.where());
   }
-  const std::size_t index = line.number("question"), n_questions = task_.places().size();
+  const std::size_t index = line.number("question"), n_questions = task_.specs().size();
   if (index >= n_questions) {
     base::input_error("{}: expected a question below {}, found {}", line.where(), n_questions,
                       index);
@@ -238,11 +238,11 @@ void ResultFile::add_setting(std::string name, SettingValue value) {
 std::string result_line(const Task& task, std::size_t index, const Question& question,
                         const Outcome& outcome, const partition::Grid& grid, double seconds,
                         const Settings& settings) {
-  const Place& place = task.places()[index];
+  const QuestionSpec& spec = task.specs()[index];
   OrderedJson line = line_begin(task, index);
   line["depth"] =
       question.depth_percent ? OrderedJson(*question.depth_percent) : OrderedJson(nullptr);
-  line["sample"] = place.sample;
+  line["sample"] = spec.sample;
   if (const auto* asked = std::get_if<ToAnswer>(&question.asked)) {
     line["answer"] = outcome.answer;
     line["expected"] = expected_json(asked->expected);

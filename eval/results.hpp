@@ -18,7 +18,7 @@
 
 namespace longreach::eval {
 
-/// What a line tells that later steps need.
+/// What a line says that later steps need.
 struct Result {
   std::size_t length = 0;
   std::optional<double> depth_percent;

@@ -7,9 +7,9 @@ namespace longreach::eval {
 Tracker::Tracker(const Task& task, const std::map<std::size_t, Result>& results,
                  std::size_t n_replicas)
     : task_(task), replicas_(n_replicas) {
-  so_far_.n_questions = task.places().size();
-  for (std::size_t i = 0; i < task.places().size(); ++i) {
-    if (!results.contains(i)) n_tokens_to_ask_ += static_cast<double>(task.places()[i].length);
+  so_far_.n_questions = task.specs().size();
+  for (std::size_t i = 0; i < task.specs().size(); ++i) {
+    if (!results.contains(i)) n_tokens_to_ask_ += static_cast<double>(task.specs()[i].length);
   }
   for (const auto& [question, result] : results) count(result);
 }
@@ -23,7 +23,7 @@ void Tracker::count(const Result& result) {
 
 void Tracker::begin(std::size_t replica, std::size_t question) {
   Replica& own = replicas_[replica];
-  own.n_tokens_of_question = static_cast<double>(task_.places()[question].length);
+  own.n_tokens_of_question = static_cast<double>(task_.specs()[question].length);
   own.share_of_question = 0;
 }
 

@@ -15,7 +15,7 @@ namespace longreach::eval {
 /// What scores are: shares of what was expected, or losses.
 enum class ScoreUnit { kShare, kNats };
 
-/// What a watcher is told.
+/// What a watcher is shown.
 struct RunProgress {
   ScoreUnit unit = ScoreUnit::kShare;
   std::size_t n_questions = 0, n_done = 0;  ///< In all, those of earlier runs included.

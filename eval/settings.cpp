@@ -40,7 +40,7 @@ std::string file_names(std::span<const std::filesystem::path> files) {
 /// Of all that is asked, as it was read: a file may be a pipe, or another one by now.
 std::string hash_of_questions(const Task& task) {
   base::Sha256 hash;
-  for (std::size_t index = 0; index < task.places().size(); ++index) {
+  for (std::size_t index = 0; index < task.specs().size(); ++index) {
     const Question question = task.question(index);
     add(hash, std::span<const base::TokenId>(question.prompt));
     if (const auto* asked = std::get_if<ToAnswer>(&question.asked)) {

@@ -1,5 +1,5 @@
 /// What a task is: a list of questions, any of which can be made at any time from its number. The
-/// texts depend on the task, the place and the seed alone, never on the order of asking.
+/// texts depend on the task, the question's spec and the seed alone, never on the order of asking.
 #pragma once
 
 #include "eval/scoring.hpp"
@@ -36,8 +36,8 @@ struct Depth {
   double percent() const { return 100 * static_cast<double>(index) / static_cast<double>(count); }
 };
 
-/// Where a question stands among those of its task.
-struct Place {
+/// What a question is asked with: its cell in the grid of lengths and depths, and its sample there.
+struct QuestionSpec {
   std::size_t length = 0;  ///< Tokens of prompt and answer, at most.
   std::optional<Depth> depth;
   std::size_t sample = 0;
@@ -72,8 +72,8 @@ struct Question {
 /// The questions of one run. Const methods are safe to call from several threads.
 class Task {
  public:
-  Task(std::string name, std::vector<Place> places)
-      : name_(std::move(name)), places_(std::move(places)) {}
+  Task(std::string name, std::vector<QuestionSpec> specs)
+      : name_(std::move(name)), specs_(std::move(specs)) {}
   Task(const Task&) = delete;
   Task& operator=(const Task&) = delete;
   virtual ~Task() = default;
@@ -82,14 +82,14 @@ class Task {
   const std::string& name() const { return name_; }
   /// One for each question, in the order of asking: questions with a common beginning are
   /// neighbours.
-  const std::vector<Place>& places() const { return places_; }
-  /// Makes a question; index < places().size(). Errors: InputError, for example for a text with
+  const std::vector<QuestionSpec>& specs() const { return specs_; }
+  /// Makes a question; index < specs().size(). Errors: InputError, for example for a text with
   /// bytes that the vocabulary lacks.
   virtual Question question(std::size_t index) const = 0;
 
  private:
   std::string name_;
-  std::vector<Place> places_;
+  std::vector<QuestionSpec> specs_;
 };
 
 }  // namespace longreach::eval

@@ -75,7 +75,7 @@ Chain make_chain(Random& random, std::size_t n_letters, std::size_t n_noise) {
 class VariableTracking final : public Task {
  public:
   VariableTracking(const TaskOptions& options, const model::Tokenizer& tokenizer)
-      : Task("vt", grid_places(options)),
+      : Task("vt", grid_specs(options)),
         seed_(options.seed),
         n_new_(options.n_new.value_or(kNewTokens)),
         stop_text_(options.stop_text),
@@ -88,10 +88,10 @@ class VariableTracking final : public Task {
   }
 
   Question question(std::size_t index) const override {
-    const Place& place = places()[index];
-    const Random random = question_random(*this, place, seed_);
+    const QuestionSpec& spec = specs()[index];
+    const Random random = question_random(*this, spec, seed_);
     const std::size_t n_noise = largest_fitting(
-        *this, place.length, kLeastNoise,
+        *this, spec.length, kLeastNoise,
         [&](std::size_t n) { return count_tokens(solved_and_asked(random, n).prompt) + n_new_; });
     const Chain chain = solved_and_asked(random, n_noise);
     Question question;

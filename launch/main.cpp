@@ -1,6 +1,6 @@
 /// The program `longreach`: options -> command -> exit code, on every rank of the job. Exit codes:
-/// 0; 2 with one sentence on standard error, told by one rank, for anything outside that is not as
-/// it must be; 128 + the signal's number when stopped by one.
+/// 0; 2 with one sentence on standard error, reported by one rank, for anything outside that is not
+/// as it must be; 128 + the signal's number when stopped by one.
 #include "dist/comm/world.hpp"
 #include "kernels/base/error.hpp"
 #include "kernels/base/write_all.hpp"
@@ -60,7 +60,7 @@ int guarded(const Run& run, const Failed& failed) {
 /// with its exit code.
 template <typename Run>
 int run_on_leader(dist::World& world, const Run& run) {
-  int exit_code = world.leads() ? guarded(run, report) : 0;
+  int exit_code = world.leads_job() ? guarded(run, report) : 0;
   world.communicator().broadcast(std::as_writable_bytes(std::span(&exit_code, 1)), 0);
   return exit_code;
 }
@@ -78,8 +78,8 @@ int run_command(dist::World& world, int argc, const char* const* argv) {
       command);
 }
 
-/// What all ranks agreed on the leader tells, and all end normally. After any other error of a rank
-/// among several nobody knows what the others wait for.
+/// What all ranks agreed on the leader reports, and all end normally. After any other error of a
+/// rank among several nobody knows what the others wait for.
 int run_job(dist::World& world, int argc, const char* const* argv) {
   const auto failed = [&world](const std::string& sentence) {
     if (world.size() > 1) world.abort_all(one_line(sentence));
@@ -90,7 +90,7 @@ int run_job(dist::World& world, int argc, const char* const* argv) {
         try {
           return run_command(world, argc, argv);
         } catch (const dist::AgreedError& error) {
-          return world.leads() ? report(error.what()) : kBadInput;
+          return world.leads_job() ? report(error.what()) : kBadInput;
         }
       },
       failed);

@@ -42,9 +42,7 @@ void set_up_log(Verbosity verbosity) {
 
 dist::EngineOptions engine_options(const ModelOptions& options, const model::ModelConfig& config) {
   dist::EngineOptions engine;
-  engine.attention = options.attention;
-  engine.attention.chunk_size = options.chunk_size.value_or(config.attention.chunk_size);
-  engine.attention.top_k = options.top_k.value_or(config.attention.top_k);
+  engine.attention = resolve_attention(options.attention, config.attention);
   const bool small_file = config.dtype == base::DType::kBf16;
   engine.weights =
       options.weights.value_or(small_file ? base::WeightFormat::kBf16 : base::WeightFormat::kF32);
@@ -59,16 +57,13 @@ dist::EngineOptions engine_options(const ModelOptions& options, const model::Mod
 /// What must be the same on all ranks, for a message when it is not.
 std::string run_text(const OpenedModel& opened, std::size_t n_replicas) {
   const model::ModelConfig& config = opened.config;
-  const model::AttentionConfig& attention = opened.engine_options.attention;
   const auto given = [](std::optional<std::size_t> number) { return number.value_or(0); };
   return fmt::format(
-      "version {}, {} + {} blocks of {} channels, {} heads and {} tokens, weights {}, kv {}, "
-      "attention {}/{}/{}/{}/{}/{}/{}, exchange {}, {} x grid {} x {}, {} threads",
+      "version {}, {} + {} blocks of {} channels, {} heads and {} tokens, weights {}, "
+      "{}, {} x grid {} x {}, {} threads",
       LONGREACH_VERSION, config.n_rwkv, config.n_sparse, config.n_embd, config.n_head,
-      config.vocab_size, base::name_of(opened.engine_options.weights), base::name_of(attention.kv),
-      static_cast<int>(attention.mode), attention.chunk_size, attention.top_k, attention.kv_max,
-      attention.kv_min, attention.kv_window, attention.decode_full,
-      static_cast<int>(attention.exchange), n_replicas, given(opened.grid.n_stages),
+      config.vocab_size, base::name_of(opened.engine_options.weights),
+      attention_text(opened.engine_options.attention), n_replicas, given(opened.grid.n_stages),
       given(opened.grid.n_shards), given(opened.n_threads));
 }
 
@@ -105,10 +100,10 @@ void require_one_layout(const partition::Layout& layout, dist::Communicator& wor
   }
 }
 
-/// Tells how the job runs: a line for each rank, in order of ranks, with what each says of itself.
-void tell(const partition::Grid& grid, const OpenedModel& opened,
-          std::span<const dist::MachineReport> reports, std::span<const CoreShare> shares,
-          std::span<const std::string> ranks) {
+/// Logs how the job runs: a line for each rank, in order of ranks, with what each says of itself.
+void log_run(const partition::Grid& grid, const OpenedModel& opened,
+             std::span<const dist::MachineReport> reports, std::span<const CoreShare> shares,
+             std::span<const std::string> ranks) {
   for (const Finding& finding : check_launch(reports, shares)) {
     const bool warns = finding.weight == Finding::Weight::kWarning;
     spdlog::log(warns ? spdlog::level::warn : spdlog::level::info, "{}", finding.text);
@@ -189,7 +184,7 @@ std::unique_ptr<dist::Engine> load_engine(OpenedModel& opened, RunLength length,
   const partition::Plan plan = world.agree([&] {
     require_alike(reports);
     require_grid_fits(opened.engine_options.attention, n_ranks);
-    return plan_run(run_request(opened, length, n_replicas), reports, shares, replica);
+    return plan_for_replica(run_request(opened, length, n_replicas), reports, shares, replica);
   });
   const partition::Layout layout = partition::layout_of(plan);
   require_one_layout(layout, all);
@@ -203,7 +198,7 @@ std::unique_ptr<dist::Engine> load_engine(OpenedModel& opened, RunLength length,
       all, fmt::format("{}; {}{}", bound.text,
                        n_replicas > 1 ? fmt::format("replica {}, ", replica) : "",
                        rank_text(plan, world.rank() % n_ranks)));
-  if (world.leads()) tell(plan.grid, opened, reports, shares, rank_texts);
+  if (world.leads_job()) log_run(plan.grid, opened, reports, shares, rank_texts);
   return world.agree([&] {
     return std::make_unique<dist::Engine>(all, opened.checkpoint, opened.config, layout, options);
   });
@@ -215,7 +210,7 @@ std::unique_ptr<model::Tokenizer> open_tokenizer_of(const model::Checkpoint& che
   if (!name.empty()) return model::open_tokenizer(name);
   if (!config.tokenizer.empty()) return model::open_tokenizer(config.tokenizer);
   base::input_error(
-      "--tokenizer: needed, as {} does not tell its vocabulary: give a vocabulary file, or bytes",
+      "--tokenizer: needed, as {} does not name its vocabulary: give a vocabulary file, or bytes",
       checkpoint.path().string());
 }
 

@@ -61,8 +61,8 @@ void require_grid_fits(const model::AttentionConfig& attention, std::size_t n_ra
 /// that of their replica, bind themselves to their cores and load their parts. Completes
 /// `opened.engine_options`. The leader says how the model is run when asked to be verbose, and
 /// warns of launches that cost speed. Collective; of the lengths the leader's counts. Errors:
-/// AgreedError, or InputError on a single rank: see plan_run and require_alike; and those of the
-/// engine.
+/// AgreedError, or InputError on a single rank: see plan_for_replica and require_alike; and those
+/// of the engine.
 std::unique_ptr<dist::Engine> load_engine(OpenedModel& opened, RunLength length, dist::World& world,
                                           std::size_t n_replicas = 1);
 

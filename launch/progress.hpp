@@ -1,4 +1,4 @@
-/// The line that tells how far long work has come.
+/// The line that shows how far long work has come.
 #pragma once
 
 #include "eval/run_progress.hpp"

@@ -32,8 +32,8 @@ std::string what_would_fit(const RunRequest& request, const RunSizes& sizes, con
 
 }  // namespace
 
-Plan plan_run(const RunRequest& request, std::span<const dist::MachineReport> reports,
-              std::span<const CoreShare> shares, std::size_t replica) {
+Plan plan_for_replica(const RunRequest& request, std::span<const dist::MachineReport> reports,
+                      std::span<const CoreShare> shares, std::size_t replica) {
   const std::size_t n_ranks = reports.size() / request.n_replicas, first = replica * n_ranks;
   const Site site = partition::site_of(site_of(reports, shares), {first, first + n_ranks});
   std::size_t n_threads = request.n_threads;
@@ -47,11 +47,11 @@ Plan plan_run(const RunRequest& request, std::span<const dist::MachineReport> re
     return sizes;
   };
   const RunSizes sizes = sizes_of(request.context_tokens);
-  if (auto plan = partition::plan_for(sizes, site, request.grid)) return *std::move(plan);
+  if (auto plan = partition::plan_on_site(sizes, site, request.grid)) return *std::move(plan);
 
   const partition::MemoryNeed need = partition::memory_need(sizes);
   const RunSizes model_alone = sizes_of(0);
-  if (!partition::plan_for(model_alone, site, request.grid)) {
+  if (!partition::plan_on_site(model_alone, site, request.grid)) {
     base::input_error("--model: {} needs {} for its weights, {}", request.model,
                       bytes_text(need.weights + need.states),
                       what_would_fit(request, model_alone, site));

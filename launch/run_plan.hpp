@@ -1,4 +1,4 @@
-/// The plan inside a run: what all ranks have told of themselves becomes who computes what, where.
+/// The plan inside a run: what all ranks report of themselves becomes who computes what, where.
 #pragma once
 
 #include "dist/comm/machine_report.hpp"
@@ -28,8 +28,9 @@ struct RunRequest {
 /// Errors: InputError naming --stages or --shards for a grid that these ranks cannot be, --model
 /// when its weights do not fit, else the option that decides the length; both with the number of
 /// ranks that would fit.
-partition::Plan plan_run(const RunRequest& request, std::span<const dist::MachineReport> reports,
-                         std::span<const CoreShare> shares, std::size_t replica = 0);
+partition::Plan plan_for_replica(const RunRequest& request,
+                                 std::span<const dist::MachineReport> reports,
+                                 std::span<const CoreShare> shares, std::size_t replica = 0);
 
 /// "0-11", or "7" alone, or "-" for nothing.
 std::string range_text(partition::Range range);

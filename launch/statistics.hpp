@@ -1,4 +1,4 @@
-/// What a run of `generate` tells about itself at its end.
+/// What a run of `generate` reports about itself at its end.
 #pragma once
 
 #include <cstddef>

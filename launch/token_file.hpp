@@ -10,7 +10,7 @@
 
 namespace longreach::launch {
 
-/// The ids in `bytes`, the content of a file called `name`; the form is told from the content. A
+/// The ids in `bytes`, the content of a file called `name`; the content decides the form. A
 /// .npy array may be of any little-endian integer type and of shape (T,) or (1, T). Errors:
 /// InputError naming the file, and for an id below 0 or beyond TokenId its index.
 std::vector<base::TokenId> parse_tokens(std::string_view bytes, const std::string& name);

@@ -1,4 +1,4 @@
-/// What is told after a run about the ranks' time and bytes.
+/// What is reported after a run about the ranks' time and bytes.
 #pragma once
 
 #include "dist/engine/engine.hpp"

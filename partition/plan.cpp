@@ -297,7 +297,7 @@ Layout layout_of(const Plan& plan) {
   return layout;
 }
 
-Plan make_plan(const RunSizes& sizes, const Machine& machine, const PlanRequest& request) {
+Plan plan_on_cluster(const RunSizes& sizes, const Machine& machine, const PlanRequest& request) {
   const std::size_t n_ranks =
       request.n_ranks.value_or(request.n_stages.value_or(1) * request.n_shards.value_or(1));
   if (n_ranks > kMaxRanks) {
@@ -315,7 +315,8 @@ Plan make_plan(const RunSizes& sizes, const Machine& machine, const PlanRequest&
   return plan_of(with_threads(sizes, machine, n_ranks), site_of(machine, n_ranks), *choice);
 }
 
-std::optional<Plan> plan_for(const RunSizes& sizes, const Site& site, const PlanRequest& request) {
+std::optional<Plan> plan_on_site(const RunSizes& sizes, const Site& site,
+                                 const PlanRequest& request) {
   check_grid(sizes, site.places.size(), request);
   const auto choice = choose(sizes, site, request);
   if (!choice) return std::nullopt;

@@ -82,11 +82,12 @@ Layout layout_of(const Plan& plan);
 /// as if each had the least memory and bandwidth that any of them has.
 /// Errors: InputError naming --stages or --shards for a grid that contradicts itself or the model,
 /// and --ranks when it does not fit, with the least number of ranks that does.
-Plan make_plan(const RunSizes& sizes, const Machine& machine, const PlanRequest& request);
+Plan plan_on_cluster(const RunSizes& sizes, const Machine& machine, const PlanRequest& request);
 
 /// The same for ranks that there are, whose number is not asked for; absent when nothing fits.
 /// Requires: sizes with n_threads. Errors: InputError naming --stages or --shards.
-std::optional<Plan> plan_for(const RunSizes& sizes, const Site& site, const PlanRequest& request);
+std::optional<Plan> plan_on_site(const RunSizes& sizes, const Site& site,
+                                 const PlanRequest& request);
 
 /// The least number of ranks that would fit if each had the least of what the site's ranks have,
 /// shared with nobody; absent when not even kMaxRanks would.

@@ -32,8 +32,8 @@ class World {
   Communicator& communicator() { return *communicator_; }
   std::size_t rank() const { return communicator_->rank(); }
   std::size_t size() const { return communicator_->size(); }
-  /// Whether this rank reads, decides and tells: rank 0.
-  bool leads() const { return rank() == 0; }
+  /// Whether this rank reads, decides and reports: rank 0.
+  bool leads_job() const { return rank() == 0; }
   const std::string& host() const { return host_; }
 
   /// Runs a phase of start-up and returns its value (movable, or void) when it has succeeded on all
@@ -50,8 +50,8 @@ class World {
     }
   }
 
-  /// For an error after start-up, when the other ranks can no longer be asked: tells it on standard
-  /// error, in one line with rank and host, and ends all ranks with exit code 2.
+  /// For an error after start-up, when the other ranks can no longer be asked: reports it on
+  /// standard error, in one line with rank and host, and ends all ranks with exit code 2.
   [[noreturn]] void abort_all(const std::string& message) noexcept;
 
  private:

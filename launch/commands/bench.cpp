@@ -111,11 +111,21 @@ std::vector<dist::Session> filled_sessions(const Run& run, std::size_t context) 
   return sessions;
 }
 
-/// Submits the next token of each of these streams as a step. Returns false when a signal came.
+/// Submits the next token of each of these streams as a step; in mode reference, which has no
+/// steps, as a call for each. Returns false when a signal came.
 bool submit_step(const Run& run, std::span<dist::Session> streams,
                  std::span<const base::TokenId> tokens, const dist::Progress& progress) {
   static const auto sink = std::make_shared<const dist::LogitsSink>(ignore_logits);
   const std::size_t position = streams.front().n_tokens();
+  if (run.opened.engine_options.attention.mode == model::AttentionMode::kReference) {
+    for (std::size_t s = 0; s < streams.size(); ++s) {
+      if (!run.engine.read(streams[s], tokens.subspan(s, 1), {&position, 1}, ignore_logits,
+                           progress)) {
+        return false;
+      }
+    }
+    return true;
+  }
   std::vector<dist::SegmentRequest> segments;
   for (std::size_t s = 0; s < streams.size(); ++s) {
     segments.push_back({&streams[s], tokens.subspan(s, 1), {&position, 1}, sink});
@@ -210,7 +220,7 @@ std::optional<BenchResult> measure_prefill(const Run& run, std::size_t context) 
 
 int bench_engine(const BenchOptions& options, OpenedModel& opened, dist::World& world) {
   world.agree([&] {
-    if (world.leads()) model_files(opened, options.model, {}).check_outputs();
+    if (world.leads_job()) model_files(opened, options.model, {}).check_outputs();
   });
   const StopSignals signals;
   const bool decodes = options.question == BenchQuestion::kDecode;
@@ -265,7 +275,10 @@ dist::AttendedChunks attended_chunks(const OpenedModel& opened, std::size_t cont
 
 /// Needs no engine: what is sent depends on sizes alone.
 int bench_exchange(const BenchOptions& options, const OpenedModel& opened, dist::World& world) {
-  const partition::Grid grid = world.agree([&] { return exchange_grid(opened, world.size()); });
+  const partition::Grid grid = world.agree([&] {
+    require_grid_fits(opened.engine_options.attention, world.size());
+    return exchange_grid(opened, world.size());
+  });
   const dist::GridPosition grid_position(world.communicator(), grid);
   kernels::ThreadPool pool(opened.engine_options.n_threads);
   for (const std::size_t context : options.contexts) {
@@ -292,7 +305,7 @@ int bench_exchange(const BenchOptions& options, const OpenedModel& opened, dist:
         result.seconds.push_back(seconds * static_cast<double>(result.n_exchanges));
       }
       result.bytes_per_token = times.n_bytes * result.n_exchanges;
-      if (world.leads()) write_output(json_line(opened, result));
+      if (world.leads_job()) write_output(json_line(opened, result));
     };
     measure("candidates", dist::time_candidates);
     measure("partials", dist::time_partials);

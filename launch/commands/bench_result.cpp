@@ -40,14 +40,14 @@ std::string json_line(const OpenedModel& opened, const BenchResult& result) {
   const double seconds = median(result.seconds);
   const double read_bandwidth = median(result.read_bandwidths);
   const auto [least, most] = std::ranges::minmax(result.seconds);
+  const model::AttentionConfig& attention = opened.engine_options.attention;
   Json json = {{"question", result.question}};
   if (!result.part.empty()) json["part"] = result.part;
-  json.update({{"preset", model_name(opened.checkpoint)},
-               {"context", result.context},
-               {"attention", model::name_of(opened.engine_options.attention.mode)},
-               {"weights", name_of(opened.engine_options.weights)},
-               {"kv", name_of(opened.engine_options.attention.kv)},
-               {"isa", kernels::active_isa()},
+  json.update({{"preset", model_name(opened.checkpoint)}, {"context", result.context}});
+  add_attention(json, attention, AttentionPart::kMode);
+  json["weights"] = name_of(opened.engine_options.weights);
+  add_attention(json, attention, AttentionPart::kCache);
+  json.update({{"isa", kernels::active_isa()},
                {"ranks", result.grid.n_ranks()},
                {"stages", result.grid.n_stages},
                {"shards", result.grid.n_shards},

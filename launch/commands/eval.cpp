@@ -36,29 +36,27 @@ std::string model_name(const model::Checkpoint& checkpoint) {
 }
 
 /// What decides the answers beside the task. The model's files are known by what they hold and
-/// compute (see eval::probe) rather than by where they lie.
+/// compute (see eval::model_fingerprint) rather than by where they lie.
 eval::Settings settings_of(const OpenedModel& opened, const model::Tokenizer& tokenizer) {
   const model::AttentionConfig& attention = opened.engine_options.attention;
-  eval::Settings settings{
-      {"model", model_name(opened.checkpoint)},
-      {"weights", std::string(base::name_of(opened.engine_options.weights))},
-      {"kv", std::string(base::name_of(attention.kv))},
-      {"tokenizer", std::filesystem::path(tokenizer.name()).filename().string()},
-      {"vocabulary", eval::hash_of_vocabulary(tokenizer, opened.config.vocab_size)},
-      {"end_token", static_cast<std::uint64_t>(opened.config.end_token)},
-      {"attention", std::string(model::name_of(attention.mode))},
-      {"chunk_size", attention.chunk_size},
-      {"top_k", attention.top_k},
-      {"isa", kernels::active_isa()},
+  eval::Settings settings;
+  const auto add = [&](const eval::Settings& more) {
+    settings.insert(settings.end(), more.begin(), more.end());
   };
+  add({{"model", model_name(opened.checkpoint)},
+       {"weights", std::string(base::name_of(opened.engine_options.weights))}});
+  add(attention_settings(attention, AttentionPart::kCache));
+  add({{"tokenizer", std::filesystem::path(tokenizer.name()).filename().string()},
+       {"vocabulary", eval::hash_of_vocabulary(tokenizer, opened.config.vocab_size)},
+       {"end_token", static_cast<std::uint64_t>(opened.config.end_token)}});
+  add(attention_settings(attention, AttentionPart::kMode));
+  add(attention_settings(attention, AttentionPart::kChunks));
+  settings.emplace_back("isa", kernels::active_isa());
   if (opened.checkpoint.preset() == nullptr) {
     settings.emplace_back("checkpoint", opened.checkpoint.fingerprint());
   }
   if (attention.mode == model::AttentionMode::kReference) {
-    settings.emplace_back("kv_max", attention.kv_max);
-    settings.emplace_back("kv_min", attention.kv_min);
-    settings.emplace_back("kv_window", attention.kv_window);
-    settings.emplace_back("decode_full", std::uint64_t{attention.decode_full});
+    add(attention_settings(attention, AttentionPart::kEviction));
   }
   return settings;
 }
@@ -76,7 +74,7 @@ void require_replicas(std::size_t n_replicas, std::size_t n_ranks) {
 }
 
 std::size_t longest(const eval::Task& task) {
-  return std::ranges::max(task.places(), {}, &eval::Place::length).length;
+  return std::ranges::max(task.specs(), {}, &eval::QuestionSpec::length).length;
 }
 
 /// What the leaders of replicas need before a model is loaded; that of the job alone has the file.
@@ -86,7 +84,7 @@ struct Preparation {
   eval::Settings settings = {};
   std::unique_ptr<eval::ResultFile> file;
 
-  std::size_t n_left() const { return task->places().size() - file->results().size(); }
+  std::size_t n_left() const { return task->specs().size() - file->results().size(); }
 };
 
 /// Whether a run can measure what choosing misses.
@@ -141,29 +139,29 @@ Preparation prepare_to_lead(const EvalOptions& options, const OpenedModel& opene
 bool ask(const EvalOptions& options, const OpenedModel& opened, const Preparation& prepared,
          dist::Engine& engine, dist::Communicator& leaders, const StopSignals& signals) {
   eval::Settings settings = prepared.settings;
-  settings.emplace_back("probe", eval::probe(engine));
+  settings.emplace_back("model_fingerprint", eval::model_fingerprint(engine));
   if (options.selection_mass) engine.measure_selection(options.mass_one_in);
   eval::Examiner examiner(engine, opened.config, *prepared.tokenizer, sharing_of(options));
-  const auto run = [&](eval::Work& work) {
-    return eval::run(*prepared.task, examiner, engine.grid(), settings, work);
+  const auto run = [&](eval::QuestionSource& source) {
+    return eval::run(*prepared.task, examiner, engine.grid(), settings, source);
   };
-  if (!prepared.file) return run(*eval::given_work(settings, leaders));
+  if (!prepared.file) return run(*eval::remote_source(settings, leaders));
   eval::ResultFile& file = *prepared.file;
   file.add_setting(settings.back().first, settings.back().second);
   bool finished = false;
   {
     StatusLine line(PlainLines::kEveryMinute);
-    finished = run(*eval::led_work(*prepared.task, settings, file, leaders,
-                                   [&](const eval::RunProgress& progress) {
-                                     line.update([&] { return progress_text(progress); });
-                                     return !signals.received();
-                                   }));
+    finished = run(*eval::scheduling_source(*prepared.task, settings, file, leaders,
+                                            [&](const eval::RunProgress& progress) {
+                                              line.update([&] { return progress_text(progress); });
+                                              return !signals.received();
+                                            }));
   }
   file.sync();
   if (!finished) {
     base::write_message(
         fmt::format("stopped after {} of {} questions; the same command goes on from there\n",
-                    file.results().size(), prepared.task->places().size()));
+                    file.results().size(), prepared.task->specs().size()));
   }
   return finished;
 }
@@ -198,21 +196,21 @@ int run(const EvalOptions& options, dist::World& world) {
   for (const auto& path : options.task.files) {
     opened.files.push_back({path, InputFile::Readers::kSome});
   }
-  const bool leads = world.rank() % (world.size() / options.n_replicas) == 0;
+  const bool leads_replica = world.rank() % (world.size() / options.n_replicas) == 0;
   const Preparation prepared = world.agree([&] {
-    if (world.leads()) return prepare_to_lead(options, opened);
-    return leads ? prepare(options, opened) : Preparation();
+    if (world.leads_job()) return prepare_to_lead(options, opened);
+    return leads_replica ? prepare(options, opened) : Preparation();
   });
-  std::size_t n_left = world.leads() ? prepared.n_left() : 0;
+  std::size_t n_left = world.leads_job() ? prepared.n_left() : 0;
   world.communicator().broadcast(std::as_writable_bytes(std::span(&n_left, 1)), 0);
   std::vector<eval::MassCell> masses;
   if (n_left > 0) {
-    const std::size_t n_tokens = world.leads() ? longest(*prepared.task) : 0;
+    const std::size_t n_tokens = world.leads_job() ? longest(*prepared.task) : 0;
     const char* option = options.task.lengths.empty() ? "--input" : "--lengths";
     const auto engine =
         load_engine(opened, {n_tokens, n_tokens, option}, world, options.n_replicas);
-    const auto leaders = world.communicator().split(leads ? 0 : 1);
-    if (!leads) {
+    const auto leaders = world.communicator().split(leads_replica ? 0 : 1);
+    if (!leads_replica) {
       engine->serve();
       return 0;
     }
@@ -221,11 +219,11 @@ int run(const EvalOptions& options, dist::World& world) {
     log_usage(*engine, options.model);
     std::vector<dist::MassSample> samples;
     if (options.selection_mass) samples = engine->selection_masses();
-    if (!world.leads()) return 0;
+    if (!world.leads_job()) return 0;
     if (!finished) return signals.exit_code();
     masses = eval::mass_cells(samples);
   }
-  if (!world.leads()) return 0;
+  if (!world.leads_job()) return 0;
   summarise(options, opened, prepared);
   if (options.selection_mass) {
     write_output(eval::mass_table(masses));

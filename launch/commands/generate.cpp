@@ -170,7 +170,7 @@ class Generation {
 
 int run(const GenerateOptions& options, dist::World& world) {
   const std::string text =
-      world.agree([&] { return world.leads() ? read_prompt(options) : std::string(); });
+      world.agree([&] { return world.leads_job() ? read_prompt(options) : std::string(); });
   const StopSignals signals;  // from here on there is something to end cleanly
 
   OpenedModel opened = world.agree([&] { return open_model(options.model); });
@@ -178,7 +178,7 @@ int run(const GenerateOptions& options, dist::World& world) {
   opened.files.push_back(
       {options.prompt_file.value_or(std::filesystem::path()), InputFile::Readers::kSome});
   const auto prompt = world.agree([&] {
-    if (!world.leads()) return Prompt();
+    if (!world.leads_job()) return Prompt();
     NamedFiles files = model_files(opened, options.model, options.tokenizer);
     if (options.prompt_file) files.add_input("--prompt-file", *options.prompt_file);
     files.check_outputs();

@@ -69,9 +69,9 @@ std::string best_text(std::size_t position, std::span<const float> logits) {
 }
 
 /// Where the recorded logits go. Rows come in order of positions, as the engine gives them.
-class Recorder {
+class LogitsRecorder {
  public:
-  Recorder(const LogitsOptions& options, std::vector<Recorded> rows, std::size_t vocab_size)
+  LogitsRecorder(const LogitsOptions& options, std::vector<Recorded> rows, std::size_t vocab_size)
       : rows_(std::move(rows)), print_best_(!options.out && !options.hash) {
     if (options.out) file_.emplace(*options.out, rows_.size(), vocab_size);
     if (options.hash) hash_.emplace();
@@ -122,7 +122,7 @@ class Recorder {
 struct Recording {
   std::vector<TokenId> tokens;
   std::vector<std::size_t> calls;
-  std::unique_ptr<Recorder> recorder;
+  std::unique_ptr<LogitsRecorder> recorder;
 };
 
 void check_outputs(const LogitsOptions& options, const OpenedModel& opened, std::size_t n_ranks) {
@@ -145,7 +145,7 @@ Recording recording_of(const LogitsOptions& options, const OpenedModel& opened) 
   recording.calls = options.calls ? parse_calls(*options.calls, n_tokens) : std::vector{n_tokens};
   const auto& calls = recording.calls;
   recording.tokens.resize(std::accumulate(calls.begin(), calls.end(), std::size_t{0}));
-  recording.recorder = std::make_unique<Recorder>(
+  recording.recorder = std::make_unique<LogitsRecorder>(
       options, recorded_rows(options.positions, recording.tokens.size()), opened.config.vocab_size);
   return recording;
 }
@@ -158,7 +158,7 @@ int run(const LogitsOptions& options, dist::World& world) {
   opened.engine_options.fingerprints = options.fingerprints;
   opened.files.push_back({options.tokens, InputFile::Readers::kSome});
   Recording recording = world.agree([&] {
-    if (!world.leads()) return Recording();
+    if (!world.leads_job()) return Recording();
     check_outputs(options, opened, world.size());
     return recording_of(options, opened);
   });
@@ -170,7 +170,7 @@ int run(const LogitsOptions& options, dist::World& world) {
     return 0;
   }
 
-  Recorder& recorder = *recording.recorder;
+  LogitsRecorder& recorder = *recording.recorder;
   dist::Session session = engine->new_session();
   ProgressLine line(n_fed);
   std::size_t begin = 0;

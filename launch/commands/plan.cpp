@@ -141,18 +141,17 @@ std::string as_json_text(const Plan& plan, std::size_t context_tokens,
   for (const RankPlan& rank : plan.ranks) {
     ranks.push_back(as_json(rank, plan.stages[rank.stage]));
   }
-  const Json json = {{"context", context_tokens},
-                     {"weights", base::name_of(options.weights)},
-                     {"kv", base::name_of(options.attention.kv)},
-                     {"replicas", plan.n_replicas},
-                     {"stages", plan.grid.n_stages},
-                     {"shards", plan.grid.n_shards},
-                     {"nodes", plan.n_nodes},
-                     {"seconds_per_token", plan.seconds_per_token()},
-                     {"tokens_per_second", plan.tokens_per_second()},
-                     {"bytes_per_stream", plan.stream_bytes()},
-                     {"stage_plans", std::move(stages)},
-                     {"ranks", std::move(ranks)}};
+  Json json = {{"context", context_tokens}, {"weights", base::name_of(options.weights)}};
+  add_attention(json, options.attention, AttentionPart::kCache);
+  json.update({{"replicas", plan.n_replicas},
+               {"stages", plan.grid.n_stages},
+               {"shards", plan.grid.n_shards},
+               {"nodes", plan.n_nodes},
+               {"seconds_per_token", plan.seconds_per_token()},
+               {"tokens_per_second", plan.tokens_per_second()},
+               {"bytes_per_stream", plan.stream_bytes()},
+               {"stage_plans", std::move(stages)},
+               {"ranks", std::move(ranks)}});
   return json.dump(2) + "\n";
 }
 
@@ -165,8 +164,9 @@ int run(const PlanOptions& options) {
       run_sizes(opened, {options.context_tokens, options.context_tokens, "--context"});
   sizes.n_threads = options.model.n_threads.value_or(0);
   const Plan plan =
-      partition::make_plan(sizes, machine_of(options),
-                           {options.n_ranks, options.model.n_stages, options.model.n_shards});
+      partition::plan_on_cluster(sizes, machine_of(options),
+                                 {options.n_ranks, options.model.n_stages, options.model.n_shards});
+  require_grid_fits(opened.engine_options.attention, plan.ranks.size());
   const auto text = options.format == ListingFormat::kJson ? as_json_text : as_text;
   write_output(text(plan, options.context_tokens, opened.engine_options));
   return 0;

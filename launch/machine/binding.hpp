@@ -17,7 +17,7 @@ struct Bound {
 
 /// Binds the process to its cores, each of n_threads to one of its own if there are as many, and
 /// memory that is touched from now on to the NUMA node if all cores belong to one of several.
-/// Nothing is bound for Holding::kFree. What the system refuses is left and told in the text.
+/// Nothing is bound for Holding::kFree. What the system refuses is left and named in the text.
 Bound bind_process(const CoreShare& share, std::size_t n_threads);
 
 }  // namespace longreach::launch

@@ -113,13 +113,13 @@ std::size_t left_in_address_space(const fs::path& root) {
   return limit.rlim_cur - std::min<std::size_t>(used, limit.rlim_cur);
 }
 
-/// The NUMA node of an object; 0 where the machine tells of none.
+/// The NUMA node of an object; 0 where the machine reports none.
 std::uint32_t domain_of(hwloc_obj_t object) {
   const int first = object->nodeset == nullptr ? -1 : hwloc_bitmap_first(object->nodeset);
   return first < 0 ? 0 : static_cast<std::uint32_t>(first);
 }
 
-/// Whether Open MPI has been told to let others run while it waits.
+/// Whether Open MPI has been set to let others run while it waits.
 bool yields_when_idle() {
   const char* const value = std::getenv(kYieldVariable);
   return value != nullptr && std::string_view(value) != "0" && std::string_view(value) != "false";
@@ -175,7 +175,7 @@ SeenCores own_cores() {
     SeenCores seen = seen_cores(topology.get(), bound.get());
     if (!seen.bound.empty()) return seen;
   }
-  return {{{}}, {{}}};  // the machine tells nothing: one core
+  return {{{}}, {{}}};  // the machine reports nothing: one core
 }
 
 dist::MachineReport describe_machine() {

@@ -20,7 +20,7 @@ struct SeenCores {
 };
 
 /// The cores of a loaded topology for a process that is bound to some of its hardware threads;
-/// these stand for cores where the machine tells of none.
+/// these stand for cores where the machine reports none.
 SeenCores seen_cores(hwloc_topology* topology, const hwloc_bitmap_s* bound);
 
 /// Cores' worth of time that the control groups (v1 or v2, up to the root) grant, rounded up; at
@@ -36,16 +36,16 @@ std::size_t usable_cores();
 /// in for the root of the file system in tests.
 std::size_t available_memory_bytes(const std::filesystem::path& root = "/");
 
-/// What this process tells the other ranks of itself; what it runs is left to the caller.
+/// What this process reports to the other ranks about itself; what it runs is left to the caller.
 /// Errors: InputError when LONGREACH_ISA names a path that this CPU cannot run.
 dist::MachineReport describe_machine();
 
 /// To be called before MPI starts, which reads the environment then. Where Open MPI's launcher has
-/// put more ranks on this node than it grants cores, they are told to let others run while they
+/// put more ranks on this node than it grants cores, they are set to let others run while they
 /// wait, unless the environment says otherwise: else an exchange takes a time slice.
 void prepare_message_passing();
 
-/// Bytes of the node's last-level caches together; 0 if it does not tell.
+/// Bytes of the node's last-level caches together; 0 if it does not report them.
 std::size_t cache_bytes();
 
 /// What the CPU calls itself, or "unknown CPU".

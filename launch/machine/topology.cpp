@@ -12,7 +12,7 @@ namespace {
 using partition::Domain;
 using partition::Machine;
 
-/// Cores, or hardware threads where the node does not tell of cores.
+/// Cores, or hardware threads where the node reports no cores.
 std::size_t count_cores(hwloc_topology_t topology, hwloc_const_cpuset_t set) {
   const int n_cores = hwloc_get_nbobjs_inside_cpuset_by_type(topology, set, HWLOC_OBJ_CORE);
   return static_cast<std::size_t>(n_cores > 0 ? n_cores : hwloc_bitmap_weight(set));
@@ -80,7 +80,7 @@ Machine described_node(const std::string& description) {
   }
   Machine machine = machine_of(topology.get());
   if (machine.domains.empty()) {
-    base::input_error("--topology: {} tells of no NUMA node with cores and memory", description);
+    base::input_error("--topology: {} describes no NUMA node with cores and memory", description);
   }
   return machine;
 }

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <initializer_list>
 #include <limits>
 #include <string_view>
 #include <utility>
@@ -16,8 +17,6 @@ namespace longreach::launch {
 namespace {
 
 // Bounds that keep products of sizes far from overflow.
-constexpr std::size_t kMaxTokens = std::size_t{1} << 32;
-constexpr std::size_t kMaxChunk = std::size_t{1} << 30;
 constexpr std::size_t kMaxThreads = 1024;
 constexpr std::size_t kMaxRepeats = 1000;
 constexpr std::size_t kMaxStreams = 1000;
@@ -143,42 +142,53 @@ constexpr auto kTokenizerHelp =
     "rwkv_vocab*.txt beside "
     "the checkpoint,\nelse bytes for a vocabulary of 256";
 
+/// Adds the options of some parts of attention.
+class AddAttentionOptions {
+ public:
+  AddAttentionOptions(CLI::App& app, std::initializer_list<AttentionPart> parts)
+      : app_(app), parts_(parts) {}
+
+  void count(const AttentionOption& option, std::size_t& value, std::size_t least,
+             std::size_t most) {
+    if (!is_asked_for(option)) return;
+    CLI::Option* added = add_count(app_, option.name, value, least, most, option.help);
+    if (value >= least) added->default_str(fmt::to_string(value));
+    added->group(option.group);
+  }
+
+  template <typename Value>
+  void choice(const AttentionOption& option, Value& value, std::initializer_list<Value> values) {
+    if (!is_asked_for(option)) return;
+    std::vector<std::pair<std::string, Value>> choices;
+    for (const Value each : values) choices.emplace_back(name_of(each), each);
+    add_choice(app_, option.name, value, std::move(choices), option.help)
+        ->default_str(std::string(name_of(value)))
+        ->group(option.group);
+  }
+
+  void flag(const AttentionOption& option, bool& value) {
+    if (is_asked_for(option)) app_.add_flag(option.name, value, option.help)->group(option.group);
+  }
+
+ private:
+  bool is_asked_for(const AttentionOption& option) const {
+    return std::ranges::find(parts_, option.part) != parts_.end();
+  }
+
+  CLI::App& app_;
+  std::vector<AttentionPart> parts_;
+};
+
+void add_attention_options(CLI::App& app, model::AttentionConfig& attention,
+                           std::initializer_list<AttentionPart> parts) {
+  visit_attention_options(attention, AddAttentionOptions(app, parts));
+}
+
 /// What a plan of a run depends on.
 void add_planned_options(CLI::App& app, ModelOptions& options) {
-  model::AttentionConfig& attention = options.attention;
+  using enum AttentionPart;
   add_path(app, "--model", "PATH", options.model, kModelHelp)->required();
-  add_choice<model::AttentionMode, model::AttentionMode>(
-      app, "--attention", attention.mode,
-      {{"moba", model::AttentionMode::kMoba},
-       {"reference", model::AttentionMode::kReference},
-       {"full", model::AttentionMode::kFull},
-       {"none", model::AttentionMode::kNone}},
-      "which tokens sparse blocks see: as trained, as in the\nreleased package, all, or none "
-      "(their "
-      "channel mix stays)")
-      ->default_str("moba")
-      ->group("Attention");
-  add_count(app, "--chunk-size", options.chunk_size, 1, kMaxChunk,
-            "tokens of a chunk; default: config.json's, else 2048")
-      ->group("Attention");
-  add_count(app, "--top-k", options.top_k, 1, kMaxChunk,
-            "chunks a query sees; default: config.json's, else 3")
-      ->group("Attention");
-  add_count(app, "--kv-max", attention.kv_max, 0, kMaxTokens,
-            "reference mode: evict above so many tokens; 0: never")
-      ->default_str("20000")
-      ->group("Attention");
-  add_count(app, "--kv-min", attention.kv_min, 0, kMaxTokens,
-            "reference mode: tokens left after eviction")
-      ->default_str("16000")
-      ->group("Attention");
-  add_count(app, "--kv-window", attention.kv_window, 0, kMaxTokens,
-            "reference mode: newest tokens, never evicted")
-      ->default_str("2000")
-      ->group("Attention");
-  app.add_flag("--decode-full", attention.decode_full,
-               "reference mode: calls of one token see the whole cache")
-      ->group("Attention");
+  add_attention_options(app, options.attention, {kMode, kChunks, kEviction});
   using base::WeightFormat;
   add_choice<std::optional<WeightFormat>, WeightFormat>(
       app, "--weights", options.weights,
@@ -188,13 +198,7 @@ void add_planned_options(CLI::App& app, ModelOptions& options) {
        {"int4", WeightFormat::kInt4}},
       "how weights are kept; default: bf16 for bf16 files, else f32")
       ->group("Running");
-  using base::KvFormat;
-  add_choice<KvFormat, KvFormat>(
-      app, "--kv", attention.kv,
-      {{"f32", KvFormat::kF32}, {"bf16", KvFormat::kBf16}, {"int8", KvFormat::kInt8}},
-      "how keys and values of the cache are kept")
-      ->default_str("f32")
-      ->group("Running");
+  add_attention_options(app, options.attention, {kCache});
   add_count(app, "--threads", options.n_threads, 1, kMaxThreads,
             "of a rank; default: the cores it may use")
       ->group("Running");
@@ -209,31 +213,14 @@ void add_planned_options(CLI::App& app, ModelOptions& options) {
 /// What commands that run a model have in common.
 void add_model_options(CLI::App& app, ModelOptions& options) {
   add_planned_options(app, options);
-  add_choice<model::ExchangeWay, model::ExchangeWay>(
-      app, "--exchange", options.attention.exchange,
-      {{"ship", model::ExchangeWay::kShip},
-       {"gather", model::ExchangeWay::kGather},
-       {"auto", model::ExchangeWay::kAuto}},
-      "whether queries go to the shards that keep their chunks, or\nchunks come to the queries; "
-      "auto: what moves fewer bytes")
-      ->default_str("auto")
-      ->group("Running");
+  add_attention_options(app, options.attention, {AttentionPart::kExchange});
   add_path(app, "--trace", "FILE", options.trace,
            "record what all ranks do, for ui.perfetto.dev or\nchrome://tracing")
       ->group("Running");
   app.add_flag_callback(
          "--verbose", [&options] { options.verbosity = Verbosity::kInfo; },
-         "tell on standard error how the model is run")
+         "report on standard error how the model is run")
       ->group("Running");
-}
-
-void check(const ModelOptions& options) {
-  const model::AttentionConfig& attention = options.attention;
-  if (attention.mode == model::AttentionMode::kReference && attention.kv_max > 0 &&
-      attention.kv_min <= attention.kv_window) {
-    base::input_error("--kv-min: expected more than --kv-window ({}), found {}",
-                      attention.kv_window, attention.kv_min);
-  }
 }
 
 CLI::App& add_generate(CLI::App& app, GenerateOptions& options) {
@@ -276,7 +263,7 @@ CLI::App& add_generate(CLI::App& app, GenerateOptions& options) {
       ->default_str("0.996")
       ->group(sampling);
   add_text(command, "--seed", "N",
-           "draws the same tokens again; default: a random one, told at the end",
+           "draws the same tokens again; default: a random one, reported at the end",
            [&options](const std::string& text) {
              options.seed = read_integer<std::uint64_t>("--seed", text, 0,
                                                         std::numeric_limits<std::uint64_t>::max());
@@ -547,7 +534,7 @@ CLI::App& add_eval(CLI::App& app, EvalOptions& options) {
     task.footer("A summary goes to standard output. Answers are greedy.");
   }
   command.footer(
-      "longreach eval TASK --help tells the options of a task.\n\n"
+      "longreach eval TASK --help shows the options of a task.\n\n"
       "Example:\n  longreach eval passkey --model model.pth --lengths 1024,65536 --depths 10 "
       "--samples 5 --seed 1 --out passkey.jsonl --svg passkey.svg");
   return command;
@@ -561,7 +548,7 @@ void check(EvalOptions& options) {
     }
     base::input_error("eval: expected a task: {}", names);
   }
-  check(options.model);
+  check_attention(options.model.attention);
   const model::AttentionMode mode = options.model.attention.mode;
   if (options.selection_mass && mode != model::AttentionMode::kMoba &&
       mode != model::AttentionMode::kFull) {
@@ -579,7 +566,7 @@ Command parse_options(int argc, const char* const* argv) {
   CLI::App app("longreach runs RWKV-X language models over very long contexts", "longreach");
   app.set_version_flag("--version", "longreach " LONGREACH_VERSION);
   app.footer(
-      "longreach COMMAND --help tells the options of a command.\n\n"
+      "longreach COMMAND --help shows the options of a command.\n\n"
       "Example:\n  longreach generate --model model.pth --prompt 'Once upon a time' -n 50");
   GenerateOptions generate;
   LogitsOptions logits;
@@ -609,14 +596,14 @@ Command parse_options(int argc, const char* const* argv) {
   if (app.get_subcommands().empty()) {
     base::input_error(
         "expected a command: generate, logits, tokenize, inspect, plan, bench or eval (longreach "
-        "--help tells more)");
+        "--help says more)");
   }
   if (generate_command.parsed()) {
-    check(generate.model);
+    check_attention(generate.model.attention);
     return generate;
   }
   if (logits_command.parsed()) {
-    check(logits.model);
+    check_attention(logits.model.attention);
     return logits;
   }
   if (tokenize_command.parsed()) {
@@ -630,11 +617,11 @@ Command parse_options(int argc, const char* const* argv) {
     return tokenize;
   }
   if (plan_command.parsed()) {
-    check(plan.model);
+    check_attention(plan.model.attention);
     return plan;
   }
   if (bench_command.parsed()) {
-    check(bench.model);
+    check_attention(bench.model.attention);
     return bench;
   }
   if (eval_command.parsed()) {

@@ -6,6 +6,7 @@
 #include "eval/examiner.hpp"
 #include "eval/tasks.hpp"
 #include "kernels/base/types.hpp"
+#include "launch/options/attention_options.hpp"
 #include "model/sampler.hpp"
 #include "model/schema/config.hpp"
 #include "partition/plan.hpp"
@@ -20,15 +21,13 @@
 
 namespace longreach::launch {
 
-/// How much is told on standard error beside errors and statistics.
+/// How much is reported on standard error beside errors and statistics.
 enum class Verbosity { kWarnings, kInfo };
 
 /// Which model, and how it is run. Absent values are taken from the model or the machine.
 struct ModelOptions {
   std::filesystem::path model;
-  model::AttentionConfig attention;       ///< Chunk size and top-k here are not used: see below.
-  std::optional<std::size_t> chunk_size;  ///< Tokens; default: config.json's.
-  std::optional<std::size_t> top_k;       ///< Chunks; default: config.json's.
+  model::AttentionConfig attention = attention_defaults();  ///< See resolve_attention.
   std::optional<base::WeightFormat> weights;      ///< Default: bf16 for bf16 files, else f32.
   std::optional<std::size_t> n_threads;           ///< Of a rank; default: the cores it may use.
   std::optional<std::size_t> n_stages, n_shards;  ///< Default: planned.
@@ -114,7 +113,7 @@ struct EvalOptions {
 enum class BenchQuestion {
   kDecode,    ///< Tokens one by one, at the end of a context.
   kPrefill,   ///< Prompts.
-  kExchange,  ///< What the shards of a stage tell each other.
+  kExchange,  ///< What the shards of a stage send each other.
 };
 
 /// What the streams of `bench decode` have read.

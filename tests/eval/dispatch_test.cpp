@@ -21,16 +21,16 @@ using std::chrono::milliseconds;
 /// Questions whose answers are their numbers; two of three begin like the one before.
 class Numbers final : public Task {
  public:
-  explicit Numbers(std::size_t n_questions) : Task("numbers", places_of(n_questions)) {}
+  explicit Numbers(std::size_t n_questions) : Task("numbers", specs_of(n_questions)) {}
   Question question(std::size_t index) const override {
     return {{1, 2, 3}, 0, {}, ToAnswer{5, {}, {std::to_string(index)}, Match::kExact}};
   }
 
  private:
-  static std::vector<Place> places_of(std::size_t n) {
-    std::vector<Place> places(n, Place{100, {}, 0});
-    for (std::size_t i = 0; i < n; ++i) places[i].n_shared = i % 3 == 0 ? 0 : 80;
-    return places;
+  static std::vector<QuestionSpec> specs_of(std::size_t n) {
+    std::vector<QuestionSpec> specs(n, QuestionSpec{100, {}, 0});
+    for (std::size_t i = 0; i < n; ++i) specs[i].n_shared = i % 3 == 0 ? 0 : 80;
+    return specs;
   }
 };
 
@@ -46,24 +46,25 @@ class DispatchTest : public ::testing::Test {
     bool finished = false;
     test::run_ranks(n_replicas, [&](Communicator& leaders) {
       const std::size_t replica = leaders.rank();
-      const auto work_through = [&](Work& work) {
+      const auto work_through = [&](QuestionSource& source) {
         std::size_t n_read = 0;
-        while (const auto index = work.next()) {
+        while (const auto index = source.next()) {
           asking(replica, *index);
           n_read += 100;
-          if (!work.carry_on(0.5, n_read)) break;
+          if (!source.carry_on(0.5, n_read)) break;
           const Question question = task_.question(*index);
           const Outcome outcome{std::to_string(*index), {}, "abc"};
-          work.give(result_line(task_, *index, question, outcome, {}, 0.25, settings_), n_read);
+          source.add_result(result_line(task_, *index, question, outcome, {}, 0.25, settings_),
+                            n_read);
         }
-        return work.finish();
+        return source.finish();
       };
       if (replica != 0) {
-        EXPECT_FALSE(work_through(*given_work(settings_, leaders)));
+        EXPECT_FALSE(work_through(*remote_source(settings_, leaders)));
         return;
       }
       ResultFile file(path_, task_, settings_);
-      finished = work_through(*led_work(task_, settings_, file, leaders, watch));
+      finished = work_through(*scheduling_source(task_, settings_, file, leaders, watch));
       if (finished) file.sort();
     });
     return finished;
@@ -144,19 +145,19 @@ TEST_F(DispatchTest, AStopInterruptsTheQuestionsOfAll) {
     if (leaders.rank() == 0) {
       ResultFile file(path_, task_, settings_);
       // Stops when both others are in the middle of a question.
-      const auto work = led_work(task_, settings_, file, leaders, [](const RunProgress& progress) {
-        return progress.n_tokens_read < 200;
-      });
-      EXPECT_TRUE(work->next());
-      while (work->carry_on(0, 0)) std::this_thread::yield();
-      EXPECT_FALSE(work->finish());
+      const auto source = scheduling_source(
+          task_, settings_, file, leaders,
+          [](const RunProgress& progress) { return progress.n_tokens_read < 200; });
+      EXPECT_TRUE(source->next());
+      while (source->carry_on(0, 0)) std::this_thread::yield();
+      EXPECT_FALSE(source->finish());
       return;
     }
-    const auto work = given_work(settings_, leaders);
-    EXPECT_TRUE(work->next());
+    const auto source = remote_source(settings_, leaders);
+    EXPECT_TRUE(source->next());
     const auto latest = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-    while (work->carry_on(0.5, 100)) ASSERT_LT(std::chrono::steady_clock::now(), latest);
-    work->finish();
+    while (source->carry_on(0.5, 100)) ASSERT_LT(std::chrono::steady_clock::now(), latest);
+    source->finish();
   });
   EXPECT_EQ(n_lines(), 0);
 }
@@ -170,7 +171,7 @@ TEST_F(DispatchTest, ProgressIsThatOfAllTogether) {
     return true;
   }));
   EXPECT_EQ(last.mean_score, 1);
-  EXPECT_GE(last.n_done, 37);  // those that came last are not told any more
+  EXPECT_GE(last.n_done, 37);  // those that came last are not reported any more
   EXPECT_GE(last.n_tokens_read, 3700);
   EXPECT_LE(last.n_tokens_read, 4000);
 }
@@ -191,14 +192,14 @@ TEST_F(DispatchTest, AFailureOfOneEndsAll) {
 TEST_F(DispatchTest, ReplicasOfAnotherRunAreRefused) {
   const auto start = [this](Communicator& leaders) {
     Settings own = settings_;
-    own.emplace_back("probe", std::string(leaders.rank() == 1 ? "bad" : "good"));
+    own.emplace_back("model_fingerprint", std::string(leaders.rank() == 1 ? "bad" : "good"));
     if (leaders.rank() != 0) {
-      const auto work = given_work(own, leaders);
-      EXPECT_EQ(work->next(), std::nullopt);
+      const auto source = remote_source(own, leaders);
+      EXPECT_EQ(source->next(), std::nullopt);
       return;
     }
     ResultFile file(path_, task_, own);
-    led_work(task_, own, file, leaders, carry_on);
+    scheduling_source(task_, own, file, leaders, carry_on);
   };
   test::expect_refused([&] { test::run_ranks(3, start); }, "replica 1 would compute");
 }

@@ -130,15 +130,15 @@ TEST_F(ExaminerTest, StopsWhenTold) {
 TEST_F(ExaminerTest, ProbeTellsModelsApart) {
   const auto engine = golden_.engine(AttentionMode::kMoba),
              again = golden_.engine(AttentionMode::kMoba);
-  EXPECT_EQ(probe(*engine), probe(*again));
-  EXPECT_EQ(probe(*engine).size(), 16);
+  EXPECT_EQ(model_fingerprint(*engine), model_fingerprint(*again));
+  EXPECT_EQ(model_fingerprint(*engine).size(), 16);
 }
 
 /// Questions of the tests above as a task.
 class FewQuestions final : public Task {
  public:
   explicit FewQuestions(std::vector<Question> questions)
-      : Task("few", std::vector<Place>(questions.size(), Place{200, {}, 0})),
+      : Task("few", std::vector<QuestionSpec>(questions.size(), QuestionSpec{200, {}, 0})),
         questions_(std::move(questions)) {}
   Question question(std::size_t index) const override { return questions_[index]; }
 
@@ -158,7 +158,7 @@ TEST_F(ExaminerTest, ARunThatWasStoppedGoesOn) {
     ResultFile file(folder.path() / "r.jsonl", task, {});
     std::size_t n_last = 0;
     dist::LoneCommunicator alone;
-    const auto work = led_work(task, {}, file, alone, [&](const RunProgress& progress) {
+    const auto work = scheduling_source(task, {}, file, alone, [&](const RunProgress& progress) {
       EXPECT_EQ(progress.n_questions, 6);
       EXPECT_GE(progress.n_done, n_last);
       EXPECT_TRUE(progress.share_done >= 0 && progress.share_done <= 1);

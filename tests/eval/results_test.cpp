@@ -21,7 +21,7 @@ class Numbers final : public Task {
   Question question(std::size_t index) const override {
     Question question;
     question.prompt = {1, 2, 3};
-    const auto& depth = places()[index].depth;
+    const auto& depth = specs()[index].depth;
     if (depth) question.depth_percent = depth->percent();
     question.asked = ToAnswer{5, {}, {std::to_string(index)}, Match::kExact};
     return question;
@@ -37,14 +37,14 @@ class ResultFileTest : public ::testing::Test {
 
   std::string line(std::size_t index, const std::string& answer) const {
     Settings settings = settings_;
-    settings.emplace_back("probe", std::string("0123"));
+    settings.emplace_back("model_fingerprint", std::string("0123"));
     return result_line(task_, index, task_.question(index), {answer, {}, "abc"}, {2, 3}, 0.25,
                        settings);
   }
   /// A file with results of the first n questions.
   std::string written(std::size_t n) {
     ResultFile file(path_, task_, settings_);
-    file.add_setting("probe", std::string("0123"));
+    file.add_setting("model_fingerprint", std::string("0123"));
     while (file.results().size() < n) file.add(line(file.results().size(), "1"));
     file.sync();
     return base::read_file(path_);
@@ -77,7 +77,7 @@ TEST_F(ResultFileTest, ALineTellsAll) {
   EXPECT_EQ(line["seconds"], 0.25);
   EXPECT_EQ(line["grid"], nlohmann::json::parse(R"({"stages": 2, "shards": 3, "ranks": 6})"));
   EXPECT_EQ(line["settings"],
-            nlohmann::json::parse(R"({"model": "m.pth", "seed": 7, "probe": "0123"})"));
+            nlohmann::json::parse(R"({"model": "m.pth", "seed": 7, "model_fingerprint": "0123"})"));
   EXPECT_EQ(line["fingerprint"].get<std::string>().size(), 16);
 }
 
@@ -169,8 +169,8 @@ TEST_F(ResultFileTest, OtherSettingsAreRefused) {
   EXPECT_NE(refused(Numbers("letters"), settings_).find("is of the task \"numbers\""),
             std::string::npos);
   ResultFile file(path_, task_, settings_);
-  test::expect_refused([&] { file.add_setting("probe", std::string("4567")); },
-                       std::string("probe \"0123\", this run has \"4567\""));
+  test::expect_refused([&] { file.add_setting("model_fingerprint", std::string("4567")); },
+                       std::string("model_fingerprint \"0123\", this run has \"4567\""));
   EXPECT_EQ(base::read_file(path_), before);
 }
 

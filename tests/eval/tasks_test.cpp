@@ -89,7 +89,7 @@ TEST_F(Tasks, FillTheLengthAndNoMore) {
   for (const auto& [name, chosen] : generated()) {
     for (const model::Tokenizer* tokenizer : tokenizers) {
       const auto task = make(name, chosen, *tokenizer);
-      for (std::size_t i = 0; i < task->places().size(); ++i) {
+      for (std::size_t i = 0; i < task->specs().size(); ++i) {
         const Question question = task->question(i);
         const std::size_t n = question.prompt.size() + std::get<ToAnswer>(question.asked).n_new;
         EXPECT_LE(n, chosen.lengths[0]) << name;
@@ -106,8 +106,8 @@ TEST_F(Tasks, AQuestionDependsOnItsPlaceAlone) {
     TaskOptions more = chosen;
     more.lengths = {2900, chosen.lengths[0]};
     const auto larger = make(name, more);
-    const std::size_t n = task->places().size();
-    ASSERT_EQ(larger->places().size(), 2 * n);
+    const std::size_t n = task->specs().size();
+    ASSERT_EQ(larger->specs().size(), 2 * n);
     std::set<std::string> different;
     for (std::size_t i = n; i-- > 0;) {  // in another order
       different.insert(prompt(*task, i));
@@ -127,7 +127,7 @@ TEST_F(Tasks, SharedBeginningsAreShared) {
   for (const auto& [name, chosen] : generated()) {
     for (const model::Tokenizer* tokenizer : tokenizers) {
       const auto task = make(name, chosen, *tokenizer);
-      for (std::size_t i = 0; i + 1 < task->places().size(); ++i) {
+      for (std::size_t i = 0; i + 1 < task->specs().size(); ++i) {
         const Question a = task->question(i), b = task->question(i + 1);
         const auto common = std::ranges::mismatch(a.prompt, b.prompt).in1 - a.prompt.begin();
         EXPECT_LE(a.n_shared, common) << name;
@@ -223,7 +223,7 @@ TEST_F(Tasks, NeedlesAmongNeedlesHaveOneAnswer) {
         std::tuple("niah_multikey_3", uuid, uuid)}) {
     for (const std::size_t n_depths : {0, 4}) {
       const auto task = make(name, options(4000, n_depths));
-      for (std::size_t i = 0; i < task->places().size(); ++i) {
+      for (std::size_t i = 0; i < task->specs().size(); ++i) {
         const std::string text = prompt(*task, i);
         std::smatch asked_key;
         ASSERT_TRUE(std::regex_search(text, asked_key, std::regex("for (" + key + ") mentioned")));
@@ -248,7 +248,7 @@ TEST_F(Tasks, NeedlesAmongNeedlesHaveOneAnswer) {
 TEST_F(Tasks, QuestionsOfOneTextStandAtTheirDepths) {
   const auto task = make("niah_multikey_2", options(8000, 4));
   std::size_t last = 0;
-  for (std::size_t i = 0; i < task->places().size(); ++i) {
+  for (std::size_t i = 0; i < task->specs().size(); ++i) {
     const std::string text = prompt(*task, i);
     const std::size_t end = text.find("\nWhat is the special");
     EXPECT_EQ(text.substr(0, end), prompt(*task, 0).substr(0, end));
@@ -367,13 +367,13 @@ TEST_F(Tasks, PlacesTellWhatNeighboursHaveInCommon) {
   for (const char* const name :
        {"passkey", "niah_single_1", "niah_multikey_2", "niah_multikey_3", "vt", "jsonl"}) {
     const auto task = make(name, options);
-    for (std::size_t i = 1; i < task->places().size(); ++i) {
-      const Place& place = task->places()[i];
+    for (std::size_t i = 1; i < task->specs().size(); ++i) {
+      const QuestionSpec& spec = task->specs()[i];
       const auto before = task->question(i - 1).prompt, own = task->question(i).prompt;
       const auto [end, ignored] = std::ranges::mismatch(own, before);
       // An estimate: what surrounds the text, and a key that is longer than another, do not count.
-      EXPECT_NEAR(static_cast<double>(place.n_shared), static_cast<double>(end - own.begin()),
-                  0.15 * static_cast<double>(place.length))
+      EXPECT_NEAR(static_cast<double>(spec.n_shared), static_cast<double>(end - own.begin()),
+                  0.15 * static_cast<double>(spec.length))
           << name << " " << i;
     }
   }
@@ -390,14 +390,14 @@ TEST_F(Tasks, FilesOfQuestionsAreTakenAsTheyAre) {
   chosen.stop_text = "\n";
   chosen.match = Match::kAny;
   const auto task = make("jsonl", chosen);
-  ASSERT_EQ(task->places().size(), 3);
+  ASSERT_EQ(task->specs().size(), 3);
   EXPECT_EQ(prompt(*task, 0), "How many? There are");
   EXPECT_EQ(asked(*task, 0).expected, (Texts{"2", "two"}));
   EXPECT_EQ(asked(*task, 0).n_new, 7);
   EXPECT_EQ(asked(*task, 0).stop_text, "\n");
   EXPECT_EQ(asked(*task, 0).match, Match::kAny);
   EXPECT_EQ(task->question(0).n_shared, 4);
-  EXPECT_EQ(task->places()[0].length, 19 + 7);
+  EXPECT_EQ(task->specs()[0].length, 19 + 7);
   EXPECT_EQ(asked(*task, 1).expected, Texts{"far"});
   EXPECT_EQ(prompt(*task, 2), "x");
 }
@@ -443,7 +443,7 @@ TEST_F(Tasks, LossTakesTextsOfEnoughTokens) {
                   folder_.write("c.txt", "ab1234"),
                   folder_.write("d.jsonl", "{\"text\": \"ab12345\"}\n")};
   const auto task = make("loss", chosen);
-  ASSERT_EQ(task->places().size(), 3);
+  ASSERT_EQ(task->specs().size(), 3);
   const auto bounds = [&](std::size_t i) {
     return std::get<ToPredict>(task->question(i).asked).bounds;
   };
@@ -453,7 +453,7 @@ TEST_F(Tasks, LossTakesTextsOfEnoughTokens) {
   EXPECT_EQ(bounds(1), (std::vector<std::size_t>{0, 4}));
   EXPECT_EQ(prompt(*task, 2), "12345");
   chosen.n_samples = 1;
-  EXPECT_EQ(make("loss", chosen)->places().size(), 1);
+  EXPECT_EQ(make("loss", chosen)->specs().size(), 1);
   chosen.n_skipped = 11;
   test::expect_refused([&] { make("loss", chosen); }, std::string("--texts"));
   chosen.files = {folder_.write("e.jsonl", "{\"text\": \"a\"}\n{\"txt\": \"a\"}\n")};

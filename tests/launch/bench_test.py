@@ -78,7 +78,7 @@ class Bench(job.JobTest):
         return 4 * (4 * (2 * CHANNELS + 2 * HEADS * 64 * 64) + SPARSE * CHANNELS)
 
     def test_decode(self):
-        # Bytes are told for the middle of the repeats that count: after 2 + 3 // 2 of 5 tokens each.
+        # Bytes are reported for the middle of the repeats that count: after 2 + 3 // 2 of 5 tokens each.
         results = self.bench("decode", "--context", "100,1000", "--tokens", 5, "--repeats", 3, "--warmups", 2,
                              "--threads", 2)
         self.assertEqual([result["context"] for result in results], [100, 1000])
@@ -88,6 +88,11 @@ class Bench(job.JobTest):
             self.assertEqual(result["ranks"], result["stages"] * result["shards"])
             self.assertEqual(result["bytes_per_token"], self.weight_bytes() + self.state_bytes() +
                              attended_bytes(result["context"] + 15, "moba"))
+
+    def test_decode_in_reference_mode(self):
+        result, = self.bench("decode", "--context", 300, "--tokens", 2, "--streams", 2, "--repeats", 1, "--attention",
+                             "reference")
+        self.assertEqual((result["attention"], result["streams"]), ("reference", 2))
 
     def test_decode_with_full_attention(self):
         result, = self.bench("decode", "--context", 1000, "--tokens", 1, "--repeats", 1, "--attention", "full")
@@ -149,12 +154,14 @@ class Bench(job.JobTest):
                          3 * 2 * HEADS * 2 * 8)
 
     def test_an_exchange_needs_shards_and_a_choice(self):
-        self.assert_told_once(self.run_ranks(2, "bench", "exchange", "--model", TINY, "--stages", 2),
-                              "--stages, --shards: .*")
-        self.assert_told_once(self.run_ranks(2, "bench", "exchange", "--model", TINY, "--context", 100),
-                              "--context: .* no chunk .*")
-        self.assert_told_once(self.run_ranks(2, "bench", "exchange", "--model", "preset:rwkv7-0.2b"),
-                              "--context: .* no chunk .*")
+        self.assert_reported_once(self.run_ranks(2, "bench", "exchange", "--model", TINY, "--stages", 2),
+                                  "--stages, --shards: .*")
+        self.assert_reported_once(self.run_ranks(2, "bench", "exchange", "--model", TINY, "--context", 100),
+                                  "--context: .* no chunk .*")
+        self.assert_reported_once(self.run_ranks(2, "bench", "exchange", "--model", "preset:rwkv7-0.2b"),
+                                  "--context: .* no chunk .*")
+        self.assert_reported_once(self.run_ranks(2, "bench", "exchange", "--model", TINY, "--attention", "reference"),
+                                  "--attention reference: .*")
 
     def test_a_signal_ends_it_between_two_results(self):
         for question, contexts in (("prefill", "10,200000"), ("decode", "10,3000000")):

@@ -210,8 +210,8 @@ class StoppedRuns(EvalTest):
     def test_another_model_under_the_same_name_is_refused(self):
         self.evaluate(*PASSKEY)
         lines = self.out.read_bytes().splitlines(True)
-        self.out.write_bytes(lines[0].replace(b'"probe":"', b'"probe":"0'))
-        self.assert_refused(self.command(*PASSKEY), "r.jsonl", "probe")
+        self.out.write_bytes(lines[0].replace(b'"model_fingerprint":"', b'"model_fingerprint":"0'))
+        self.assert_refused(self.command(*PASSKEY), "r.jsonl", "model_fingerprint")
 
 
 class OtherContents(EvalTest):
@@ -300,12 +300,12 @@ class Grids(EvalTest):
             lines = other.read_bytes().splitlines(True)
             other.write_bytes(b"".join(lines[:n_lines]))
 
-    def test_what_is_refused_is_told_once(self):
+    def test_what_is_refused_is_reported_once(self):
         file = self.question_file("{}")
-        self.assert_told_once(self.run_ranks(3, *self.command("--input", file, task="jsonl")),
-                              ".*questions.jsonl line 1: .*")
+        self.assert_reported_once(self.run_ranks(3, *self.command("--input", file, task="jsonl")),
+                                  ".*questions.jsonl line 1: .*")
         self.evaluate("--lengths", 300, "--depths", 1)
-        self.assert_told_once(self.run_ranks(2, *self.command("--lengths", 300, "--depths", 2)), ".*depths.*")
+        self.assert_reported_once(self.run_ranks(2, *self.command("--lengths", 300, "--depths", 2)), ".*depths.*")
 
 
 class SelectionMass(EvalTest):

@@ -102,7 +102,7 @@ class Sampling(GenerateTest):
         self.assertEqual(self.generate(*self.SAMPLED, "--seed", 5)[0], first)
         self.assertNotEqual(self.generate(*self.SAMPLED, "--seed", 6)[0], first)
 
-    def test_a_random_seed_is_told(self):
+    def test_a_random_seed_is_reported(self):
         first, statistics = self.generate(*self.SAMPLED)
         self.assertEqual(self.generate(*self.SAMPLED, "--seed", statistics["seed"])[0], first)
         self.assertNotEqual(self.generate(*self.SAMPLED)[1]["seed"], statistics["seed"])

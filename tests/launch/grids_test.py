@@ -126,11 +126,11 @@ class Traces(GridTest):
             self.assertGreaterEqual(event["ts"], 0)
             self.assertGreaterEqual(event["dur"], 0)
 
-    def test_a_file_that_cannot_be_written_is_told(self):
+    def test_a_file_that_cannot_be_written_is_reported(self):
         done = self.run_job("-n", 2, program.PROGRAM, "logits", "--model", MODEL, "--tokens", self.tokens(5, 256), "--hash",
                             "--trace", self.folder / "no" / "trace.json")
         self.assertEqual(done.returncode, 2, done.stderr)
-        self.assertIn("trace.json: cannot be written", "".join(self.told(done)))
+        self.assertIn("trace.json: cannot be written", "".join(self.reports(done)))
 
 
 class Fingerprints(GridTest):
@@ -155,7 +155,7 @@ class Fingerprints(GridTest):
         self.assertEqual(other.returncode, 1)
         self.assertRegex(other.stdout, r"^position 150, block 2, tensor partial, head 1, chunk \d+: ")
 
-    def test_what_cannot_be_compared_is_told(self):
+    def test_what_cannot_be_compared_is_reported(self):
         done = self.compare("none", "none")
         self.assertEqual(done.returncode, 2)
         self.assertIn("no such file", done.stderr)

@@ -96,16 +96,16 @@ class JobTest(program.ProgramTest):
         self.assertTrue(readable and running.stdout.read(1), "the job writes nothing")
         return running, ranks_of(running.pid)
 
-    def told(self, done):
+    def reports(self, done):
         """The lines that the program, not mpirun, wrote to standard error."""
         return [line for line in done.stderr.decode(errors="replace").splitlines() if "longreach: " in line]
 
-    def assert_told_once(self, done, pattern):
+    def assert_reported_once(self, done, pattern):
         """Exit code 2, one sentence from all ranks together, nothing on standard output."""
         self.assertEqual(done.returncode, 2, done.stderr)
         self.assertEqual(done.stdout, b"")
-        self.assertEqual(len(self.told(done)), 1, done.stderr)
-        self.assertRegex(self.told(done)[0], r"\Alongreach: " + pattern + r"\Z")
+        self.assertEqual(len(self.reports(done)), 1, done.stderr)
+        self.assertRegex(self.reports(done)[0], r"\Alongreach: " + pattern + r"\Z")
 
     def assert_gone(self, pids):
         """mpirun has waited for its own; nobody inherits a rank."""

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Jobs of several ranks under mpirun: who tells what, and how all end when one fails."""
+"""Jobs of several ranks under mpirun: which rank reports what, and how all end when one fails."""
 import os
 import re
 import resource
@@ -28,30 +28,30 @@ class CommandsForOneRank(job.JobTest):
         self.assertEqual((done.returncode, done.stdout), (0, b"97 98 99\n"))
 
     def test_they_fail_with_one_sentence(self):
-        self.assert_told_once(self.run_ranks(3, "tokenize", "--model", self.folder / "none"),
-                              f"{re.escape(str(self.folder))}/none: cannot be opened: .*")
+        self.assert_reported_once(self.run_ranks(3, "tokenize", "--model", self.folder / "none"),
+                                  f"{re.escape(str(self.folder))}/none: cannot be opened: .*")
 
 
 class Failures(job.JobTest):
-    def test_a_wrong_option_is_told_once(self):
-        self.assert_told_once(self.run_ranks(3, "generate", "--model", MODEL, "-n", "x"), ".*-n.*")
-        self.assert_told_once(self.run_ranks(2, "nonsense"), ".*nonsense.*")
+    def test_a_wrong_option_is_reported_once(self):
+        self.assert_reported_once(self.run_ranks(3, "generate", "--model", MODEL, "-n", "x"), ".*-n.*")
+        self.assert_reported_once(self.run_ranks(2, "nonsense"), ".*nonsense.*")
 
-    def test_a_model_nobody_can_open_is_told_once(self):
-        self.assert_told_once(self.run_job("-n", 3, *self.generate(self.folder / "none")),
-                              f"{re.escape(str(self.folder))}/none: cannot be opened: .*")
+    def test_a_model_nobody_can_open_is_reported_once(self):
+        self.assert_reported_once(self.run_job("-n", 3, *self.generate(self.folder / "none")),
+                                  f"{re.escape(str(self.folder))}/none: cannot be opened: .*")
 
     def test_a_model_one_rank_cannot_open(self):
         for rank in range(3):
             with self.subTest(rank=rank):
                 command = self.one_differs(rank, self.generate(self.folder / "none"), self.generate(MODEL))
-                self.assert_told_once(self.run_job("-n", 3, command),
-                                      f"rank {rank} on {HOST}: {re.escape(str(self.folder))}/none: [^()]*")
+                self.assert_reported_once(self.run_job("-n", 3, command),
+                                          f"rank {rank} on {HOST}: {re.escape(str(self.folder))}/none: [^()]*")
 
     def test_models_several_ranks_cannot_open(self):
         command = self.one_differs(0, self.generate(MODEL), self.generate(self.folder / "none"))
-        self.assert_told_once(self.run_job("-n", 4, command),
-                              f"rank 1 on {HOST}: {re.escape(str(self.folder))}/none: .* \\(and 2 more ranks\\)")
+        self.assert_reported_once(self.run_job("-n", 4, command),
+                                  f"rank 1 on {HOST}: {re.escape(str(self.folder))}/none: .* \\(and 2 more ranks\\)")
 
     def test_a_killed_rank_ends_the_job(self):
         for rank in range(3):
@@ -70,7 +70,7 @@ class Failures(job.JobTest):
         done = self.finish(running)
         self.assertNotEqual(done.returncode, 0)
         if not program.is_sanitized():  # sanitizers report and end the process themselves
-            self.assertEqual(self.told(done), [f"longreach: rank 1 on {socket.gethostname()}: not enough memory"])
+            self.assertEqual(self.reports(done), [f"longreach: rank 1 on {socket.gethostname()}: not enough memory"])
         self.assert_gone(ranks.values())
 
 

@@ -79,13 +79,13 @@ class Plans(PlanTest):
                                       env={**os.environ, "HWLOC_SYNTHETIC": NODE}))
         self.assertEqual(plan, self.plan("--ranks", 4))
 
-    def test_text_tells_the_same(self):
+    def test_text_says_the_same(self):
         text = self.text("--stages", 2, "--shards", 2)
         self.assertIn("ranks 4 = stages 2 x shards 2, nodes 2", text)
         for rank in self.plan("--stages", 2, "--shards", 2)["ranks"]:
             self.assertIn(f"{rank['bytes']['total'] / 1e6:.1f} MB", text)
 
-    def test_thousands_of_ranks_are_told_in_few_lines(self):
+    def test_thousands_of_ranks_are_reported_in_few_lines(self):
         text = self.text("--ranks", 4096)
         self.assertLess(text.count("\n"), 60)
         ranges = re.findall(r"^ *(\d+)(?:-(\d+))? +\d+(?:-\d+)? +\d+ +\d+ +\d+ +\d+ +\d+ ", text, re.MULTILINE)
@@ -93,6 +93,12 @@ class Plans(PlanTest):
 
 
 class Refusals(PlanTest):
+    def test_reference_mode_runs_on_one_rank(self):
+        self.assertEqual(len(self.plan("--attention", "reference")["ranks"]), 1)
+        for grid in (["--ranks", 2], ["--stages", 2], ["--shards", 2], ["--stages", 2, "--shards", 2]):
+            with self.subTest(grid=grid):
+                self.assert_refused(self.arguments("--attention", "reference", *grid), "--attention reference", "one rank")
+
     def test_names_the_number_of_ranks_that_fits(self):
         done = self.run_program(*self.arguments(topology=SMALL_NODE))
         self.assert_one_sentence(done, "--ranks")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The plan and the binding inside runs of several ranks, as --verbose tells of them."""
+"""The plan and the binding inside runs of several ranks, as --verbose reports them."""
 import os
 import re
 
@@ -7,7 +7,7 @@ import job
 import program
 from program import MODEL
 
-# Nodes are described to hwloc: what is bound on them is told, and nothing happens to this machine.
+# Nodes are described to hwloc: what is bound on them is reported, and nothing happens to this machine.
 FOUR_DOMAINS = "numa:4(memory=64GiB) core:2 pu:2"
 SMALL = ("generate", "--model", MODEL, "--prompt", "The grass is", "-n", 2, "--temperature", 0)
 
@@ -18,12 +18,12 @@ class Ranks(job.JobTest):
         done = self.run_job("-n", n_ranks, "-x", f"HWLOC_SYNTHETIC={node}", program.PROGRAM, *SMALL, "--verbose",
                             *options)
         self.assertEqual(done.returncode, 0, done.stderr)
-        told = done.stderr.decode()
-        return done.stdout, told, re.findall(r"rank (\d+) on \S+: (.*)", told)
+        log = done.stderr.decode()
+        return done.stdout, log, re.findall(r"rank (\d+) on \S+: (.*)", log)
 
-    def test_each_rank_gets_a_domain_and_is_told_in_order(self):
-        _, told, lines = self.run_on(FOUR_DOMAINS, 4)
-        self.assertIn("ranks 4 = ", told)
+    def test_each_rank_gets_a_domain_and_is_reported_in_order(self):
+        _, log, lines = self.run_on(FOUR_DOMAINS, 4)
+        self.assertIn("ranks 4 = ", log)
         self.assertEqual([int(rank) for rank, _ in lines], [0, 1, 2, 3])
         for rank, line in lines:
             rank = int(rank)
@@ -38,8 +38,8 @@ class Ranks(job.JobTest):
             self.assertEqual(sorted(int(core) for own in cores for core in own), list(range(0, 16, 2)))
 
     def test_more_ranks_than_cores(self):
-        _, told, lines = self.run_on("numa:1(memory=64GiB) core:2 pu:1", 3)
-        self.assertIn("3 ranks share 2 cores", told)
+        _, log, lines = self.run_on("numa:1(memory=64GiB) core:2 pu:1", 3)
+        self.assertIn("3 ranks share 2 cores", log)
         for _, line in lines:
             self.assertIn("threads 1 on any of 2 cores", line)
 
@@ -52,7 +52,7 @@ class Ranks(job.JobTest):
         self.assertEqual(done.returncode, 0)
         self.assertRegex(done.stderr.decode(), r"\[warning\] .*3 ranks share 2 cores and hold them")
 
-    def test_nothing_is_told_unasked(self):
+    def test_nothing_is_reported_unasked(self):
         done = self.run_job("-n", 2, program.PROGRAM, *SMALL)
         self.assertEqual((done.returncode, done.stderr.count(b"\n")), (0, 1), done.stderr)
 
@@ -61,9 +61,9 @@ class Ranks(job.JobTest):
         for options, grid in (((), "stages"), (("--stages", 2), "stages 2 x shards 1"),
                               (("--shards", 2), "stages 1 x shards 2")):
             with self.subTest(options=options):
-                text, told, lines = self.run_on(FOUR_DOMAINS, 2, *options)
+                text, log, lines = self.run_on(FOUR_DOMAINS, 2, *options)
                 self.assertEqual(text, alone)
-                self.assertIn(grid, told)
+                self.assertIn(grid, log)
                 self.assertEqual(len(lines), 2)
 
     def test_really_binds(self):
@@ -76,23 +76,28 @@ class Ranks(job.JobTest):
 
 class Refusals(job.JobTest):
     def test_grids_that_contradict(self):
-        self.assert_told_once(self.run_ranks(3, *SMALL, "--stages", 2), "--stages: 3 ranks .*")
-        self.assert_told_once(self.run_ranks(3, *SMALL, "--stages", 2, "--shards", 2), "--stages, --shards: .*")
+        self.assert_reported_once(self.run_ranks(3, *SMALL, "--stages", 2), "--stages: 3 ranks .*")
+        self.assert_reported_once(self.run_ranks(3, *SMALL, "--stages", 2, "--shards", 2), "--stages, --shards: .*")
         self.assert_refused([*SMALL, "--stages", 2], "--stages")
 
+    def test_reference_mode_runs_on_one_rank(self):
+        tokens = self.file("ids.txt", "1,2,3")
+        done = self.run_ranks(2, "logits", "--model", MODEL, "--tokens", tokens, "--attention", "reference")
+        self.assert_reported_once(done, "--attention reference: .* one rank; found 2 ranks")
+
     def test_what_fits_on_no_rank(self):
-        self.assert_told_once(self.run_ranks(2, *SMALL[:-4], "-n", 4 * 10**9),
-                              r"-n: .* tokens need .* each of 2 ranks has .* ranks with as much each would do")
+        self.assert_reported_once(self.run_ranks(2, *SMALL[:-4], "-n", 4 * 10**9),
+                                  r"-n: .* tokens need .* each of 2 ranks has .* ranks with as much each would do")
 
     def test_ranks_whose_bits_would_differ(self):
         env = ["env", "LONGREACH_ISA=portable"]
         command = self.one_differs(1, [*env, program.PROGRAM, *SMALL], [program.PROGRAM, *SMALL])
-        self.assert_told_once(self.run_job("-n", 3, command),
-                              "rank 0 on .* and rank 1 on .* with portable.*LONGREACH_ISA=.*")
+        self.assert_reported_once(self.run_job("-n", 3, command),
+                                  "rank 0 on .* and rank 1 on .* with portable.*LONGREACH_ISA=.*")
 
     def test_ranks_that_run_something_else(self):
         command = self.one_differs(2, [program.PROGRAM, *SMALL, "--top-k", 2], [program.PROGRAM, *SMALL])
-        self.assert_told_once(self.run_job("-n", 3, command), "rank 0 on .* and rank 2 on .* model and options.*")
+        self.assert_reported_once(self.run_job("-n", 3, command), "rank 0 on .* and rank 2 on .* model and options.*")
 
 
 if __name__ == "__main__":

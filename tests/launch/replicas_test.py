@@ -69,6 +69,14 @@ class Replicas(EvalTest):
         other = self.folder / "other.jsonl"
         self.assertEqual(self.replicas(2, 2, *args, task="niah_multikey_2", out=other), self.without_grid())
 
+    def test_replicas_of_reference_mode_have_one_rank_each(self):
+        args = (*PASSKEY, "--threads", 1, "--attention", "reference")
+        self.evaluate(*args)
+        other = self.folder / "other.jsonl"
+        self.assertEqual(self.replicas(2, 2, *args, out=other), self.without_grid())
+        done = self.run_ranks(2, *self.command(*args, out=self.folder / "none.jsonl"))
+        self.assert_reported_once(done, "--attention reference: .* one rank; found 2 ranks")
+
     def test_killed_and_begun_again_with_other_replicas(self):
         for n_ranks, n_replicas, killed in ((4, 2, 3), (2, 2, 1), (4, 4, 0)):
             running, ranks = self.start_replicas(n_ranks, n_replicas)
@@ -85,8 +93,8 @@ class Replicas(EvalTest):
             os.kill(ranks[0], number)
             done = self.finish(running)
             self.assertEqual(done.returncode, 128 + number, done.stderr)
-            told = f"stopped after {self.n_lines()} of 80 questions; the same command goes on"
-            self.assertEqual(done.stderr.decode().count(told), 1, done.stderr)
+            report = f"stopped after {self.n_lines()} of 80 questions; the same command goes on"
+            self.assertEqual(done.stderr.decode().count(report), 1, done.stderr)
         self.assert_goes_on(1, 1)
 
     def test_a_replica_that_fails_ends_the_job(self):
@@ -97,7 +105,7 @@ class Replicas(EvalTest):
         done = self.finish(running)
         self.assertNotEqual(done.returncode, 0)
         if not program.is_sanitized():  # sanitizers report and end the process themselves
-            self.assertEqual(self.told(done), [f"longreach: rank 2 on {socket.gethostname()}: not enough memory"])
+            self.assertEqual(self.reports(done), [f"longreach: rank 2 on {socket.gethostname()}: not enough memory"])
         self.assert_gone(ranks.values())
         self.assert_goes_on(2, 2)
 
@@ -109,20 +117,20 @@ class Replicas(EvalTest):
         command = [[program.PROGRAM, *self.command("--input", folder / "q.jsonl", "--replicas", 2, task="jsonl")]
                    for folder in (bad, good)]
         done = self.run_job("-n", 2, self.one_differs(1, *command))
-        self.assert_told_once(done, "/.*/q.jsonl and /.*/q.jsonl: rank 0 on .* and rank 1 on .* see different contents")
+        self.assert_reported_once(done, "/.*/q.jsonl and /.*/q.jsonl: rank 0 on .* and rank 1 on .* see different contents")
         self.assertFalse(self.out.exists())
 
-    def test_everything_is_told_of_all_ranks(self):
+    def test_everything_is_reported_of_all_ranks(self):
         trace = self.folder / "trace.json"
         done = self.run_ranks(4, *self.command(*PASSKEY, "--threads", 1, "--replicas", 2, "--shards", 2, "--verbose",
                                                "--trace", trace))
         self.assertEqual(done.returncode, 0, done.stderr)
-        told = done.stderr.decode()
-        self.assertIn("ranks 4 = replicas 2 x stages 1 x shards 2, nodes 1", told)
+        log = done.stderr.decode()
+        self.assertIn("ranks 4 = replicas 2 x stages 1 x shards 2, nodes 1", log)
         for rank in range(4):
             place = f"replica {rank // 2}, stage 0 .*shard {rank % 2};"
-            self.assertEqual(len(re.findall(rf"rank {rank} on .*; {place}", told)), 1, told)
-            self.assertEqual(told.count(f"rank {rank}: "), 1, told)
+            self.assertEqual(len(re.findall(rf"rank {rank} on .*; {place}", log)), 1, log)
+            self.assertEqual(log.count(f"rank {rank}: "), 1, log)
         names = [event["args"]["name"] for event in json.loads(trace.read_text())["traceEvents"]
                  if event["name"] == "process_name"]
         self.assertEqual(names, [f"rank {rank}: replica {rank // 2}, stage 0, shard {rank % 2}" for rank in range(4)])
@@ -142,18 +150,18 @@ class Replicas(EvalTest):
                 self.assertAlmostEqual(float(number), float(same), places=5)  # sums in another order
 
     def test_refusals(self):
-        self.assert_told_once(self.run_ranks(3, *self.command(*PASSKEY, "--replicas", 2)),
-                              "--replicas: expected a number that divides the 3 ranks of the job, found 2")
+        self.assert_reported_once(self.run_ranks(3, *self.command(*PASSKEY, "--replicas", 2)),
+                                  "--replicas: expected a number that divides the 3 ranks of the job, found 2")
         self.assert_refused(self.command(*PASSKEY, "--replicas", 2), "--replicas", "the 1 rank ")
         self.assert_refused(self.command(*PASSKEY, "--replicas", 0), "--replicas")
         self.assert_refused(["generate", "--model", MODEL, "--prompt", "x", "--replicas", 1], "--replicas")
-        self.assert_told_once(self.run_ranks(4, *self.command(*PASSKEY, "--replicas", 2, "--shards", 4)), "--shards: .*")
-        self.assert_told_once(self.run_ranks(4, *self.command("--lengths", 10**8, "--replicas", 2)),
-                              "--lengths: 100000000 tokens need .* each would do for each of 2 replicas")
+        self.assert_reported_once(self.run_ranks(4, *self.command(*PASSKEY, "--replicas", 2, "--shards", 4)), "--shards: .*")
+        self.assert_reported_once(self.run_ranks(4, *self.command("--lengths", 10**8, "--replicas", 2)),
+                                  "--lengths: 100000000 tokens need .* each would do for each of 2 replicas")
         self.assertFalse(self.out.exists())
         command = self.one_differs(2, [program.PROGRAM, *self.command(*PASSKEY, "--replicas", 4)],
                                    [program.PROGRAM, *self.command(*PASSKEY, "--replicas", 2)])
-        self.assert_told_once(self.run_job("-n", 4, command), "rank 0 on .* and rank 2 on .* model and options.*")
+        self.assert_reported_once(self.run_job("-n", 4, command), "rank 0 on .* and rank 2 on .* model and options.*")
 
 
 if __name__ == "__main__":

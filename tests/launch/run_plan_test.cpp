@@ -38,7 +38,7 @@ std::vector<MachineReport> ranks_with(const std::vector<std::size_t>& megabytes)
 }
 
 partition::Plan plan_on(const std::vector<MachineReport>& reports, const RunRequest& request) {
-  return plan_run(request, reports, share_cores(reports));
+  return plan_for_replica(request, reports, share_cores(reports));
 }
 
 TEST(RunPlan, IsForTheRanksThereAre) {
@@ -96,7 +96,7 @@ TEST(RunPlan, OfAReplicaIsThatOfItsRanks) {
   RunRequest request = request_for(64000);
   request.n_replicas = 3;
   for (std::size_t replica = 0; replica < 3; ++replica) {
-    const partition::Plan plan = plan_run(request, reports, share_cores(reports), replica);
+    const partition::Plan plan = plan_for_replica(request, reports, share_cores(reports), replica);
     ASSERT_EQ(plan.ranks.size(), 2);
     EXPECT_EQ(plan.n_nodes, 2);
     EXPECT_EQ(plan.ranks[0].place.memory_bytes, (replica == 2 ? 3000 : 8000) * kMB);
@@ -106,13 +106,13 @@ TEST(RunPlan, OfAReplicaIsThatOfItsRanks) {
     report.host = "node1";
     report.memory_bytes = 12000 * kMB;
   }
-  const partition::Plan plan = plan_run(request, reports, share_cores(reports), 1);
+  const partition::Plan plan = plan_for_replica(request, reports, share_cores(reports), 1);
   EXPECT_EQ(plan.n_nodes, 1);
   EXPECT_EQ(plan.ranks[0].place.memory_bytes, 2000 * kMB);
 
   request.context_tokens = 100'000'000;
   const std::string sentence =
-      test::refusal([&] { plan_run(request, reports, share_cores(reports), 0); });
+      test::refusal([&] { plan_for_replica(request, reports, share_cores(reports), 0); });
   EXPECT_NE(sentence.find("each of 2 ranks has 2.00 GB"), std::string::npos) << sentence;
   EXPECT_NE(sentence.find("for each of 3 replicas"), std::string::npos) << sentence;
 }

@@ -106,7 +106,7 @@ class TwoHosts(job.JobTest):
     def test_a_rank_that_cannot_open_the_model(self):
         command = self.one_differs(1, self.generate(self.folder / "none"), self.generate(MODEL))
         done = self.run_on_hosts("-n", 3, command)
-        self.assert_told_once(done, f"rank 1 on {NAMES[1]}: .*none: cannot be opened: .*")
+        self.assert_reported_once(done, f"rank 1 on {NAMES[1]}: .*none: cannot be opened: .*")
 
     def test_a_killed_rank_ends_the_job(self):
         for rank in (0, 1):

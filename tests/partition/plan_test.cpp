@@ -48,7 +48,7 @@ void expect_cover(const Plan& plan, std::size_t stage, std::size_t n, Range Rank
 TEST(Plan, EverythingHasOneOwner) {
   const RunSizes sizes = small_model();
   for (const std::size_t n_ranks : rank_counts()) {
-    const Plan plan = make_plan(sizes, roomy(), {.n_ranks = n_ranks});
+    const Plan plan = plan_on_cluster(sizes, roomy(), {.n_ranks = n_ranks});
     ASSERT_EQ(plan.ranks.size(), n_ranks);
     ASSERT_EQ(plan.grid.n_ranks(), n_ranks);
     const Layout layout = layout_of(plan);
@@ -77,7 +77,7 @@ TEST(Plan, EverythingHasOneOwner) {
 }
 
 TEST(Plan, OneRankNeedsWhatARunOfOneRankDoes) {
-  const Plan plan = make_plan(small_model(), roomy(), {});
+  const Plan plan = plan_on_cluster(small_model(), roomy(), {});
   EXPECT_EQ(plan.grid, (Grid{1, 1}));
   EXPECT_EQ(plan.ranks.at(0).memory, memory_need(small_model()));
 }
@@ -92,7 +92,7 @@ TEST(Plan, BytesAddUpToTheWholeAndWhatEveryShardHolds) {
   const RunSizes sizes = small_model();
   const MemoryNeed whole = memory_need(sizes);
   for (const std::size_t n_ranks : rank_counts()) {
-    const Plan plan = make_plan(sizes, roomy(), {.n_ranks = n_ranks});
+    const Plan plan = plan_on_cluster(sizes, roomy(), {.n_ranks = n_ranks});
     const std::size_t n_copies = plan.grid.n_shards - 1;
     MemoryNeed sum, expected = whole;
     for (const RankPlan& rank : plan.ranks) sum += rank.memory;
@@ -150,7 +150,7 @@ TEST(Plan, NoDivisionOfTheBlocksIsFaster) {
     test::set_vocabulary(sizes, 32 * (1 + random() % 4000));
     for (BlockSizes& block : sizes.blocks) block.weights.add_whole(random() % 60000000);
     for (std::size_t n_stages = 1; n_stages <= 9; ++n_stages) {
-      const Plan plan = make_plan(sizes, machine, {.n_stages = n_stages, .n_shards = 1});
+      const Plan plan = plan_on_cluster(sizes, machine, {.n_stages = n_stages, .n_shards = 1});
       double best = 1e9;
       each_division(9, n_stages, {}, [&](const std::vector<Range>& stages) {
         double slowest = 0;
@@ -174,7 +174,7 @@ TEST(Plan, NoDivisionOfTheBlocksIsFaster) {
 TEST(Plan, TheHeadCountsAsBlocks) {
   RunSizes sizes = small_model();
   test::set_vocabulary(sizes, 1 << 20);
-  const Plan plan = make_plan(sizes, roomy(), {.n_stages = 2, .n_shards = 1});
+  const Plan plan = plan_on_cluster(sizes, roomy(), {.n_stages = 2, .n_shards = 1});
   EXPECT_EQ(plan.stages[1].blocks.size(), 1U) << "it costs more than all blocks together";
 }
 
@@ -182,7 +182,7 @@ TEST(Plan, ShardsShareANodeIfTheyCan) {
   for (const std::size_t n_nodes : {1, 2, 4, 8}) {
     Machine machine = cluster(n_nodes, 4, 1000 * kGB);
     machine.network = {0, 1e12};  // even where the network looks better than it can be
-    const Plan plan = make_plan(small_model(), machine, {.n_ranks = 4 * n_nodes});
+    const Plan plan = plan_on_cluster(small_model(), machine, {.n_ranks = 4 * n_nodes});
     EXPECT_EQ(plan.grid, (Grid{n_nodes, 4}));
     for (const RankPlan& rank : plan.ranks) EXPECT_EQ(rank.place.node, rank.stage);
   }
@@ -190,8 +190,8 @@ TEST(Plan, ShardsShareANodeIfTheyCan) {
 
 TEST(Plan, SameInputSamePlan) {
   for (const std::size_t n_ranks : rank_counts()) {
-    const Plan a = make_plan(small_model(), roomy(), {.n_ranks = n_ranks});
-    const Plan b = make_plan(small_model(), roomy(), {.n_ranks = n_ranks});
+    const Plan a = plan_on_cluster(small_model(), roomy(), {.n_ranks = n_ranks});
+    const Plan b = plan_on_cluster(small_model(), roomy(), {.n_ranks = n_ranks});
     ASSERT_EQ(a.grid, b.grid);
     for (std::size_t i = 0; i < a.stages.size(); ++i)
       ASSERT_EQ(a.stages[i].blocks, b.stages[i].blocks);
@@ -206,7 +206,7 @@ TEST(Plan, MoreMemoryNeverMakesItWorse) {
       const Machine machine = cluster(1, n_ranks, megabytes * 1000000);
       double now = 0;
       try {
-        now = make_plan(sizes, machine, {.n_ranks = n_ranks}).seconds_per_token();
+        now = plan_on_cluster(sizes, machine, {.n_ranks = n_ranks}).seconds_per_token();
       } catch (const base::InputError&) {
         ASSERT_EQ(seconds, 0) << "fitted with less: " << n_ranks << " " << megabytes;
         continue;
@@ -233,14 +233,14 @@ TEST(Plan, ARefusalNamesTheLeastNumberOfRanksThatFits) {
     for (const std::size_t megabytes : {150, 300, 700}) {
       for (const auto& n_nodes : {std::optional<std::size_t>(), std::optional<std::size_t>(2000)}) {
         const Machine machine = cluster(n_nodes, 2, megabytes * 1000000);
-        const std::string sentence = test::refusal([&] { make_plan(sizes, machine, {}); });
+        const std::string sentence = test::refusal([&] { plan_on_cluster(sizes, machine, {}); });
         EXPECT_TRUE(sentence.starts_with("--ranks: ")) << sentence;
         const std::size_t n_ranks = advised(sentence, "--ranks");
-        const Plan plan = make_plan(sizes, machine, {.n_ranks = n_ranks});
+        const Plan plan = plan_on_cluster(sizes, machine, {.n_ranks = n_ranks});
         EXPECT_EQ(plan.ranks.size(), n_ranks);
         for (const RankPlan& rank : plan.ranks)
           EXPECT_LE(rank.memory.total(), rank.place.memory_bytes) << sentence;
-        test::expect_refused([&] { make_plan(sizes, machine, {.n_ranks = n_ranks - 1}); },
+        test::expect_refused([&] { plan_on_cluster(sizes, machine, {.n_ranks = n_ranks - 1}); },
                              "--ranks " + std::to_string(n_ranks));
       }
     }
@@ -250,16 +250,16 @@ TEST(Plan, ARefusalNamesTheLeastNumberOfRanksThatFits) {
 TEST(Plan, ARefusalAsksForNodesWhenRanksDoNotHelp) {
   const RunSizes sizes = small_model(1000000);
   const std::string sentence =
-      test::refusal([&] { make_plan(sizes, cluster(2, 2, kGB), {.n_ranks = 4}); });
+      test::refusal([&] { plan_on_cluster(sizes, cluster(2, 2, kGB), {.n_ranks = 4}); });
   const std::size_t n_ranks = advised(sentence, "--ranks");
   const Machine larger = cluster(advised(sentence, "--nodes"), 2, kGB);
-  EXPECT_EQ(make_plan(sizes, larger, {.n_ranks = n_ranks}).ranks.size(), n_ranks);
+  EXPECT_EQ(plan_on_cluster(sizes, larger, {.n_ranks = n_ranks}).ranks.size(), n_ranks);
   EXPECT_NE(sentence.find("nor would any number with --nodes 2"), std::string::npos) << sentence;
 }
 
 TEST(Plan, AContradictionIsRefused) {
   const auto refused = [](const PlanRequest& request, const auto&... parts) {
-    test::expect_refused([&] { make_plan(small_model(), roomy(), request); }, parts...);
+    test::expect_refused([&] { plan_on_cluster(small_model(), roomy(), request); }, parts...);
   };
   refused({.n_ranks = 5, .n_stages = 2, .n_shards = 2}, "--stages", "--shards", "4", "5");
   refused({.n_stages = 17}, "--stages", "16", "17");
@@ -291,8 +291,8 @@ TEST(PlanForPlaces, CoversTheModelAndFitsWhereTheRanksAre) {
     const RunSizes sizes = small_model(1 + random() % 400000);
     const std::size_t n_ranks = 1 + random() % 24;
     const Site site = random_site(random, n_ranks);
-    const auto plan = plan_for(sizes, site, {});
-    const auto again = plan_for(sizes, site, {});
+    const auto plan = plan_on_site(sizes, site, {});
+    const auto again = plan_on_site(sizes, site, {});
     ASSERT_EQ(plan.has_value(), again.has_value());
     if (!plan) continue;
     ++n_planned;
@@ -319,8 +319,8 @@ TEST(PlanForPlaces, CoversTheModelAndFitsWhereTheRanksAre) {
 
 TEST(PlanForPlaces, IsTheDescribedMachinesPlan) {
   for (const std::size_t n_ranks : rank_counts()) {
-    const Plan described = make_plan(small_model(), roomy(), {.n_ranks = n_ranks});
-    const auto found = plan_for(small_model(), site_of(roomy(), n_ranks), {});
+    const Plan described = plan_on_cluster(small_model(), roomy(), {.n_ranks = n_ranks});
+    const auto found = plan_on_site(small_model(), site_of(roomy(), n_ranks), {});
     ASSERT_TRUE(found);
     EXPECT_EQ(layout_of(*found), layout_of(described));
     EXPECT_EQ(found->seconds_per_token(), described.seconds_per_token());
@@ -342,8 +342,8 @@ TEST(PlanForPlaces, AStageOnASmallNodeGetsFewerBlocks) {
   // As many bytes as the first or last three blocks take.
   const std::size_t first = memory_need(sizes, {0, 3}, {}).total();
   const std::size_t last = memory_need(sizes, {13, 16}, {}).total();
-  const auto small_first = plan_for(sizes, site_with({first, 100 * kGB}), pipeline);
-  const auto small_last = plan_for(sizes, site_with({100 * kGB, last}), pipeline);
+  const auto small_first = plan_on_site(sizes, site_with({first, 100 * kGB}), pipeline);
+  const auto small_last = plan_on_site(sizes, site_with({100 * kGB, last}), pipeline);
   ASSERT_TRUE(small_first && small_last);
   EXPECT_EQ(small_first->stages[0].blocks, (Range{0, 3}));
   EXPECT_EQ(small_last->stages[1].blocks, (Range{13, 16}));
@@ -352,20 +352,20 @@ TEST(PlanForPlaces, AStageOnASmallNodeGetsFewerBlocks) {
 TEST(PlanForPlaces, ARoundTripOfNodesIsNoSharedNode) {
   Site site = site_with({8 * kGB, 8 * kGB, 8 * kGB});
   site.places[2].node = 0;  // as --map-by node puts ranks: the first and last are neighbours
-  const auto crossing = plan_for(small_model(), site, {.n_shards = 3});
+  const auto crossing = plan_on_site(small_model(), site, {.n_shards = 3});
   site.places[1].node = 0;
-  const auto inside = plan_for(small_model(), site, {.n_shards = 3});
+  const auto inside = plan_on_site(small_model(), site, {.n_shards = 3});
   EXPECT_GT(crossing->seconds_per_token(), inside->seconds_per_token());
 }
 
 TEST(PlanForPlaces, TellsHowManyWouldFit) {
   const RunSizes sizes = small_model(1000000);
   const Site site = site_with({kGB, 2 * kGB});
-  EXPECT_FALSE(plan_for(sizes, site, {}));
+  EXPECT_FALSE(plan_on_site(sizes, site, {}));
   const auto n_ranks = ranks_that_fit(sizes, site);
   ASSERT_TRUE(n_ranks);
   const auto plan_on = [&](std::size_t n) {
-    return plan_for(sizes, site_with(std::vector<std::size_t>(n, kGB)), {});
+    return plan_on_site(sizes, site_with(std::vector<std::size_t>(n, kGB)), {});
   };
   EXPECT_TRUE(plan_on(*n_ranks));
   EXPECT_FALSE(plan_on(*n_ranks - 1));
@@ -375,7 +375,7 @@ TEST(PlanForPlaces, TellsHowManyWouldFit) {
 TEST(PlanForPlaces, AContradictionIsRefused) {
   const Site site = site_with({8 * kGB, 8 * kGB, 8 * kGB});
   const auto refused = [&](const PlanRequest& request, const auto&... parts) {
-    test::expect_refused([&] { static_cast<void>(plan_for(small_model(), site, request)); },
+    test::expect_refused([&] { static_cast<void>(plan_on_site(small_model(), site, request)); },
                          parts...);
   };
   refused({.n_stages = 2, .n_shards = 2}, "--stages", "--shards", "4", "3");

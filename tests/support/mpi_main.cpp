@@ -35,7 +35,7 @@ class FailureTeller : public testing::EmptyTestEventListener {
 /// alone.
 int run_tests() {
   dist::Communicator& ranks = world().communicator();
-  if (!world().leads()) {
+  if (!world().leads_job()) {
     auto& listeners = testing::UnitTest::GetInstance()->listeners();
     delete listeners.Release(listeners.default_result_printer());
     listeners.Append(new FailureTeller);
@@ -45,7 +45,7 @@ int run_tests() {
   std::vector<partition::Range> parts;
   for (std::size_t r = 0; r < ranks.size(); ++r) parts.push_back({r, r + 1});
   ranks.all_gather(codes, parts);
-  for (std::size_t r = 0; world().leads() && r < ranks.size(); ++r) {
+  for (std::size_t r = 0; world().leads_job() && r < ranks.size(); ++r) {
     if (codes[r] != std::byte{}) fmt::print("FAILED on rank {}\n", r);
   }
   return std::to_integer<int>(std::ranges::max(codes));

@@ -16,7 +16,7 @@ namespace {
 TEST(World, IsAsLargeAsTheLauncherSays) {
   const char* size = std::getenv("OMPI_COMM_WORLD_SIZE");
   EXPECT_EQ(std::to_string(world().size()), size == nullptr ? "1" : size);
-  EXPECT_EQ(world().leads(), world().rank() == 0);
+  EXPECT_EQ(world().leads_job(), world().rank() == 0);
   EXPECT_FALSE(world().host().empty());
 }
 

@@ -1,26 +1,27 @@
-#include "eval/hand_out.hpp"
+#include "eval/question_scheduler.hpp"
 
 #include <algorithm>
 
 namespace longreach::eval {
 
-HandOut::HandOut(std::span<const Place> places, const std::map<std::size_t, Result>& results,
-                 std::size_t n_replicas)
+QuestionScheduler::QuestionScheduler(std::span<const QuestionSpec> specs,
+                                     const std::map<std::size_t, Result>& results,
+                                     std::size_t n_replicas)
     : own_(n_replicas) {
   std::size_t n_shared = 0;
-  for (std::size_t i = 0; i < places.size(); ++i) {
+  for (std::size_t i = 0; i < specs.size(); ++i) {
     // What two questions have in common, those between them have, too.
     const bool follows_skipped = i > 0 && results.contains(i - 1);
-    n_shared = follows_skipped ? std::min(n_shared, places[i].n_shared) : places[i].n_shared;
+    n_shared = follows_skipped ? std::min(n_shared, specs[i].n_shared) : specs[i].n_shared;
     if (results.contains(i)) continue;
-    const bool begins_run = todo_.empty() || 2 * n_shared <= places[i].length;
+    const bool begins_run = todo_.empty() || 2 * n_shared <= specs[i].length;
     if (begins_run) runs_.push_back({todo_.size(), todo_.size()});
-    todo_.push_back({i, places[i].length, n_shared});
+    todo_.push_back({i, specs[i].length, n_shared});
     runs_.back().end = todo_.size();
   }
 }
 
-double HandOut::cost(Run run) const {
+double QuestionScheduler::cost(Run run) const {
   double n_tokens = 0;
   for (std::size_t i = run.begin; i < run.end; ++i) {
     n_tokens +=
@@ -29,7 +30,7 @@ double HandOut::cost(Run run) const {
   return n_tokens;
 }
 
-HandOut::Run HandOut::taken_over() {
+QuestionScheduler::Run QuestionScheduler::taken_over() {
   Run& longest = *std::ranges::max_element(own_, {}, [this](Run run) { return cost(run); });
   const Run second{longest.begin + longest.size() / 2, longest.end};
   if (second.size() == 0) return {};
@@ -40,7 +41,7 @@ HandOut::Run HandOut::taken_over() {
   return second;
 }
 
-std::optional<std::size_t> HandOut::next(std::size_t replica) {
+std::optional<std::size_t> QuestionScheduler::next(std::size_t replica) {
   Run& own = own_[replica];
   if (own.size() == 0) own = n_begun_ < runs_.size() ? runs_[n_begun_++] : taken_over();
   if (own.size() == 0) return std::nullopt;

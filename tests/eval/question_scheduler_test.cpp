@@ -1,4 +1,4 @@
-#include "eval/hand_out.hpp"
+#include "eval/question_scheduler.hpp"
 
 #include "tests/support/random.hpp"
 
@@ -14,8 +14,8 @@ using Results = std::map<std::size_t, Result>;
 using Questions = std::vector<std::size_t>;
 
 /// n questions of 100 tokens that begin with n_shared of the one before, but for the first.
-std::vector<Place> places(std::size_t n, std::size_t n_shared) {
-  std::vector<Place> all(n, Place{100, {}, 0, n_shared});
+std::vector<QuestionSpec> specs(std::size_t n, std::size_t n_shared) {
+  std::vector<QuestionSpec> all(n, QuestionSpec{100, {}, 0, n_shared});
   all.front().n_shared = 0;
   return all;
 }
@@ -27,69 +27,69 @@ Questions numbers(std::size_t begin, std::size_t end) {
 }
 
 /// What a replica that is alone in asking gets until nothing is left for it.
-Questions rest(HandOut& hand_out, std::size_t replica) {
+Questions rest(QuestionScheduler& scheduler, std::size_t replica) {
   Questions all;
-  while (const auto question = hand_out.next(replica)) all.push_back(*question);
+  while (const auto question = scheduler.next(replica)) all.push_back(*question);
   return all;
 }
 
-TEST(HandOut, OneReplicaAsksInOrder) {
+TEST(QuestionScheduler, OneReplicaAsksInOrder) {
   for (const std::size_t n_shared : {0, 40, 90, 100}) {
-    HandOut hand_out(places(20, n_shared), {}, 1);
-    EXPECT_EQ(rest(hand_out, 0), numbers(0, 20));
+    QuestionScheduler scheduler(specs(20, n_shared), {}, 1);
+    EXPECT_EQ(rest(scheduler, 0), numbers(0, 20));
   }
 }
 
-TEST(HandOut, QuestionsWithLittleInCommonGoToWhoIsReady) {
-  HandOut hand_out(places(10, 50), {}, 3);
-  for (std::size_t i = 0; i < 10; ++i) EXPECT_EQ(hand_out.next(i * 7 % 3), i);
+TEST(QuestionScheduler, QuestionsWithLittleInCommonGoToWhoIsReady) {
+  QuestionScheduler scheduler(specs(10, 50), {}, 3);
+  for (std::size_t i = 0; i < 10; ++i) EXPECT_EQ(scheduler.next(i * 7 % 3), i);
   for (std::size_t replica = 0; replica < 3; ++replica) {
-    EXPECT_EQ(hand_out.next(replica), std::nullopt);
+    EXPECT_EQ(scheduler.next(replica), std::nullopt);
   }
 }
 
-TEST(HandOut, ARunStaysWithOneReplica) {
-  std::vector<Place> all = places(5, 90);
-  const std::vector<Place> second = all;
+TEST(QuestionScheduler, ARunStaysWithOneReplica) {
+  std::vector<QuestionSpec> all = specs(5, 90);
+  const std::vector<QuestionSpec> second = all;
   all.insert(all.end(), second.begin(), second.end());
-  HandOut hand_out(all, {}, 3);
-  EXPECT_EQ(hand_out.next(2), 0);
-  EXPECT_EQ(hand_out.next(0), 5);
-  EXPECT_EQ(hand_out.next(1), std::nullopt);  // to read the common part takes longer than the rest
-  EXPECT_EQ(rest(hand_out, 2), numbers(1, 5));
-  EXPECT_EQ(rest(hand_out, 0), numbers(6, 10));
+  QuestionScheduler scheduler(all, {}, 3);
+  EXPECT_EQ(scheduler.next(2), 0);
+  EXPECT_EQ(scheduler.next(0), 5);
+  EXPECT_EQ(scheduler.next(1), std::nullopt);  // to read the common part takes longer than the rest
+  EXPECT_EQ(rest(scheduler, 2), numbers(1, 5));
+  EXPECT_EQ(rest(scheduler, 0), numbers(6, 10));
 }
 
-TEST(HandOut, TheSecondHalfOfALongRunIsTakenOver) {
-  HandOut hand_out(places(30, 90), {}, 2);
-  EXPECT_EQ(hand_out.next(0), 0);
+TEST(QuestionScheduler, TheSecondHalfOfALongRunIsTakenOver) {
+  QuestionScheduler scheduler(specs(30, 90), {}, 2);
+  EXPECT_EQ(scheduler.next(0), 0);
   // 29 are left, of 10 tokens each; 15 of these and the 90 in common take less.
-  EXPECT_EQ(hand_out.next(1), 15);
-  EXPECT_EQ(rest(hand_out, 0), numbers(1, 15));
-  EXPECT_EQ(hand_out.next(0), std::nullopt);  // 14 are left; 7 of them take 70 + 90
-  EXPECT_EQ(rest(hand_out, 1), numbers(16, 30));
+  EXPECT_EQ(scheduler.next(1), 15);
+  EXPECT_EQ(rest(scheduler, 0), numbers(1, 15));
+  EXPECT_EQ(scheduler.next(0), std::nullopt);  // 14 are left; 7 of them take 70 + 90
+  EXPECT_EQ(rest(scheduler, 1), numbers(16, 30));
 }
 
-TEST(HandOut, WhatHasAResultIsNotAskedAgain) {
+TEST(QuestionScheduler, WhatHasAResultIsNotAskedAgain) {
   Results results;
   for (const std::size_t i : {0, 3, 4, 9}) results[i] = {};
-  HandOut hand_out(places(10, 0), results, 2);
-  EXPECT_EQ(rest(hand_out, 1), (Questions{1, 2, 5, 6, 7, 8}));
+  QuestionScheduler scheduler(specs(10, 0), results, 2);
+  EXPECT_EQ(rest(scheduler, 1), (Questions{1, 2, 5, 6, 7, 8}));
   // What lies between two questions of a run does not end it, but for what breaks it.
-  std::vector<Place> all = places(10, 90);
+  std::vector<QuestionSpec> all = specs(10, 90);
   all[4].n_shared = 10;
-  HandOut two_runs(all, results, 2);
+  QuestionScheduler two_runs(all, results, 2);
   EXPECT_EQ(two_runs.next(0), 1);
   EXPECT_EQ(two_runs.next(1), 5);
   EXPECT_EQ(rest(two_runs, 0), (Questions{2}));
   EXPECT_EQ(rest(two_runs, 1), numbers(6, 9));
 }
 
-TEST(HandOut, EachQuestionIsAskedOnce) {
+TEST(QuestionScheduler, EachQuestionIsAskedOnce) {
   test::Random random;
   for (int trial = 0; trial < 200; ++trial) {
     const std::size_t n_replicas = random.whole(1, 6);
-    std::vector<Place> all = places(random.whole(1, 60), 0);
+    std::vector<QuestionSpec> all = specs(random.whole(1, 60), 0);
     Results results;
     Questions expected;
     for (std::size_t i = 0; i < all.size(); ++i) {
@@ -100,12 +100,12 @@ TEST(HandOut, EachQuestionIsAskedOnce) {
         expected.push_back(i);
       }
     }
-    HandOut hand_out(all, results, n_replicas);
+    QuestionScheduler scheduler(all, results, n_replicas);
     Questions asked;
     // Who got nothing does not ask again.
     for (Questions ready = numbers(0, n_replicas); !ready.empty();) {
       const std::size_t i = random.whole(0, ready.size() - 1);
-      if (const auto question = hand_out.next(ready[i])) {
+      if (const auto question = scheduler.next(ready[i])) {
         asked.push_back(*question);
       } else {
         ready.erase(ready.begin() + static_cast<std::ptrdiff_t>(i));

@@ -18,17 +18,17 @@ namespace longreach::eval {
 /// then the common part is read once. Runs are handed out in order, so a single replica asks
 /// everything in order. When all have been begun, a replica that is ready takes over the second
 /// half of a run if that ends sooner, although the common part is then read again.
-class HandOut {
+class QuestionScheduler {
  public:
-  /// Hands out the questions at `places` that have no result.
-  HandOut(std::span<const Place> places, const std::map<std::size_t, Result>& results,
-          std::size_t n_replicas);
+  /// Hands out the questions at `specs` that have no result.
+  QuestionScheduler(std::span<const QuestionSpec> specs,
+                    const std::map<std::size_t, Result>& results, std::size_t n_replicas);
 
   /// The question that the replica is to ask now; nothing when none is left for it.
   std::optional<std::size_t> next(std::size_t replica);
 
  private:
-  /// Questions of a run that nobody has yet been asked to ask, by their places in `todo_`.
+  /// Questions of a run that nobody has yet been asked to ask, by their indices in `todo_`.
   using Run = partition::Range;
 
   /// Tokens that asking these reads if the question before them was asked just before.
