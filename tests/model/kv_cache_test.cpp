@@ -154,5 +154,50 @@ TEST_P(Cache, AForkIsTheSameAndGoesItsOwnWay) {
   }
 }
 
+/// One of several shards, which exchanges nothing and counts what is published.
+class CountingExchange final : public Exchange, public ChunkStore {
+ public:
+  explicit CountingExchange(partition::Shard shard) : shard_(shard) {}
+  partition::Shard shard() const override { return shard_; }
+  void all_gather(Traffic, std::span<std::byte>, std::span<const partition::Range>) override {}
+  void all_to_all(Traffic, std::span<const std::byte>, std::span<const partition::Range>,
+                  std::span<std::byte>, std::span<const partition::Range>) override {}
+  void barrier() override {}
+  ChunkStore& chunk_store() override { return *this; }
+  void publish(const Chunk& chunk) override { published.push_back(chunk.id); }
+  bool reaches_all() const override { return false; }
+
+  std::vector<std::uint64_t> published;
+
+ private:
+  std::shared_ptr<std::byte> memory_for(std::size_t owner, std::size_t n_bytes) override {
+    if (owner != shard_.index) return nullptr;
+    return {new std::byte[n_bytes](), std::default_delete<std::byte[]>()};
+  }
+
+  partition::Shard shard_;
+};
+
+TEST(KvCacheTest, PublishesEachClosedChunkOnceByItsOwner) {
+  constexpr std::size_t kChunk = 4;
+  const std::vector<float> rows(20 * kChannels);
+  kernels::ThreadPool pool(1);
+  std::vector<std::uint64_t> all;
+  for (std::size_t s = 0; s < 3; ++s) {
+    CountingExchange exchange({s, 3});
+    KvCache cache(kHeads, kChunk, base::KvFormat::kF32, exchange);
+    for (const std::size_t n : {3U, 1U, 13U, 6U}) {  // 23 rows: 5 closed chunks and 3 rows
+      cache.append({rows.data(), n, kChannels}, {rows.data(), n, kChannels}, pool);
+    }
+    std::vector<std::uint64_t> own;
+    for (std::size_t chunk = 0; chunk < 5; ++chunk) {
+      if (cache.owner_of_row(chunk * kChunk) == s) own.push_back(cache.chunk_id(chunk));
+    }
+    EXPECT_EQ(exchange.published, own) << "shard " << s;
+    all.insert(all.end(), own.begin(), own.end());
+  }
+  EXPECT_EQ(all.size(), 5U);
+}
+
 }  // namespace
 }  // namespace longreach::model

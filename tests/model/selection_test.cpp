@@ -247,49 +247,5 @@ TEST(Selection, GoesByWhateverIndexACacheHas) {
   EXPECT_GT(n_differ, 0U);  // or the index would not matter
 }
 
-/// Counts what is published, and whose it is.
-class CountingStore final : public ChunkStore {
- public:
-  bool reaches_all() const override { return true; }
-  void publish(const Chunk& chunk) override { published.push_back(chunk.id); }
-  std::vector<std::uint64_t> published;
-
- private:
-  std::shared_ptr<std::byte> memory_for(std::size_t, std::size_t n_bytes) override {
-    const auto memory = std::make_shared<base::Buffer<std::byte>>(n_bytes);
-    return {memory, memory->data()};
-  }
-};
-
-/// One of two shards, whose partner is not there.
-class OneOfTwo final : public Exchange {
- public:
-  partition::Shard shard() const override { return {1, 2}; }
-  void all_gather(Traffic, std::span<std::byte>, std::span<const partition::Range>) override {}
-  void all_to_all(Traffic, std::span<const std::byte>, std::span<const partition::Range>,
-                  std::span<std::byte>, std::span<const partition::Range>) override {}
-  void barrier() override {}
-  ChunkStore& chunk_store() override { return store; }
-  CountingStore store;
-};
-
-TEST(ChunkStore, LearnsOfEveryOwnChunkOnceItIsFull) {
-  test::Random random;
-  kernels::ThreadPool pool(2);
-  OneOfTwo exchange;
-  KvCache cache(kHeads, 4, base::KvFormat::kF32, exchange);
-  const Numbers rows(random, 23, kHeads * kHeadSize);
-  std::vector<std::size_t> n_published;
-  std::size_t done = 0;
-  for (const std::size_t n : {3, 1, 4, 9, 6}) {  // chunks end at rows 4, 8, 12, 16, 20
-    cache.append(rows.rows(done, n), rows.rows(done, n), pool);
-    done += n;
-    n_published.push_back(exchange.store.published.size());
-  }
-  EXPECT_EQ(n_published, (std::vector<std::size_t>{0, 0, 1, 2, 2}));
-  EXPECT_EQ(exchange.store.published,
-            (std::vector<std::uint64_t>{cache.chunk_id(1), cache.chunk_id(3)}));
-}
-
 }  // namespace
 }  // namespace longreach::model
