@@ -65,8 +65,8 @@ ExchangeTimes time_candidates(Communicator& shards, const AttendedChunks& span,
   std::vector<model::Candidate> all(of_shard * shards.size());
   std::vector<Range> parts;
   for (std::size_t s = 0; s < shards.size(); ++s) {
-    parts.push_back({s * of_shard * sizeof(model::Candidate),
-                     (s + 1) * of_shard * sizeof(model::Candidate)});
+    parts.push_back(
+        {s * of_shard * sizeof(model::Candidate), (s + 1) * of_shard * sizeof(model::Candidate)});
   }
   return time_rounds(shards, exchange, Traffic::kCandidates, n_rounds, [&] {
     exchange.all_gather(Traffic::kCandidates, std::as_writable_bytes(std::span(all)), parts);

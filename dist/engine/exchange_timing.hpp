@@ -29,8 +29,8 @@ struct ExchangeTimes {
 ExchangeTimes time_candidates(Communicator& shards, const AttendedChunks& span,
                               std::size_t n_rounds);
 
-/// Ships partials as model::attend_chunks does for one token, and merges them; the chosen chunks of a
-/// head lie on consecutive shards. Collective: the shards, with the same arguments.
+/// Ships partials as model::attend_chunks does for one token, and merges them; the chosen chunks of
+/// a head lie on consecutive shards. Collective: the shards, with the same arguments.
 ExchangeTimes time_partials(Communicator& shards, const AttendedChunks& span, std::size_t n_rounds);
 
 }  // namespace longreach::dist

@@ -406,13 +406,13 @@ CLI::App& add_bench(CLI::App& app, BenchOptions& options) {
       ->default_str("8192");
   add_count(command, "--tokens", options.n_tokens, 1, kMaxTokens, "decode: tokens of a repeat")
       ->default_str("32");
-  add_count(
-      command, "--streams", options.n_streams, 1, kMaxStreams,
-      "decode: sequences at once, which share steps")
+  add_count(command, "--streams", options.n_streams, 1, kMaxStreams,
+            "decode: sequences at once, which share steps")
       ->default_str("1");
   command.add_flag_callback(
       "--forks", [&options] { options.contexts_of_streams = StreamContexts::kForked; },
-      "decode: the streams are forks of one context and share\nits cache; default: each has its own");
+      "decode: the streams are forks of one context and share\nits cache; default: each has its "
+      "own");
   add_count(command, "--repeats", options.n_repeats, 1, kMaxRepeats, "the median counts")
       ->default_str("5");
   add_count(command, "--warmups", options.n_warmups, 0, kMaxRepeats, "repeats before those")
