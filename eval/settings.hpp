@@ -18,7 +18,8 @@ using SettingValue = std::variant<std::string, std::uint64_t>;
 /// not change results.
 using Settings = std::vector<std::pair<std::string, SettingValue>>;
 
-/// What tells vocabularies of so many tokens apart, wherever they were read: a hash of all entries.
+/// What distinguishes vocabularies of so many tokens, wherever they were read: a hash of all
+/// entries.
 std::string hash_of_vocabulary(const model::Tokenizer& tokenizer, std::size_t vocab_size);
 
 /// The settings of a task that was made of these options: what its form reads of them. Files count

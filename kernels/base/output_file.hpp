@@ -35,7 +35,7 @@ std::optional<FileIdentity> identity_of(const std::filesystem::path& name);
 class OutputFile {
  public:
   /// Finds out what the name stands for; opens and changes nothing. Errors: InputError naming it,
-  /// for folders and block devices, and for what may not be written as far as can be told.
+  /// for folders and block devices, and for what may not be written as far as is known.
   explicit OutputFile(const std::filesystem::path& name);
   /// Takes away what was not finished.
   ~OutputFile();

@@ -22,8 +22,9 @@ MassShares shares_of(const Selection& selection, std::size_t head, std::size_t q
                      std::span<const float> weights);
 
 /// Computes the shares of those of the newest rows' queries q [T, H * 64] that the context's
-/// observer measures, and tells it. Uses the workspace's selection. Collective: all shards, with
-/// whole rows q. Requires: mode moba or full, whose queries see whole chunks up to their own row.
+/// observer measures, and reports them. Uses the workspace's selection. Collective: all shards,
+/// with whole rows q. Requires: mode moba or full, whose queries see whole chunks up to their own
+/// row.
 void measure_selection(Context& context, base::MatView<const float> q);
 
 }  // namespace longreach::model

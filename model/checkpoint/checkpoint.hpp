@@ -45,7 +45,7 @@ class Checkpoint {
   /// more than some megabytes of the files in memory while it does. Errors: InputError naming the
   /// file and the entry.
   void verify() const;
-  /// A hash that tells files of other contents apart, whatever their names. Takes the checksums
+  /// A hash that distinguishes files by their contents, whatever their names. Takes the checksums
   /// that verify() compares, and reads all of a file that has none; keeps as little of it in
   /// memory.
   std::string fingerprint() const;
