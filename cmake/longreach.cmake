@@ -26,7 +26,11 @@ function(lr_add_library name folder)
     list(FILTER headers EXCLUDE REGEX "/${folder}/base/")
   endif()
   add_library(longreach_${name} STATIC ${sources})
-  # Lets CMake compile every header alone (target all_verify_interface_header_sets).
+  # Headers that no .cpp file includes first (tests/layering_test.py) are compiled alone: all_verify_interface_header_sets.
+  foreach(source IN LISTS sources)
+    string(REGEX REPLACE "\\.cpp$" ".hpp" header ${source})
+    list(REMOVE_ITEM headers ${header})
+  endforeach()
   target_sources(longreach_${name} PUBLIC FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}
                  FILES ${headers})
   add_library(longreach::${name} ALIAS longreach_${name})

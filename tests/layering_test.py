@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fails when a source file includes something its folder must not know.
+"""Fails when a source file includes something its folder must not know, or its own header not first.
 
     layering_test.py [ROOT]        ROOT is the repository, by default the one this file lies in
 
@@ -92,6 +92,14 @@ def violations(path, text):
     return found
 
 
+def own_header_not_first(path, text):
+    """A sentence if a .cpp file that has a header of its name includes another before it, else None. So every such
+    header is compiled without help from others; the build compiles alone those that have no .cpp file."""
+    first = INCLUDE.search(BLOCK_COMMENT.sub("", text))
+    header = path.removesuffix(".cpp") + ".hpp"
+    return None if first and first[2] == header else f"{path}: does not include {header} first"
+
+
 # Examples the rules must refuse, and examples they must let pass.
 FORBIDDEN = [
     ("kernels/base/types.hpp", '#include "kernels/matmul.hpp"'),
@@ -138,6 +146,11 @@ def self_test():
     """Faults of the checker itself, as sentences."""
     faults = [f"does not refuse in {path}: {text!r}" for path, text in FORBIDDEN if len(violations(path, text)) != 1]
     faults += [f"refuses without reason: {text}" for path, code in ALLOWED for text in violations(path, code)]
+    for code in ("", '#include <vector>\n#include "model/state.hpp"'):
+        if not own_header_not_first("model/state.cpp", code):
+            faults.append(f"does not refuse in model/state.cpp: {code!r}")
+    if own_header_not_first("model/state.cpp", '// State.\n#include "model/state.hpp"\n#include <vector>'):
+        faults.append("refuses an own header that stands first")
     return faults
 
 
@@ -150,7 +163,10 @@ def main():
     if not files:
         faults.append(f"{root}: no sources found")
     for path in files:
-        faults += violations(path.relative_to(root).as_posix(), path.read_text(encoding="utf-8"))
+        name, text = path.relative_to(root).as_posix(), path.read_text(encoding="utf-8")
+        faults += violations(name, text)
+        if path.suffix == ".cpp" and path.with_suffix(".hpp").exists():
+            faults += filter(None, [own_header_not_first(name, text)])
     for fault in faults:
         print(fault)
     print(f"{len(files)} files, {len(FORBIDDEN) + len(ALLOWED)} planted examples, {len(faults)} faults")
