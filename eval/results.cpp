@@ -27,7 +27,7 @@ namespace {
 using nlohmann::json;
 using OrderedJson = nlohmann::ordered_json;
 
-/// Texts may be names of files, whose bytes must differ from all others.
+/// Texts may be names of files: names of different bytes must stay different.
 json to_json(const SettingValue& value) {
   if (const auto* const text = std::get_if<std::string>(&value)) return base::utf8_name(*text);
   return std::get<std::uint64_t>(value);

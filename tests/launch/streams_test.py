@@ -54,7 +54,7 @@ class Messages(StreamsTest):
             reader, terminal = pty.openpty()
         except OSError as problem:  # a bare chroot has no /dev/pts
             self.skipTest(f"no terminal can be opened here: {problem}")
-        copies = 20 if program.is_sanitized() else 200  # read for a second or two
+        copies = 20 if program.is_sanitized() else 200  # long enough for lines after the first
         prompt = self.file("long", program.question()[0] * copies)
         process = self.start("generate", "--model", MODEL, "--prompt-file", prompt, "-n", 1, "--temperature", 0,
                              stdout=subprocess.DEVNULL, stderr=terminal, start_new_session=True)
