@@ -43,12 +43,12 @@ class WeightBytes {
     }
   }
 
-  const partition::ShardedBytes& bytes() const { return bytes_; }
+  const partition::ShardedAmount& bytes() const { return bytes_; }
 
  private:
   Extents extents_;
   base::WeightFormat format_;
-  partition::ShardedBytes bytes_;
+  partition::ShardedAmount bytes_;
 };
 
 partition::BlockSizes block_sizes(const ModelConfig& config, const BlockRef& block,

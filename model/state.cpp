@@ -95,8 +95,8 @@ SequenceState SequenceState::fork() const {
   return result;
 }
 
-partition::ShardedBytes state_bytes(const ModelConfig& config, BlockKind kind) {
-  partition::ShardedBytes bytes;
+partition::ShardedAmount state_bytes(const ModelConfig& config, BlockKind kind) {
+  partition::ShardedAmount bytes;
   visit_arrays(config, kind, [&](Split split, std::size_t first, std::size_t inner) {
     if (split == Split::kByHeads) {
       bytes.add_divided(first, inner * sizeof(float));

@@ -106,7 +106,7 @@ struct SequenceState {
 };
 
 /// Bytes of a block's state, caches aside, as the shards of a stage hold them.
-partition::ShardedBytes state_bytes(const ModelConfig& config, BlockKind kind);
+partition::ShardedAmount state_bytes(const ModelConfig& config, BlockKind kind);
 
 /// Bytes of a sequence's state that decoding a token reads or writes, on all ranks together, the KV
 /// caches aside.

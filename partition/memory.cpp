@@ -21,21 +21,21 @@ std::size_t closed_chunks(const RunSizes& s, Shard shard) {
 
 }  // namespace
 
-void ShardedBytes::add_divided(std::size_t n_units, std::size_t unit_bytes) {
+void ShardedAmount::add_divided(std::size_t n_units, std::size_t unit_amount) {
   const auto same = std::ranges::find(divided_, n_units, &Divided::n_units);
   if (same == divided_.end()) {
-    divided_.push_back({n_units, unit_bytes});
+    divided_.push_back({n_units, unit_amount});
   } else {
-    same->unit_bytes += unit_bytes;
+    same->unit_amount += unit_amount;
   }
 }
 
-std::size_t ShardedBytes::of(Shard shard) const {
-  std::size_t n_bytes = whole_;
+std::size_t ShardedAmount::of(Shard shard) const {
+  std::size_t amount = whole_;
   for (const Divided& part : divided_) {
-    n_bytes += part_of(part.n_units, shard.index, shard.count).size() * part.unit_bytes;
+    amount += part_of(part.n_units, shard.index, shard.count).size() * part.unit_amount;
   }
-  return n_bytes;
+  return amount;
 }
 
 MemoryNeed& MemoryNeed::operator+=(const MemoryNeed& other) {

@@ -12,19 +12,19 @@ namespace longreach::partition {
 /// The two kinds of blocks. Both are followed by a channel mix inside the same block.
 enum class BlockKind { kRwkv, kSparse };
 
-/// Bytes of which each shard of a stage holds its part.
-class ShardedBytes {
+/// An amount of which each shard of a stage has its part: bytes, or multiply-adds.
+class ShardedAmount {
  public:
-  /// Adds what every shard holds.
-  void add_whole(std::size_t n_bytes) { whole_ += n_bytes; }
+  /// Adds what every shard has.
+  void add_whole(std::size_t amount) { whole_ += amount; }
   /// Adds units (heads, or panels of columns) that are dealt to the shards as part_of says.
-  void add_divided(std::size_t n_units, std::size_t unit_bytes);
-  /// What a shard holds.
+  void add_divided(std::size_t n_units, std::size_t unit_amount);
+  /// What a shard has.
   std::size_t of(Shard shard) const;
 
  private:
   struct Divided {
-    std::size_t n_units, unit_bytes;
+    std::size_t n_units, unit_amount;
   };
 
   std::size_t whole_ = 0;
@@ -34,8 +34,8 @@ class ShardedBytes {
 /// What a block has of its own. The cache of a sparse block is CacheSizes, as all are alike.
 struct BlockSizes {
   BlockKind kind = BlockKind::kRwkv;
-  ShardedBytes weights = {};
-  ShardedBytes state = {};  ///< Token shifts and recurrent matrices.
+  ShardedAmount weights = {};
+  ShardedAmount state = {};  ///< Token shifts and recurrent matrices.
 };
 
 /// The cache of a sparse block when the context is full; all zero when none is kept.
@@ -69,7 +69,7 @@ struct RunSizes {
   std::size_t n_head = 0;          ///< H
   std::size_t ffn_size = 0;        ///< F
   std::vector<BlockSizes> blocks;  ///< In execution order.
-  ShardedBytes input, output;      ///< Weights before the first block, after the last one.
+  ShardedAmount input, output;     ///< Weights before the first block, after the last one.
   std::size_t chunk_size = 0;      ///< Tokens.
   CacheSizes cache;                ///< Of each sparse block.
   AttendedRows attended;

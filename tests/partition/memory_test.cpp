@@ -9,29 +9,29 @@ namespace {
 
 using test::small_model;
 
-TEST(ShardedBytes, AreDealtInWholeUnits) {
-  ShardedBytes bytes;
-  bytes.add_whole(1000);
-  bytes.add_divided(3, 10);  // heads
-  bytes.add_divided(4, 100);
-  bytes.add_divided(3, 5);
-  EXPECT_EQ(bytes.of({}), 1000U + 3 * 15 + 4 * 100);
-  EXPECT_EQ(bytes.of({0, 2}), 1000U + 2 * 15 + 2 * 100);
-  EXPECT_EQ(bytes.of({1, 2}), 1000U + 1 * 15 + 2 * 100);
-  EXPECT_EQ(bytes.of({3, 4}), 1000U + 0 * 15 + 1 * 100);
+TEST(ShardedAmount, AreDealtInWholeUnits) {
+  ShardedAmount amount;
+  amount.add_whole(1000);
+  amount.add_divided(3, 10);  // heads
+  amount.add_divided(4, 100);
+  amount.add_divided(3, 5);
+  EXPECT_EQ(amount.of({}), 1000U + 3 * 15 + 4 * 100);
+  EXPECT_EQ(amount.of({0, 2}), 1000U + 2 * 15 + 2 * 100);
+  EXPECT_EQ(amount.of({1, 2}), 1000U + 1 * 15 + 2 * 100);
+  EXPECT_EQ(amount.of({3, 4}), 1000U + 0 * 15 + 1 * 100);
 }
 
-TEST(ShardedBytes, OfAllShardsAreTheWholeAndItsCopies) {
-  ShardedBytes bytes;
-  bytes.add_whole(7);
-  for (const std::size_t n_units : {1, 12, 24, 2048}) bytes.add_divided(n_units, n_units + 1);
+TEST(ShardedAmount, OfAllShardsAreTheWholeAndItsCopies) {
+  ShardedAmount amount;
+  amount.add_whole(7);
+  for (const std::size_t n_units : {1, 12, 24, 2048}) amount.add_divided(n_units, n_units + 1);
   for (std::size_t count = 1; count <= 64; ++count) {
     std::size_t sum = 0;
     for (std::size_t i = 0; i < count; ++i) {
-      ASSERT_LE(bytes.of({i, count}), bytes.of({0, count}));
-      sum += bytes.of({i, count});
+      ASSERT_LE(amount.of({i, count}), amount.of({0, count}));
+      sum += amount.of({i, count});
     }
-    ASSERT_EQ(sum, bytes.of({}) + (count - 1) * 7);
+    ASSERT_EQ(sum, amount.of({}) + (count - 1) * 7);
   }
 }
 
