@@ -69,21 +69,26 @@ std::string run_text(const OpenedModel& opened, std::size_t n_replicas) {
 
 /// What the leader gives goes to everybody.
 void share_length(RunLength& length, dist::Communicator& world) {
-  for (std::size_t* const tokens : {&length.context_tokens, &length.longest_call_tokens}) {
-    world.broadcast(std::as_writable_bytes(std::span(tokens, 1)), 0);
-  }
+  const auto share = [&world](auto& number) {
+    world.broadcast(std::as_writable_bytes(std::span(&number, 1)), 0);
+  };
+  share(length.context_tokens);
+  share(length.longest_call_tokens);
+  share(length.prompt_share);
 }
 
 RunRequest run_request(const OpenedModel& opened, const RunLength& length, std::size_t n_replicas) {
+  partition::PlanRequest grid = opened.grid;
+  grid.prompt_share = length.prompt_share;
   return {.sizes =
               [&](std::size_t context_tokens) {
-                const std::size_t longest = std::min(length.longest_call_tokens, context_tokens);
-                return run_sizes(opened, {context_tokens, longest, length.option});
+                return run_sizes(opened, context_tokens,
+                                 std::min(length.longest_call_tokens, context_tokens));
               },
           .context_tokens = length.context_tokens,
           .model = opened.checkpoint.path().string(),
           .option = length.option,
-          .grid = opened.grid,
+          .grid = grid,
           .n_threads = opened.n_threads.value_or(0),
           .n_replicas = n_replicas};
 }
@@ -157,10 +162,11 @@ NamedFiles model_files(const OpenedModel& opened, const ModelOptions& options,
   return files;
 }
 
-partition::RunSizes run_sizes(const OpenedModel& opened, const RunLength& length) {
+partition::RunSizes run_sizes(const OpenedModel& opened, std::size_t context_tokens,
+                              std::size_t longest_call_tokens) {
   const dist::EngineOptions& options = opened.engine_options;
-  return model::run_sizes(opened.config, options.attention, options.weights, length.context_tokens,
-                          length.longest_call_tokens, 0);
+  return model::run_sizes(opened.config, options.attention, options.weights, context_tokens,
+                          longest_call_tokens, 0);
 }
 
 void require_grid_fits(const model::AttentionConfig& attention, std::size_t n_ranks) {

@@ -43,15 +43,17 @@ std::filesystem::path vocabulary_path(const OpenedModel& opened, const std::stri
 NamedFiles model_files(const OpenedModel& opened, const ModelOptions& options,
                        const std::string& tokenizer);
 
-/// How many tokens a run is going to read.
+/// How many tokens a run is going to read, and how.
 struct RunLength {
   std::size_t context_tokens;       ///< In all, generated ones included.
   std::size_t longest_call_tokens;  ///< In one call of the engine.
+  double prompt_share;              ///< As partition::PlanRequest has it, about.
   std::string option;               ///< Which option decides this, for messages.
 };
 
-/// What memory and plans of such a run depend on, but for the number of threads.
-partition::RunSizes run_sizes(const OpenedModel& opened, const RunLength& length);
+/// What memory and plans of a run of so many tokens depend on, but for the number of threads.
+partition::RunSizes run_sizes(const OpenedModel& opened, std::size_t context_tokens,
+                              std::size_t longest_call_tokens);
 
 /// Errors: InputError naming --attention when that mode cannot run on so many ranks.
 void require_grid_fits(const model::AttentionConfig& attention, std::size_t n_ranks);
@@ -60,7 +62,7 @@ void require_grid_fits(const model::AttentionConfig& attention, std::size_t n_ra
 /// see to it that they read the same files, describe themselves to one another, make the same plan,
 /// that of their replica, bind themselves to their cores and load their parts. Completes
 /// `opened.engine_options`. The leader says how the model is run when asked to be verbose, and
-/// warns of launches that cost speed. Collective; of the lengths the leader's counts. Errors:
+/// warns of launches that cost speed. Collective; of `length` the leader's counts. Errors:
 /// AgreedError, or InputError on a single rank: see plan_for_replica and require_alike; and those
 /// of the engine.
 std::unique_ptr<dist::Engine> load_engine(OpenedModel& opened, RunLength length, dist::World& world,

@@ -17,11 +17,11 @@ struct RunRequest {
   /// Sizes of a run of so many tokens; 0 for the model alone. The number of threads is left open.
   std::function<partition::RunSizes(std::size_t context_tokens)> sizes;
   std::size_t context_tokens = 0;
-  std::string model;   ///< The checkpoint's path.
-  std::string option;  ///< Which option decides the length.
-  partition::PlanRequest grid = {};
-  std::size_t n_threads = 0;   ///< Of each rank; 0: those of its share.
-  std::size_t n_replicas = 1;  ///< Among which the ranks are divided, in order; a divisor.
+  std::string model;                 ///< The checkpoint's path.
+  std::string option;                ///< Which option decides the length.
+  partition::PlanRequest grid = {};  ///< And the share of prompt rows.
+  std::size_t n_threads = 0;         ///< Of each rank; 0: those of its share.
+  std::size_t n_replicas = 1;        ///< Among which the ranks are divided, in order; a divisor.
 };
 
 /// The plan for the ranks of a replica. The same on all of them.

@@ -15,10 +15,11 @@ namespace {
 using kernels::kHeadSize;
 using partition::kPanelColumns;
 
-/// Adds up what the tensors that it visits take once they are loaded.
-class WeightBytes {
+/// Adds up what the tensors that it visits take once they are loaded, and the multiply-adds of a
+/// row's products with them.
+class WeightCounts {
  public:
-  WeightBytes(const Extents& extents, base::WeightFormat format)
+  WeightCounts(const Extents& extents, base::WeightFormat format)
       : extents_(extents), format_(format) {}
 
   void operator()(const Tensor&, const TensorSpec&) {}  // stays in its file
@@ -31,32 +32,39 @@ class WeightBytes {
 
   /// Columns are filled up to whole panels.
   void operator()(const kernels::PackedMatrix&, const TensorSpec& spec) {
-    const std::size_t column_bytes = base::column_bytes(format_, extents_.n_inputs(spec));
+    const std::size_t n_inputs = extents_.n_inputs(spec);
     const std::size_t n_columns = partition::padded(extents_.n_outputs(spec));
-    switch (spec.split) {
-      case Split::kWhole:
-        return bytes_.add_whole(n_columns * column_bytes);
-      case Split::kByHeads:
-        return bytes_.add_divided(n_columns / kHeadSize, kHeadSize * column_bytes);
-      case Split::kByPanels:
-        return bytes_.add_divided(n_columns / kPanelColumns, kPanelColumns * column_bytes);
-    }
+    add_columns(bytes_, spec.split, n_columns, base::column_bytes(format_, n_inputs));
+    add_columns(multiply_adds_, spec.split, n_columns, n_inputs);
   }
 
   const partition::ShardedAmount& bytes() const { return bytes_; }
+  const partition::ShardedAmount& multiply_adds() const { return multiply_adds_; }
 
  private:
+  static void add_columns(partition::ShardedAmount& sum, Split split, std::size_t n_columns,
+                          std::size_t column_amount) {
+    switch (split) {
+      case Split::kWhole:
+        return sum.add_whole(n_columns * column_amount);
+      case Split::kByHeads:
+        return sum.add_divided(n_columns / kHeadSize, kHeadSize * column_amount);
+      case Split::kByPanels:
+        return sum.add_divided(n_columns / kPanelColumns, kPanelColumns * column_amount);
+    }
+  }
+
   Extents extents_;
   base::WeightFormat format_;
-  partition::ShardedAmount bytes_;
+  partition::ShardedAmount bytes_, multiply_adds_;
 };
 
 partition::BlockSizes block_sizes(const ModelConfig& config, const BlockRef& block,
                                   base::WeightFormat format) {
-  WeightBytes weights(Extents(config, block), format);
+  WeightCounts weights(Extents(config, block), format);
   BlockWeights fields = empty_block(block.kind);
   visit_tensors(fields, block, weights);
-  return {block.kind, weights.bytes(), state_bytes(config, block.kind)};
+  return {block.kind, weights.bytes(), state_bytes(config, block.kind), weights.multiply_adds()};
 }
 
 partition::CacheSizes cache_sizes(const ModelConfig& config, const AttentionConfig& attention,
@@ -83,7 +91,7 @@ partition::RunSizes run_sizes(const ModelConfig& config, const AttentionConfig& 
     sizes.blocks.push_back(block_sizes(config, block, weights));
   }
   Weights fields;
-  WeightBytes input(Extents(config), weights), output(Extents(config), weights);
+  WeightCounts input(Extents(config), weights), output(Extents(config), weights);
   visit_input_tensors(fields, input);
   visit_output_tensors(fields, output);
   sizes.input = input.bytes();
@@ -103,6 +111,7 @@ partition::RunSizes run_sizes(const ModelConfig& config, const AttentionConfig& 
                                      ? 2 * call_tokens * config.n_embd * sizeof(float)
                                      : 0;
   const std::size_t n_rows = std::min(kStepRows, context_tokens);
+  sizes.step_rows = std::max<std::size_t>(1, n_rows);
   const bool has_scores = config.n_sparse > 0 && attention.mode != AttentionMode::kNone;
   sizes.buffers = {.row_bytes = Workspace::row_bytes(config, n_rows) + call_bytes,
                    .score_bytes = has_scores ? kGroupQueries * sizeof(float) : 0,

@@ -1,5 +1,6 @@
-/// What a run takes, for plans: bytes of weights, states, caches and buffers, from the tables that
-/// say what these are (model/schema/tensors.hpp, model/state.hpp, model/context.hpp).
+/// What a run takes, for plans: bytes of weights, states, caches and buffers, and multiply-adds,
+/// from the tables that say what these are (model/schema/tensors.hpp, model/state.hpp,
+/// model/context.hpp).
 #pragma once
 
 #include "kernels/base/types.hpp"

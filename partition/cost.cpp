@@ -1,5 +1,6 @@
 #include "partition/cost.hpp"
 
+#include <algorithm>
 #include <bit>
 
 namespace longreach::partition {
@@ -7,8 +8,10 @@ namespace {
 
 constexpr std::size_t kFloat = sizeof(float);
 
-double seconds(const Link& link, std::size_t n_messages, std::size_t n_bytes) {
-  return static_cast<double>(n_messages) * link.latency_seconds +
+/// Of a row with n_bytes in messages that step_rows share.
+double seconds(const Link& link, std::size_t n_messages, std::size_t step_rows,
+               std::size_t n_bytes) {
+  return static_cast<double>(n_messages) / static_cast<double>(step_rows) * link.latency_seconds +
          static_cast<double>(n_bytes) / link.bytes_per_second;
 }
 
@@ -21,12 +24,22 @@ std::size_t attended_bytes(const RunSizes& s, Shard shard) {
   return 2 * (recent + chosen) * s.attended.row_bytes + means * s.cache.mean_bytes;
 }
 
+/// Of a query at the end of the context: scores and sums over the rows it sees, and scores of
+/// means.
+std::size_t attention_multiply_adds(const RunSizes& s, Shard shard) {
+  const std::size_t n_rows = s.attended.recent_tokens + s.attended.n_chosen * s.chunk_size;
+  const std::size_t head_size = s.n_embd / s.n_head;
+  return heads_of(s.n_head, shard).size() * head_size * (2 * n_rows + s.attended.n_scored);
+}
+
 }  // namespace
 
 std::string_view name_of(Bound bound) {
   switch (bound) {
     case Bound::kMemory:
       return "memory";
+    case Bound::kArithmetic:
+      return "arithmetic";
     case Bound::kExchange:
       return "exchange";
     case Bound::kTransfer:
@@ -35,8 +48,10 @@ std::string_view name_of(Bound bound) {
   return "?";
 }
 
-Bound TokenTime::bound() const {
-  if (read >= exchange && read >= transfer) return Bound::kMemory;
+Bound RowTime::bound() const {
+  if (std::max(read, arithmetic) >= std::max(exchange, transfer)) {
+    return read >= arithmetic ? Bound::kMemory : Bound::kArithmetic;
+  }
   return exchange >= transfer ? Bound::kExchange : Bound::kTransfer;
 }
 
@@ -48,8 +63,15 @@ std::size_t block_reads(const RunSizes& sizes, std::size_t block, std::size_t n_
   return held.weights + read_and_written + (has_cache ? attended_bytes(sizes, slowest) : 0);
 }
 
+std::size_t block_multiply_adds(const RunSizes& sizes, std::size_t block, std::size_t n_shards) {
+  const Shard slowest{0, n_shards};
+  const BlockSizes& own = sizes.blocks[block];
+  const bool attends = own.kind == BlockKind::kSparse;
+  return own.multiply_adds.of(slowest) + (attends ? attention_multiply_adds(sizes, slowest) : 0);
+}
+
 double block_exchange(const RunSizes& sizes, std::size_t block, std::size_t n_shards,
-                      const Link& link) {
+                      const Link& link, std::size_t step_rows) {
   if (n_shards == 1) return 0;
   // Rows: the heads' vectors, the projected ones, the channel mix's hidden and final ones.
   std::size_t n_gatherings = 4;
@@ -67,11 +89,11 @@ double block_exchange(const RunSizes& sizes, std::size_t block, std::size_t n_sh
   }
   const auto n_rounds = static_cast<std::size_t>(std::bit_width(n_shards - 1));
   const std::size_t n_received = n_numbers * kFloat * (n_shards - 1) / n_shards;
-  return seconds(link, n_gatherings * n_rounds, n_received);
+  return seconds(link, n_gatherings * n_rounds, step_rows, n_received);
 }
 
-double stage_transfer(const RunSizes& sizes, const Link& link) {
-  return seconds(link, 1, 2 * sizes.n_embd * kFloat);
+double stage_transfer(const RunSizes& sizes, const Link& link, std::size_t step_rows) {
+  return seconds(link, 1, step_rows, 2 * sizes.n_embd * kFloat);
 }
 
 }  // namespace longreach::partition

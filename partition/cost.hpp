@@ -1,5 +1,7 @@
-/// What decoding one token costs: an estimate from bytes read, bytes exchanged and the machine's
-/// bandwidths. It orders plans; it is no measurement.
+/// What a row costs: an estimate from bytes read, multiply-adds, bytes exchanged and the machine's
+/// rates. It orders plans; it is no measurement. A row is a decoded token, for which all weights
+/// are read, or one of a prompt, which shares that reading with hundreds of others and so is bound
+/// by arithmetic.
 #pragma once
 
 #include "partition/machine.hpp"
@@ -10,18 +12,19 @@
 namespace longreach::partition {
 
 /// What most of a time goes into.
-enum class Bound { kMemory, kExchange, kTransfer };
+enum class Bound { kMemory, kArithmetic, kExchange, kTransfer };
 
-/// "memory", "exchange" or "transfer".
+/// "memory", "arithmetic", "exchange" or "transfer".
 std::string_view name_of(Bound bound);
 
-/// Seconds a token spends in a stage.
-struct TokenTime {
-  double read = 0;      ///< Its slowest shard reads weights, states and cache.
-  double exchange = 0;  ///< Its shards gather what each has computed.
-  double transfer = 0;  ///< To the next stage.
+/// Seconds a row spends in a stage.
+struct RowTime {
+  double read = 0;        ///< Decoding: the slowest shard reads weights, states and cache.
+  double arithmetic = 0;  ///< Prompts: the slowest shard multiplies.
+  double exchange = 0;    ///< The shards gather what each has computed.
+  double transfer = 0;    ///< To the next stage.
 
-  double total() const { return read + exchange + transfer; }
+  double total() const { return read + arithmetic + exchange + transfer; }
   Bound bound() const;
 };
 
@@ -29,12 +32,18 @@ struct TokenTime {
 /// context. Chosen chunks are expected to spread evenly; the newest one is on one shard.
 std::size_t block_reads(const RunSizes& sizes, std::size_t block, std::size_t n_shards);
 
-/// Seconds of the exchanges of one block among n_shards: 4 gatherings of rows in an RWKV-7 block,
-/// in a sparse one 4 and those of candidates and of partial results; log2(n_shards) messages each.
-double block_exchange(const RunSizes& sizes, std::size_t block, std::size_t n_shards,
-                      const Link& link);
+/// Multiply-adds of one block that the slowest of n_shards does for a prompt row at the end of the
+/// context: products with weights and, for its heads, attention. The recurrence is left out.
+std::size_t block_multiply_adds(const RunSizes& sizes, std::size_t block, std::size_t n_shards);
 
-/// Seconds until the next stage has the residual stream and the first block's values.
-double stage_transfer(const RunSizes& sizes, const Link& link);
+/// Seconds a row of the exchanges of one block among n_shards: 4 gatherings of rows in an RWKV-7
+/// block, in a sparse one 4 and those of candidates and of partial results; log2(n_shards) messages
+/// each, which the rows of a step share.
+double block_exchange(const RunSizes& sizes, std::size_t block, std::size_t n_shards,
+                      const Link& link, std::size_t step_rows);
+
+/// Seconds a row until the next stage has the residual stream and the first block's values of a
+/// step's rows, which are one message.
+double stage_transfer(const RunSizes& sizes, const Link& link, std::size_t step_rows);
 
 }  // namespace longreach::partition

@@ -30,6 +30,7 @@ Place place_of(const Machine& machine, std::size_t n_ranks, std::size_t rank) {
   LR_CHECK(rank < n_ranks && !machine.domains.empty());
   const std::size_t n_nodes = machine.nodes_for(n_ranks);
   Place place;
+  place.core_multiply_adds_per_second = machine.core_multiply_adds_per_second;
   place.node = part_holding(rank, n_ranks, n_nodes);
   const Range in_node = part_of(n_ranks, place.node, n_nodes);
   const GridPosition grid_position =
@@ -72,6 +73,8 @@ Place least_place(std::span<const Place> places) {
     least.memory_bytes = std::min(least.memory_bytes, place.memory_bytes);
     least.read_bytes_per_second =
         std::min(least.read_bytes_per_second, place.read_bytes_per_second);
+    least.core_multiply_adds_per_second =
+        std::min(least.core_multiply_adds_per_second, place.core_multiply_adds_per_second);
   }
   return least;
 }

@@ -1,4 +1,4 @@
-/// How much memory a run needs, from sizes alone: of one rank or of any part of a grid. Pure
+/// The sizes of a run, and how much memory it needs: of one rank or of any part of a grid. Pure
 /// arithmetic: knows neither files nor this machine.
 #pragma once
 
@@ -34,8 +34,9 @@ class ShardedAmount {
 /// What a block has of its own. The cache of a sparse block is CacheSizes, as all are alike.
 struct BlockSizes {
   BlockKind kind = BlockKind::kRwkv;
-  ShardedAmount weights = {};
-  ShardedAmount state = {};  ///< Token shifts and recurrent matrices.
+  ShardedAmount weights = {};        ///< Bytes.
+  ShardedAmount state = {};          ///< Bytes of token shifts and recurrent matrices.
+  ShardedAmount multiply_adds = {};  ///< Of a row's products with the weights.
 };
 
 /// The cache of a sparse block when the context is full; all zero when none is kept.
@@ -45,7 +46,7 @@ struct CacheSizes {
   std::size_t mean_bytes = 0;   ///< Mean keys of a chunk, all heads.
 };
 
-/// What decoding a token at the end of the context reads of a sparse block's cache.
+/// What a query at the end of the context reads of a sparse block's cache.
 struct AttendedRows {
   std::size_t recent_tokens = 0;  ///< From a chunk's first one to the newest.
   std::size_t n_chosen = 0;       ///< Closed chunks before them that each head chooses.
@@ -61,20 +62,21 @@ struct BufferSizes {
   std::size_t logit_bytes = 0;  ///< Rows of logits and what they are computed from.
 };
 
-/// What decides the memory of a run. The bytes are those of the model's own tables of tensors,
-/// states and buffers (model/run_sizes.hpp).
+/// What decides memory and speed of a run. The sizes are those of the model's own tables of
+/// tensors, states and buffers (model/run_sizes.hpp).
 struct RunSizes {
   std::size_t vocab_size = 0;
   std::size_t n_embd = 0;          ///< C
   std::size_t n_head = 0;          ///< H
   std::size_t ffn_size = 0;        ///< F
   std::vector<BlockSizes> blocks;  ///< In execution order.
-  ShardedAmount input, output;     ///< Weights before the first block, after the last one.
+  ShardedAmount input, output;     ///< Bytes of weights before the first block, after the last one.
   std::size_t chunk_size = 0;      ///< Tokens.
   CacheSizes cache;                ///< Of each sparse block.
   AttendedRows attended;
   BufferSizes buffers;
   std::size_t context_tokens = 0;  ///< Prompt and continuation.
+  std::size_t step_rows = 1;       ///< Rows of a prompt that are read in one step.
   std::size_t n_threads = 0;       ///< Of a rank.
 };
 

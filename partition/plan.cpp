@@ -20,7 +20,8 @@ constexpr double kNever = std::numeric_limits<double>::infinity();
 /// place of the stage.
 class Stages {
  public:
-  Stages(const RunSizes& sizes, const Site& site, Grid grid) : sizes_(sizes), grid_(grid) {
+  Stages(const RunSizes& sizes, const Site& site, Grid grid, double prompt_share)
+      : sizes_(sizes), grid_(grid), prompt_share_(prompt_share) {
     const std::span places = site.places;
     for (std::size_t first = 0; first < places.size(); first += grid.n_shards) {
       const std::span shards = places.subspan(first, grid.n_shards);
@@ -33,8 +34,13 @@ class Stages {
     for (std::size_t i = 0; i < sizes.blocks.size(); ++i) {
       bytes_.push_back(bytes_.back() + block_memory(sizes, i, heaviest).total());
       reads_.push_back(reads_.back() + block_reads(sizes, i, grid.n_shards));
-      exchange_.push_back(exchange_.back() +
-                          block_exchange(sizes, i, grid.n_shards, exchange_link_));
+      multiply_adds_.push_back(multiply_adds_.back() +
+                               block_multiply_adds(sizes, i, grid.n_shards));
+      decoding_exchange_.push_back(decoding_exchange_.back() +
+                                   block_exchange(sizes, i, grid.n_shards, exchange_link_, 1));
+      prompt_exchange_.push_back(prompt_exchange_.back() + block_exchange(sizes, i, grid.n_shards,
+                                                                          exchange_link_,
+                                                                          sizes.step_rows));
     }
   }
 
@@ -45,13 +51,23 @@ class Stages {
     return bytes_[blocks.end] - bytes_[blocks.begin] + beside <= least_[stage].memory_bytes;
   }
 
-  TokenTime time(std::size_t stage, Range blocks) const {
+  StagePlan plan(std::size_t stage, Range blocks) const {
+    const auto of_blocks = [&](const auto& sums) { return sums[blocks.end] - sums[blocks.begin]; };
+    const Place& place = least_[stage];
     const std::size_t beside = stage_memory(sizes_, blocks, {0, grid_.n_shards}).weights;
-    const std::size_t reads = reads_[blocks.end] - reads_[blocks.begin] + beside;
     const bool is_last = blocks.end == sizes_.blocks.size();
-    return {static_cast<double>(reads) / least_[stage].read_bytes_per_second,
-            exchange_[blocks.end] - exchange_[blocks.begin],
-            is_last ? 0 : stage_transfer(sizes_, transfer_link_)};
+    const auto transfer = [&](std::size_t step_rows) {
+      return is_last ? 0 : stage_transfer(sizes_, transfer_link_, step_rows);
+    };
+    const auto reads = static_cast<double>(of_blocks(reads_) + beside);
+    const auto multiply_adds = static_cast<double>(of_blocks(multiply_adds_));
+    return {.blocks = blocks,
+            .decoding = {.read = reads / place.read_bytes_per_second,
+                         .exchange = of_blocks(decoding_exchange_),
+                         .transfer = transfer(1)},
+            .prompt = {.arithmetic = multiply_adds / place.multiply_adds_per_second(),
+                       .exchange = of_blocks(prompt_exchange_),
+                       .transfer = transfer(sizes_.step_rows)}};
   }
 
   /// Whether filling one stage after another needs no more than there are: cheap to ask, and
@@ -104,7 +120,8 @@ class Stages {
   }
 
   static bool are_alike(const Place& a, const Place& b) {
-    return a.memory_bytes == b.memory_bytes && a.read_bytes_per_second == b.read_bytes_per_second;
+    return a.memory_bytes == b.memory_bytes && a.read_bytes_per_second == b.read_bytes_per_second &&
+           a.multiply_adds_per_second() == b.multiply_adds_per_second();
   }
 
   /// [begin][end]: of the stage with these blocks; kNever where they do not fit.
@@ -113,7 +130,7 @@ class Stages {
     std::vector seconds(n, std::vector<double>(n + 1, kNever));
     for (std::size_t b = 0; b < n; ++b) {
       for (std::size_t e = b + 1; e <= n && fits(stage, {b, e}); ++e) {
-        seconds[b][e] = time(stage, {b, e}).total();
+        seconds[b][e] = plan(stage, {b, e}).mean_seconds(prompt_share_);
       }
     }
     return seconds;
@@ -121,12 +138,13 @@ class Stages {
 
   const RunSizes& sizes_;
   Grid grid_;
+  double prompt_share_;
   std::vector<Place> least_;  ///< Of each stage.
   bool shares_node_ = true;
   Link exchange_link_, transfer_link_;
-  // Sums over the blocks before, for the shard that holds and reads most.
-  std::vector<std::size_t> bytes_{0}, reads_{0};
-  std::vector<double> exchange_{0};
+  // Sums over the blocks before, for the shard that holds, reads and computes most.
+  std::vector<std::size_t> bytes_{0}, reads_{0}, multiply_adds_{0};
+  std::vector<double> decoding_exchange_{0}, prompt_exchange_{0};
 };
 
 /// A grid with its blocks divided, and what speaks against it.
@@ -134,30 +152,48 @@ struct Choice {
   Grid grid;
   std::vector<StagePlan> stages = {};
   std::size_t reluctance = 0;  ///< 0: shards share a node; 1: at most kManyShards; 2: more.
-  double seconds_per_token = 0;
+  double seconds_per_row = 0;  ///< Of a single stream.
 
   bool operator<(const Choice& other) const {
-    return std::tuple(reluctance, seconds_per_token, grid.n_shards) <
-           std::tuple(other.reluctance, other.seconds_per_token, other.grid.n_shards);
+    return std::tuple(reluctance, seconds_per_row, grid.n_shards) <
+           std::tuple(other.reluctance, other.seconds_per_row, other.grid.n_shards);
   }
 };
 
-double sum_of_times(const std::vector<StagePlan>& stages) {
+double sum_of_times(const std::vector<StagePlan>& stages, RowTime StagePlan::*row) {
   double seconds = 0;
-  for (const StagePlan& stage : stages) seconds += stage.time.total();
+  for (const StagePlan& stage : stages) seconds += (stage.*row).total();
   return seconds;
 }
 
-std::optional<Choice> divided(const RunSizes& sizes, const Site& site, Grid grid) {
-  const Stages stages(sizes, site, grid);
+double slowest_time(const std::vector<StagePlan>& stages, RowTime StagePlan::*row) {
+  double seconds = 0;
+  for (const StagePlan& stage : stages) seconds = std::max(seconds, (stage.*row).total());
+  return seconds;
+}
+
+/// The mean over a single stream's rows. A decoded token passes through one stage after another;
+/// the steps of a prompt do so at once, as soon as the first one has come to the last stage.
+double seconds_per_row(const RunSizes& sizes, const std::vector<StagePlan>& stages,
+                       double prompt_share) {
+  const double n_prompt = prompt_share * static_cast<double>(sizes.context_tokens);
+  const double n_steps = std::max(1.0, n_prompt / static_cast<double>(sizes.step_rows));
+  const double filling = 1 + static_cast<double>(stages.size() - 1) / n_steps;
+  return prompt_share * filling * slowest_time(stages, &StagePlan::prompt) +
+         (1 - prompt_share) * sum_of_times(stages, &StagePlan::decoding);
+}
+
+std::optional<Choice> divided(const RunSizes& sizes, const Site& site, Grid grid,
+                              double prompt_share) {
+  const Stages stages(sizes, site, grid, prompt_share);
   if (!stages.may_fit()) return std::nullopt;
   Choice choice{.grid = grid};
   for (const Range& blocks : stages.divide()) {
-    choice.stages.push_back({blocks, stages.time(choice.stages.size(), blocks)});
+    choice.stages.push_back(stages.plan(choice.stages.size(), blocks));
   }
   if (choice.stages.empty()) return std::nullopt;
   if (!stages.shares_node()) choice.reluctance = grid.n_shards <= kManyShards ? 1 : 2;
-  choice.seconds_per_token = sum_of_times(choice.stages);
+  choice.seconds_per_row = seconds_per_row(sizes, choice.stages, prompt_share);
   return choice;
 }
 
@@ -183,7 +219,7 @@ std::optional<Choice> choose(const RunSizes& sizes, const Site& site, const Plan
         request.n_shards.value_or(grid.n_shards) != grid.n_shards) {
       continue;
     }
-    const auto choice = divided(sizes, site, grid);
+    const auto choice = divided(sizes, site, grid, request.prompt_share);
     if (choice && (!best || *choice < *best)) best = choice;
   }
   return best;
@@ -275,12 +311,12 @@ Plan plan_of(const RunSizes& sizes, const Site& site, const Choice& choice) {
 
 }  // namespace
 
-double Plan::seconds_per_token() const { return sum_of_times(stages); }
+double Plan::seconds_per_token() const { return sum_of_times(stages, &StagePlan::decoding); }
 
-double Plan::tokens_per_second() const {
-  double slowest = 0;
-  for (const StagePlan& stage : stages) slowest = std::max(slowest, stage.time.total());
-  return 1 / slowest;
+double Plan::tokens_per_second() const { return 1 / slowest_time(stages, &StagePlan::decoding); }
+
+double Plan::prompt_tokens_per_second() const {
+  return 1 / slowest_time(stages, &StagePlan::prompt);
 }
 
 std::size_t Plan::stream_bytes() const {

@@ -15,9 +15,12 @@ namespace longreach::partition {
 /// No plan has more ranks.
 inline constexpr std::size_t kMaxRanks = 4096;
 
-/// What the user decides; the rest is chosen. Absent ranks: as many as the grid has, else 1.
+/// What the user decides, and what is expected of the run; the rest is chosen. Absent ranks: as
+/// many as the grid has, else 1.
 struct PlanRequest {
   std::optional<std::size_t> n_ranks = {}, n_stages = {}, n_shards = {};
+  /// How many of all rows are a prompt's, whose logits nobody wants: from 0, only decoding, to 1.
+  double prompt_share = 0;
 };
 
 /// Consecutive ranks are the shards of a stage; stages follow one another.
@@ -37,10 +40,17 @@ struct Layout {
   bool operator==(const Layout&) const = default;
 };
 
-/// Blocks that pass a token on together.
+/// Blocks that pass rows on together.
 struct StagePlan {
   Range blocks;
-  TokenTime time;
+  RowTime
+      decoding;    ///< A decoded token, at the end of the context; the last stage's with the head.
+  RowTime prompt;  ///< A row of a prompt there, without the head.
+
+  /// Seconds a row, when so many are a prompt's.
+  double mean_seconds(double prompt_share) const {
+    return prompt_share * prompt.total() + (1 - prompt_share) * decoding.total();
+  }
 };
 
 /// One rank. Columns are those it computes of outputs that wide; chunk c of the cache is at shard
@@ -55,7 +65,7 @@ struct RankPlan {
   MemoryNeed memory;
 };
 
-/// How one sequence is decoded by one replica of the model.
+/// How one replica of the model reads and decodes sequences.
 struct Plan {
   Grid grid;
   std::size_t n_nodes = 1;
@@ -63,10 +73,12 @@ struct Plan {
   std::vector<StagePlan> stages;
   std::vector<RankPlan> ranks;
 
-  /// Of one stream: a token passes through all stages.
+  /// Decoding one stream: a token passes through all stages.
   double seconds_per_token() const;
-  /// Of as many streams as there are stages: each stage works on another one.
+  /// Decoding as many streams as there are stages: each stage works on another one.
   double tokens_per_second() const;
+  /// Reading a prompt that has a step for each stage at all times.
+  double prompt_tokens_per_second() const;
   /// What a further stream takes of the rank where it takes most.
   std::size_t stream_bytes() const;
 };
@@ -77,11 +89,13 @@ Layout layout_of(const Plan& plan);
 /// no n_threads take the cores there are for a rank.
 ///
 /// Grids are preferred whose shards share a node, then those of at most 16 shards; among these the
-/// one that decodes a single stream fastest. Blocks are divided so that the slowest stage, the
-/// head's included, is as fast as can be among the divisions that fit. Ranks of a stage are planned
-/// as if each had the least memory and bandwidth that any of them has.
-/// Errors: InputError naming --stages or --shards for a grid that contradicts itself or the model,
-/// and --ranks when it does not fit, with the least number of ranks that does.
+/// one in which a single stream takes least time, of whose rows `prompt_share` are read as a prompt
+/// and the others decoded. Blocks are divided so that the slowest stage is as fast as can be, in
+/// the mean over such rows, among the divisions that fit. Ranks of a stage are planned as if each
+/// had the least memory and speed that any of them has. The number of ranks that a refusal names
+/// does not depend on the share. Errors: InputError naming --stages or --shards for a grid that
+/// contradicts itself or the model, and --ranks when it does not fit, with the least number of
+/// ranks that does.
 Plan plan_on_cluster(const RunSizes& sizes, const Machine& machine, const PlanRequest& request);
 
 /// The same for ranks that there are, whose number is not asked for; absent when nothing fits.

@@ -230,7 +230,7 @@ int bench_engine(const BenchOptions& options, OpenedModel& opened, dist::World& 
   const std::size_t n_streams = decodes ? options.n_streams : 1;
   const bool forks = options.contexts_of_streams == StreamContexts::kForked;
   const RunLength length{(forks ? 1 : n_streams) * longest + n_streams * n_decoded,
-                         decodes ? 1 : longest, "--context"};
+                         decodes ? 1 : longest, decodes ? 0.0 : 1.0, "--context"};
   const auto engine = load_engine(opened, length, world);
   if (!engine->leads()) {
     engine->serve();

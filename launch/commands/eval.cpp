@@ -77,6 +77,14 @@ std::size_t longest(const eval::Task& task) {
   return std::ranges::max(task.specs(), {}, &eval::QuestionSpec::length).length;
 }
 
+/// How many of the rows need no logits: all but those of losses, which need the head as decoded
+/// tokens do, and of answers, which are short unless the user says how long.
+double prompt_share(const EvalOptions& options, std::size_t n_tokens) {
+  if (options.kind->form == eval::TaskForm::kTexts) return 0;
+  const std::size_t n_new = std::min(options.task.n_new.value_or(0), n_tokens);
+  return 1 - static_cast<double>(n_new) / static_cast<double>(n_tokens);
+}
+
 /// What the leaders of replicas need before a model is loaded; that of the job alone has the file.
 struct Preparation {
   std::unique_ptr<model::Tokenizer> tokenizer;
@@ -206,9 +214,10 @@ int run(const EvalOptions& options, dist::World& world) {
   std::vector<eval::MassCell> masses;
   if (n_left > 0) {
     const std::size_t n_tokens = world.leads_job() ? longest(*prepared.task) : 0;
+    const double share = world.leads_job() ? prompt_share(options, n_tokens) : 0;
     const char* option = options.task.lengths.empty() ? "--input" : "--lengths";
     const auto engine =
-        load_engine(opened, {n_tokens, n_tokens, option}, world, options.n_replicas);
+        load_engine(opened, {n_tokens, n_tokens, share, option}, world, options.n_replicas);
     const auto leaders = world.communicator().split(leads_replica ? 0 : 1);
     if (!leads_replica) {
       engine->serve();

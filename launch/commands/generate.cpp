@@ -184,15 +184,16 @@ int run(const GenerateOptions& options, dist::World& world) {
     files.check_outputs();
     return tokenize(options, opened, text);
   });
-  const auto engine = load_engine(
-      opened, {prompt.tokens.size() + options.n_tokens, prompt.tokens.size(), "-n"}, world);
+  const std::size_t n_prompt = prompt.tokens.size(), n_all = n_prompt + options.n_tokens;
+  const double prompt_share = static_cast<double>(n_prompt) / static_cast<double>(n_all);
+  const auto engine = load_engine(opened, {n_all, n_prompt, prompt_share, "-n"}, world);
   if (!engine->leads()) {
     engine->serve();
     return 0;
   }
 
   RunStatistics statistics;
-  statistics.n_prompt = prompt.tokens.size();
+  statistics.n_prompt = n_prompt;
   statistics.seed = options.seed.value_or(random_seed());
   Generation generation(options, *engine, opened.config, *prompt.tokenizer, signals, statistics);
   statistics.stop_reason = generation.run(prompt.tokens);

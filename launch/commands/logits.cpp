@@ -150,6 +150,14 @@ Recording recording_of(const LogitsOptions& options, const OpenedModel& opened) 
   return recording;
 }
 
+/// How many of the rows need no logits.
+double prompt_share(const Recording& recording) {
+  const std::size_t n_fed = recording.tokens.size();
+  if (n_fed == 0) return 0;
+  const std::size_t n_wanted = recording.recorder->positions_between(0, n_fed).size();
+  return 1 - static_cast<double>(n_wanted) / static_cast<double>(n_fed);
+}
+
 }  // namespace
 
 int run(const LogitsOptions& options, dist::World& world) {
@@ -164,7 +172,8 @@ int run(const LogitsOptions& options, dist::World& world) {
   });
   const std::size_t n_fed = recording.tokens.size();
   const std::size_t longest = recording.calls.empty() ? 0 : std::ranges::max(recording.calls);
-  const auto engine = load_engine(opened, {n_fed, longest, "--tokens"}, world);
+  const double share = world.leads_job() ? prompt_share(recording) : 0;
+  const auto engine = load_engine(opened, {n_fed, longest, share, "--tokens"}, world);
   if (!engine->leads()) {
     engine->serve();
     return 0;

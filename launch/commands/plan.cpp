@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -31,11 +32,18 @@ partition::Machine machine_of(const PlanOptions& options) {
       domain.read_bytes_per_second = *options.domain_gb_per_second * 1e9;
     }
   }
+  if (options.core_gflops) machine.core_multiply_adds_per_second = *options.core_gflops / 2 * 1e9;
   if (options.network_us) machine.network.latency_seconds = *options.network_us / 1e6;
   if (options.network_gb_per_second) {
     machine.network.bytes_per_second = *options.network_gb_per_second * 1e9;
   }
   return machine;
+}
+
+/// Of `generate` on this context, if nobody says how much it writes.
+double default_prompt_share(std::size_t context_tokens) {
+  const std::size_t n_new = std::min(GenerateOptions().n_tokens, context_tokens);
+  return 1 - static_cast<double>(n_new) / static_cast<double>(context_tokens);
 }
 
 /// Whether two ranks take the same line: all sizes are equal, whichever heads and columns they are
@@ -49,14 +57,15 @@ bool is_like(const RankPlan& a, const RankPlan& b) {
 }
 
 std::string stages_text(const Plan& plan) {
-  std::string text = fmt::format("\n{:>6} {:>9} {:>11} {:>12}  bound by\n", "stage", "blocks",
-                                 "ranks", "ms/token");
+  std::string text = fmt::format("\n{:>6} {:>9} {:>11} {:>12}  {:<10} {:>16}  bound by\n", "stage",
+                                 "blocks", "ranks", "ms/token", "bound by", "prompt, ms/token");
   for (std::size_t i = 0; i < plan.stages.size(); ++i) {
     const StagePlan& stage = plan.stages[i];
     const std::size_t first = i * plan.grid.n_shards;
-    text += fmt::format("{:>6} {:>9} {:>11} {:>12.4f}  {}\n", i, range_text(stage.blocks),
-                        range_text({first, first + plan.grid.n_shards}), stage.time.total() * 1e3,
-                        name_of(stage.time.bound()));
+    text += fmt::format("{:>6} {:>9} {:>11} {:>12.4f}  {:<10} {:>16.4f}  {}\n", i,
+                        range_text(stage.blocks), range_text({first, first + plan.grid.n_shards}),
+                        stage.decoding.total() * 1e3, name_of(stage.decoding.bound()),
+                        stage.prompt.total() * 1e3, name_of(stage.prompt.bound()));
   }
   return text;
 }
@@ -85,28 +94,42 @@ std::string ranks_text(const Plan& plan) {
   return text;
 }
 
-std::string as_text(const Plan& plan, std::size_t context_tokens,
+std::string as_text(const Plan& plan, std::size_t context_tokens, double prompt_share,
                     const dist::EngineOptions& options) {
   std::string text = fmt::format(
-      "context {} tokens, weights {}, kv {}, ranks {} = stages {} x shards {}, nodes {}\n",
-      context_tokens, base::name_of(options.weights), base::name_of(options.attention.kv),
-      plan.ranks.size(), plan.grid.n_stages, plan.grid.n_shards, plan.n_nodes);
-  text += fmt::format("estimate: {:.4g} ms a token, {:.4g} tokens/s for one stream",
+      "context {} tokens, {:.4g} of them prompt, weights {}, kv {}, "
+      "ranks {} = stages {} x shards {}, nodes {}\n",
+      context_tokens, prompt_share, base::name_of(options.weights),
+      base::name_of(options.attention.kv), plan.ranks.size(), plan.grid.n_stages,
+      plan.grid.n_shards, plan.n_nodes);
+  text += fmt::format("decoding, estimate: {:.4g} ms a token, {:.4g} tokens/s for one stream",
                       plan.seconds_per_token() * 1e3, 1 / plan.seconds_per_token());
   if (plan.grid.n_stages > 1) {
     text +=
         fmt::format("; with {} streams at once {:.4g} tokens/s, each further one at most {} a rank",
                     plan.grid.n_stages, plan.tokens_per_second(), bytes_text(plan.stream_bytes()));
   }
+  text += fmt::format("\nprompts, estimate: {:.4g} tokens/s", plan.prompt_tokens_per_second());
+  if (plan.grid.n_stages > 1) text += " with a step in each stage";
   return text + "\n" + stages_text(plan) + ranks_text(plan);
 }
 
 Json as_json(Range range) { return {range.begin, range.end}; }
 
 Json as_json(const StagePlan& stage) {
-  return {{"blocks", as_json(stage.blocks)},         {"seconds_per_token", stage.time.total()},
-          {"read_seconds", stage.time.read},         {"exchange_seconds", stage.time.exchange},
-          {"transfer_seconds", stage.time.transfer}, {"bound", name_of(stage.time.bound())}};
+  const partition::RowTime &decoding = stage.decoding, &prompt = stage.prompt;
+  return {{"blocks", as_json(stage.blocks)},
+          {"seconds_per_token", decoding.total()},
+          {"read_seconds", decoding.read},
+          {"exchange_seconds", decoding.exchange},
+          {"transfer_seconds", decoding.transfer},
+          {"bound", name_of(decoding.bound())},
+          {"prompt",
+           {{"seconds_per_token", prompt.total()},
+            {"arithmetic_seconds", prompt.arithmetic},
+            {"exchange_seconds", prompt.exchange},
+            {"transfer_seconds", prompt.transfer},
+            {"bound", name_of(prompt.bound())}}}};
 }
 
 Json as_json(const RankPlan& rank, const StagePlan& stage) {
@@ -130,18 +153,20 @@ Json as_json(const RankPlan& rank, const StagePlan& stage) {
             {"program", memory.program},
             {"total", memory.total()},
             {"available", rank.place.memory_bytes}}},
-          {"seconds_per_token", stage.time.total()},
-          {"bound", name_of(stage.time.bound())}};
+          {"seconds_per_token", stage.decoding.total()},
+          {"bound", name_of(stage.decoding.bound())}};
 }
 
-std::string as_json_text(const Plan& plan, std::size_t context_tokens,
+std::string as_json_text(const Plan& plan, std::size_t context_tokens, double prompt_share,
                          const dist::EngineOptions& options) {
   Json stages = Json::array(), ranks = Json::array();
   for (const StagePlan& stage : plan.stages) stages.push_back(as_json(stage));
   for (const RankPlan& rank : plan.ranks) {
     ranks.push_back(as_json(rank, plan.stages[rank.stage]));
   }
-  Json json = {{"context", context_tokens}, {"weights", base::name_of(options.weights)}};
+  Json json = {{"context", context_tokens},
+               {"prompt_share", prompt_share},
+               {"weights", base::name_of(options.weights)}};
   add_attention(json, options.attention, AttentionPart::kCache);
   json.update({{"replicas", plan.n_replicas},
                {"stages", plan.grid.n_stages},
@@ -149,6 +174,7 @@ std::string as_json_text(const Plan& plan, std::size_t context_tokens,
                {"nodes", plan.n_nodes},
                {"seconds_per_token", plan.seconds_per_token()},
                {"tokens_per_second", plan.tokens_per_second()},
+               {"prompt_tokens_per_second", plan.prompt_tokens_per_second()},
                {"bytes_per_stream", plan.stream_bytes()},
                {"stage_plans", std::move(stages)},
                {"ranks", std::move(ranks)}});
@@ -160,15 +186,16 @@ std::string as_json_text(const Plan& plan, std::size_t context_tokens,
 int run(const PlanOptions& options) {
   const OpenedModel opened = open_model(options.model);
   // A prompt may be all of the context, in one call.
-  partition::RunSizes sizes =
-      run_sizes(opened, {options.context_tokens, options.context_tokens, "--context"});
+  partition::RunSizes sizes = run_sizes(opened, options.context_tokens, options.context_tokens);
   sizes.n_threads = options.model.n_threads.value_or(0);
-  const Plan plan =
-      partition::plan_on_cluster(sizes, machine_of(options),
-                                 {options.n_ranks, options.model.n_stages, options.model.n_shards});
+  const double prompt_share =
+      options.prompt_share.value_or(default_prompt_share(options.context_tokens));
+  const Plan plan = partition::plan_on_cluster(
+      sizes, machine_of(options),
+      {options.n_ranks, options.model.n_stages, options.model.n_shards, prompt_share});
   require_grid_fits(opened.engine_options.attention, plan.ranks.size());
   const auto text = options.format == ListingFormat::kJson ? as_json_text : as_text;
-  write_output(text(plan, options.context_tokens, opened.engine_options));
+  write_output(text(plan, options.context_tokens, prompt_share, opened.engine_options));
   return 0;
 }
 

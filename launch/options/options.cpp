@@ -355,6 +355,10 @@ CLI::App& add_plan(CLI::App& app, PlanOptions& options) {
       ->required();
   add_count(command, "--ranks", options.n_ranks, 1, partition::kMaxRanks,
             "default: stages times shards, else 1");
+  add_real(
+      command, "--prompt-share", options.prompt_share, 0, 1,
+      "how many of the tokens are read as a prompt, 0 (none) to 1;\nstages and shards suit this "
+      "mix; default: all but the last 256,\nas in generate");
   command.add_flag_callback(
       "--json", [&options] { options.format = ListingFormat::kJson; },
       "every rank, as one JSON object");
@@ -372,6 +376,9 @@ CLI::App& add_plan(CLI::App& app, PlanOptions& options) {
            "GB/s that a NUMA domain's cores read from its memory;\ndefault: 10 for each core, at "
            "most 150")
       ->group(machine);
+  add_real(command, "--arithmetic", options.core_gflops, 0.001, 1e6,
+           "GFLOP/s of a core while it reads prompts, 2 for a multiply-add;\ndefault: 100")
+      ->group(machine);
   add_real(command, "--network-latency", options.network_us, 0, 1e6,
            "microseconds from node to node; default: 5")
       ->group(machine);
@@ -379,7 +386,7 @@ CLI::App& add_plan(CLI::App& app, PlanOptions& options) {
            "GB/s from node to node; default: 10")
       ->group(machine);
   command.footer(
-      "It only computes, and times are estimates from bytes and bandwidths.\n\n"
+      "It only computes, and times are estimates from bytes, bandwidths and arithmetic.\n\n"
       "Example:\n  longreach plan --model model.pth --context 1000000 --ranks 8 --topology "
       "'numa:2(memory=128GiB) core:16 pu:1'");
   return command;

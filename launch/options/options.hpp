@@ -92,6 +92,8 @@ struct PlanOptions {
   std::optional<double> domain_gb_per_second;  ///< Read bandwidth of each NUMA domain.
   std::optional<double> network_us;            ///< Latency.
   std::optional<double> network_gb_per_second;
+  std::optional<double> core_gflops;   ///< Of a core, two a multiply-add.
+  std::optional<double> prompt_share;  ///< Default: that of `generate` on this context.
   ListingFormat format = ListingFormat::kText;
 };
 

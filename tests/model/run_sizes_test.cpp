@@ -49,7 +49,37 @@ TEST(RunSizes, AreThoseCountedByHand) {
     }
     ASSERT_EQ(block_reads(sizes, 0, count), block_reads(by_hand, 0, count));
     ASSERT_EQ(block_reads(sizes, 3, count), block_reads(by_hand, 3, count));
+    for (std::size_t block = 0; block < sizes.blocks.size(); ++block) {
+      ASSERT_EQ(block_multiply_adds(sizes, block, count),
+                block_multiply_adds(by_hand, block, count))
+          << block << " of " << count;
+    }
   }
+  EXPECT_EQ(sizes.step_rows, by_hand.step_rows);
+}
+
+TEST(RunSizes, APromptRowIsMultipliedByEveryWeightBesideTheVocabularys) {
+  // Without attention's own products.
+  const RunSizes sizes = small_sizes(with_mode(AttentionMode::kNone));
+  std::size_t sum = 0;
+  for (std::size_t i = 0; i < sizes.blocks.size(); ++i) sum += block_multiply_adds(sizes, i, 1);
+  EXPECT_NEAR(ratio(sum, 219361536.0 - 2 * 65536.0 * 768), 1, 0.01);
+}
+
+TEST(RunSizes, MultiplyAddsDoNotDependOnTheFormatOfWeights) {
+  const auto multiply_adds = [](base::WeightFormat format) {
+    return block_multiply_adds(run_sizes(small_config(), {}, format, 64000, 1, 2), 1, 2);
+  };
+  EXPECT_EQ(multiply_adds(base::WeightFormat::kInt4), multiply_adds(base::WeightFormat::kF32));
+}
+
+TEST(RunSizes, APromptsStepsAreAsLongAsTheContextAtTheMost) {
+  const auto step_rows = [](std::size_t context_tokens) {
+    return run_sizes(small_config(), {}, base::WeightFormat::kBf16, context_tokens, 1, 2).step_rows;
+  };
+  EXPECT_EQ(step_rows(0), 1U);
+  EXPECT_EQ(step_rows(100), 100U);
+  EXPECT_EQ(step_rows(64000), 512U);
 }
 
 TEST(RunSizes, AgreeWithThePublishedOnes) {

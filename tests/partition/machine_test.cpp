@@ -22,6 +22,7 @@ TEST(Machine, ASingleRankHasTheWholeNode) {
   EXPECT_EQ(place.n_cores, 12U);
   EXPECT_EQ(place.memory_bytes, 90 * kGB);
   EXPECT_EQ(place.read_bytes_per_second, 120e9);
+  EXPECT_EQ(place.multiply_adds_per_second(), 12 * kCoreMultiplyAddsPerSecond);
 }
 
 TEST(Machine, RanksOfADomainShareIt) {
@@ -31,6 +32,16 @@ TEST(Machine, RanksOfADomainShareIt) {
   EXPECT_EQ(place.memory_bytes, 30 * kGB) << "a third of the node is less than half the domain";
   EXPECT_EQ(place.read_bytes_per_second, 40e9);
   EXPECT_EQ(place_of(two_domains(), 3, 2).memory_bytes, 30 * kGB);
+}
+
+TEST(Machine, RanksMultiplyAsFastAsTheirCores) {
+  Machine machine = two_domains();
+  machine.core_multiply_adds_per_second = 7e9;
+  EXPECT_EQ(place_of(machine, 3, 1).multiply_adds_per_second(), 4 * 7e9);
+  EXPECT_EQ(least_place(machine, 2).multiply_adds_per_second(), 4 * 7e9);
+  std::vector<Place> places{place_of(machine, 1, 0), place_of(machine, 1, 0)};
+  places[1].core_multiply_adds_per_second = 5e9;
+  EXPECT_EQ(least_place(places).multiply_adds_per_second(), 12 * 5e9);
 }
 
 TEST(Machine, ByDefaultEveryRankHasADomain) {

@@ -6,8 +6,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <random>
+#include <set>
 #include <string>
 
 namespace longreach::partition {
@@ -139,6 +141,23 @@ void each_division(std::size_t n, std::size_t n_stages, std::vector<Range> befor
   }
 }
 
+/// Seconds a row of a stage of one rank that holds these of 9 blocks, by their sums.
+double stage_seconds(const RunSizes& sizes, Range blocks, const Place& place, const Link& link,
+                     double prompt_share) {
+  std::size_t reads = stage_memory(sizes, blocks, {}).weights, multiply_adds = 0;
+  for (std::size_t i = blocks.begin; i < blocks.end; ++i) {
+    reads += block_reads(sizes, i, 1);
+    multiply_adds += block_multiply_adds(sizes, i, 1);
+  }
+  double decoding = static_cast<double>(reads) / place.read_bytes_per_second;
+  double prompt = static_cast<double>(multiply_adds) / place.multiply_adds_per_second();
+  if (blocks.end < 9) {
+    decoding += stage_transfer(sizes, link, 1);
+    prompt += stage_transfer(sizes, link, 512);
+  }
+  return prompt_share * prompt + (1 - prompt_share) * decoding;
+}
+
 TEST(Plan, NoDivisionOfTheBlocksIsFaster) {
   const Machine machine = roomy();
   const unsigned seed = std::random_device()();
@@ -148,25 +167,35 @@ TEST(Plan, NoDivisionOfTheBlocksIsFaster) {
     RunSizes sizes = small_model();
     sizes.blocks.resize(9);
     test::set_vocabulary(sizes, 32 * (1 + random() % 4000));
-    for (BlockSizes& block : sizes.blocks) block.weights.add_whole(random() % 60000000);
+    for (BlockSizes& block : sizes.blocks) {
+      block.weights.add_whole(random() % 60000000);
+      block.multiply_adds.add_whole(random() % 30000000);
+    }
     for (std::size_t n_stages = 1; n_stages <= 9; ++n_stages) {
-      const Plan plan = plan_on_cluster(sizes, machine, {.n_stages = n_stages, .n_shards = 1});
+      const double share = std::array{0.0, 0.8, 1.0}[random() % 3];
+      const Plan plan = plan_on_cluster(
+          sizes, machine, {.n_stages = n_stages, .n_shards = 1, .prompt_share = share});
+      const Link& link = n_stages <= 2 ? machine.inside_node : machine.network;
       double best = 1e9;
       each_division(9, n_stages, {}, [&](const std::vector<Range>& stages) {
         double slowest = 0;
         for (std::size_t stage = 0; stage < n_stages; ++stage) {
-          const Range blocks = stages[stage];
-          std::size_t reads = stage_memory(sizes, blocks, {}).weights;
-          for (std::size_t i = blocks.begin; i < blocks.end; ++i) reads += block_reads(sizes, i, 1);
-          const double pass_on = blocks.end == 9 ? 0
-                                 : n_stages <= 2 ? stage_transfer(sizes, machine.inside_node)
-                                                 : stage_transfer(sizes, machine.network);
-          const double rate = place_of(machine, n_stages, stage).read_bytes_per_second;
-          slowest = std::max(slowest, static_cast<double>(reads) / rate + pass_on);
+          const Place place = place_of(machine, n_stages, stage);
+          slowest = std::max(slowest, stage_seconds(sizes, stages[stage], place, link, share));
         }
         best = std::min(best, slowest);
       });
-      EXPECT_NEAR(1 / plan.tokens_per_second() / best, 1, 1e-9) << n_stages;
+      double slowest = 0;
+      for (const StagePlan& stage : plan.stages) {
+        slowest = std::max(slowest, stage.mean_seconds(share));
+      }
+      EXPECT_NEAR(slowest / best, 1, 1e-9) << n_stages << " " << share;
+      if (share == 0) {
+        EXPECT_NEAR(1 / plan.tokens_per_second() / best, 1, 1e-9) << n_stages;
+      }
+      if (share == 1) {
+        EXPECT_NEAR(1 / plan.prompt_tokens_per_second() / best, 1, 1e-9) << n_stages;
+      }
     }
   }
 }
@@ -176,6 +205,64 @@ TEST(Plan, TheHeadCountsAsBlocks) {
   test::set_vocabulary(sizes, 1 << 20);
   const Plan plan = plan_on_cluster(sizes, roomy(), {.n_stages = 2, .n_shards = 1});
   EXPECT_EQ(plan.stages[1].blocks.size(), 1U) << "it costs more than all blocks together";
+}
+
+TEST(Plan, PromptsDoNotNeedTheHead) {
+  RunSizes sizes = small_model();
+  test::set_vocabulary(sizes, 1 << 20);
+  const auto n_last = [&](std::size_t n_stages, double prompt_share) {
+    const Plan plan = plan_on_cluster(
+        sizes, roomy(), {.n_stages = n_stages, .n_shards = 1, .prompt_share = prompt_share});
+    return plan.stages.back().blocks.size();
+  };
+  EXPECT_EQ(n_last(2, 1), 8U);
+  EXPECT_EQ(n_last(4, 1), 4U);
+  for (std::size_t n_stages = 2; n_stages <= 5; ++n_stages) {
+    std::size_t before = n_last(n_stages, 0);
+    EXPECT_EQ(before, 1U) << n_stages;
+    std::set<std::size_t> numbers;
+    for (double rest = 1; rest > 1e-6; rest *= 0.8) {
+      const std::size_t now = n_last(n_stages, 1 - rest);
+      ASSERT_GE(now, before) << n_stages << " " << rest;
+      numbers.insert(before = now);
+    }
+    EXPECT_EQ(before, n_last(n_stages, 1)) << n_stages;
+    EXPECT_GT(numbers.size(), 2U) << "nothing between the two ends for " << n_stages;
+  }
+}
+
+TEST(Plan, WithoutPromptsTheirSpeedDoesNotCount) {
+  Machine slow = roomy();
+  slow.core_multiply_adds_per_second = 1;
+  for (const std::size_t n_ranks : rank_counts()) {
+    const Plan a = plan_on_cluster(small_model(), roomy(), {.n_ranks = n_ranks});
+    const Plan b = plan_on_cluster(small_model(), slow, {.n_ranks = n_ranks});
+    ASSERT_EQ(layout_of(a), layout_of(b)) << n_ranks;
+  }
+}
+
+TEST(Plan, ThatOnlyReadsPromptsDoesNotCountDecoding) {
+  Machine slow = cluster({}, 2, 1000 * kGB);
+  for (Domain& domain : slow.domains) domain.read_bytes_per_second = 1;
+  for (const std::size_t n_ranks : rank_counts()) {
+    const PlanRequest request{.n_ranks = n_ranks, .prompt_share = 1};
+    const Plan a = plan_on_cluster(small_model(), roomy(), request);
+    const Plan b = plan_on_cluster(small_model(), slow, request);
+    ASSERT_EQ(layout_of(a), layout_of(b)) << n_ranks;
+  }
+}
+
+TEST(Plan, LongPromptsTakeStagesAndShortOnesAndDecodingShards) {
+  // 16 blocks of one kind on cores that share a node, where stages are even.
+  const auto grid = [](std::size_t context_tokens, double prompt_share) {
+    RunSizes sizes = small_model(context_tokens);
+    sizes.blocks.assign(16, test::small_block(BlockKind::kRwkv, 1));
+    const Machine machine = cluster(1, 2, 1000 * kGB);
+    return plan_on_cluster(sizes, machine, {.n_ranks = 2, .prompt_share = prompt_share}).grid;
+  };
+  EXPECT_EQ(grid(1000000, 0), (Grid{1, 2}));
+  EXPECT_EQ(grid(1000000, 1), (Grid{2, 1}));
+  EXPECT_EQ(grid(500, 1), (Grid{1, 2})) << "a single step is in one stage at a time";
 }
 
 TEST(Plan, ShardsShareANodeIfTheyCan) {

@@ -38,6 +38,10 @@ inline partition::BlockSizes small_block(partition::BlockKind kind, std::size_t 
   sizes.weights.add_divided(kHeads, kHeadSize * (3 * kChannels + low_ranks) * 2);
   sizes.weights.add_divided(kHidden / 32, 32 * kChannels * 2);
   sizes.weights.add_divided(kChannels / 32, 32 * (kChannels + kHidden) * 2);
+  sizes.multiply_adds.add_whole(low_ranks * kChannels);
+  sizes.multiply_adds.add_divided(kHeads, kHeadSize * (3 * kChannels + low_ranks));
+  sizes.multiply_adds.add_divided(kHidden / 32, 32 * kChannels);
+  sizes.multiply_adds.add_divided(kChannels / 32, 32 * (kChannels + kHidden));
   sizes.state.add_whole((is_rwkv ? 2 : 1) * kChannels * 4);
   if (is_rwkv) sizes.state.add_divided(kHeads, kHeadSize * kHeadSize * 4);
   return sizes;
@@ -68,6 +72,7 @@ inline partition::RunSizes small_model(std::size_t context_tokens = 64000) {
   sizes.buffers.row_bytes = n_slice * (12 * 768 + 3072 + 128) * 4;
   sizes.buffers.score_bytes = 64 * 4;
   sizes.context_tokens = context_tokens;
+  sizes.step_rows = n_slice;
   sizes.n_threads = 2;
   return sizes;
 }
