@@ -97,19 +97,19 @@ std::string ranks_text(const Plan& plan) {
 std::string as_text(const Plan& plan, std::size_t context_tokens, double prompt_share,
                     const dist::EngineOptions& options) {
   std::string text = fmt::format(
-      "context {} tokens, {:.4g} of them prompt, weights {}, kv {}, "
+      "context {} tokens, prompt share {:.4g}, weights {}, kv {}, "
       "ranks {} = stages {} x shards {}, nodes {}\n",
       context_tokens, prompt_share, base::name_of(options.weights),
       base::name_of(options.attention.kv), plan.ranks.size(), plan.grid.n_stages,
       plan.grid.n_shards, plan.n_nodes);
-  text += fmt::format("decoding, estimate: {:.4g} ms a token, {:.4g} tokens/s for one stream",
+  text += fmt::format("estimate: decoding {:.4g} ms a token, {:.4g} tokens/s for one stream",
                       plan.seconds_per_token() * 1e3, 1 / plan.seconds_per_token());
   if (plan.grid.n_stages > 1) {
     text +=
         fmt::format("; with {} streams at once {:.4g} tokens/s, each further one at most {} a rank",
                     plan.grid.n_stages, plan.tokens_per_second(), bytes_text(plan.stream_bytes()));
   }
-  text += fmt::format("\nprompts, estimate: {:.4g} tokens/s", plan.prompt_tokens_per_second());
+  text += fmt::format("\nestimate: prompts {:.1f} tokens/s", plan.prompt_tokens_per_second());
   if (plan.grid.n_stages > 1) text += " with a step in each stage";
   return text + "\n" + stages_text(plan) + ranks_text(plan);
 }

@@ -12,8 +12,8 @@ SMALL_NODE = "numa:2(memory=32MiB) core:2 pu:1"
 
 
 class PlanTest(program.ProgramTest):
-    def arguments(self, *args, context=65536, topology=NODE):
-        return ["plan", "--model", MODEL, "--context", context, "--topology", topology, *args]
+    def arguments(self, *args, model=MODEL, context=65536, topology=NODE):
+        return ["plan", "--model", model, "--context", context, "--topology", topology, *args]
 
     def plan(self, *args, **options):
         return json.loads(self.output(*self.arguments(*args, "--json", **options)))
@@ -74,6 +74,45 @@ class Plans(PlanTest):
         self.assertLess(self.plan(*grid)["seconds_per_token"],
                         self.plan(*grid, "--network-bandwidth", 0.001)["seconds_per_token"])
 
+    def test_prompts_and_decoding_have_times_of_their_own(self):
+        grid = ("--stages", 3, "--shards", 2)
+        plan = self.plan(*grid)
+        for stage in plan["stage_plans"]:
+            prompt = stage["prompt"]
+            self.assertAlmostEqual(prompt["seconds_per_token"], sum(prompt[f"{part}_seconds"] for part in
+                                                                    ("arithmetic", "exchange", "transfer")))
+            self.assertGreater(prompt["arithmetic_seconds"], 0)
+        slowest = max(stage["prompt"]["seconds_per_token"] for stage in plan["stage_plans"])
+        self.assertAlmostEqual(plan["prompt_tokens_per_second"] * slowest, 1)
+        text = self.text(*grid)
+        self.assertIn(f"prompts {plan['prompt_tokens_per_second']:.1f} tokens/s", text)
+        self.assertIn("prompt, ms/token", text)
+        for stage in plan["stage_plans"]:
+            for seconds in (stage["seconds_per_token"], stage["prompt"]["seconds_per_token"]):
+                self.assertIn(f" {seconds * 1e3:.4f}  ", text)
+
+    def test_the_speed_of_a_core_counts_for_prompts_alone(self):
+        slow, fast = (self.plan("--arithmetic", gflops) for gflops in (10, 1000))
+        self.assertAlmostEqual(fast["prompt_tokens_per_second"] / slow["prompt_tokens_per_second"], 100)
+        self.assertEqual(fast["seconds_per_token"], slow["seconds_per_token"])
+        self.assertEqual(self.plan("--arithmetic", 100), self.plan())
+
+    def test_the_share_of_prompts_decides_the_stages(self):
+        plans = {share: self.plan("--stages", 4, "--prompt-share", share, model="preset:rwkv-x-0.2b")
+                 for share in (0, 0.9, 1)}
+        self.assertEqual([plan["prompt_share"] for plan in plans.values()], [0, 0.9, 1])
+        last = [end - begin for begin, end in (plan["stage_plans"][-1]["blocks"] for plan in plans.values())]
+        self.assertEqual(last[2], 4, "a quarter of 16 blocks, as the head does not count")
+        self.assertLess(last[0], last[2])
+        self.assertTrue(last[0] <= last[1] <= last[2], last)
+        self.assertGreater(plans[1]["prompt_tokens_per_second"], plans[0]["prompt_tokens_per_second"])
+        self.assertGreater(plans[0]["tokens_per_second"], plans[1]["tokens_per_second"])
+
+    def test_the_share_is_by_default_that_of_generate(self):
+        self.assertAlmostEqual(self.plan(context=1024)["prompt_share"], 0.75)
+        self.assertEqual(self.plan(context=256)["prompt_share"], 0)
+        self.assertEqual(self.plan(context=10)["prompt_share"], 0)
+
     def test_the_environment_can_describe_the_machine(self):
         plan = json.loads(self.output("plan", "--model", MODEL, "--context", 65536, "--ranks", 4, "--json",
                                       env={**os.environ, "HWLOC_SYNTHETIC": NODE}))
@@ -120,7 +159,8 @@ class Refusals(PlanTest):
 
     def test_values(self):
         for option, values in {"--context": ("0", "x"), "--ranks": ("0", "4097"), "--nodes": ("0",),
-                               "--bandwidth": ("0", "nan"), "--network-latency": ("-1",)}.items():
+                               "--bandwidth": ("0", "nan"), "--arithmetic": ("0", "x"),
+                               "--prompt-share": ("-0.1", "1.01", "nan", "half"), "--network-latency": ("-1",)}.items():
             for value in values:
                 with self.subTest(option=option, value=value):
                     self.assert_refused(["plan", "--model", MODEL, "--context", 10, option, value], option)
