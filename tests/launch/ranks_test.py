@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """The plan and the binding inside runs of several ranks, as --verbose reports them."""
+import json
 import os
 import re
 
@@ -65,6 +66,31 @@ class Ranks(job.JobTest):
                 self.assertEqual(text, alone)
                 self.assertIn(grid, log)
                 self.assertEqual(len(lines), 2)
+
+    def last_blocks(self, command, *options):
+        """Those of the last of 4 stages of the demo model, as they are cut for this."""
+        done = self.run_job("-n", 4, "-x", f"HWLOC_SYNTHETIC={FOUR_DOMAINS}", program.PROGRAM, command, *options,
+                            "--model", MODEL, "--stages", 4, "--verbose")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return re.findall(r"stage 3 \(blocks (\S+)\)", done.stderr.decode())
+
+    def test_stages_are_cut_for_what_a_command_does(self):
+        decoding, prompts = ["5"], ["4-5"]  # which do not need the head
+        once = ("--repeats", 1, "--warmups", 0)
+        self.assertEqual(self.last_blocks("bench", "decode", "--context", 99, "--tokens", 1, *once), decoding)
+        self.assertEqual(self.last_blocks("bench", "prefill", "--context", 100, *once), prompts)
+        tokens = ("--tokens", self.file("ids.txt", "1," * 99 + "1"))
+        self.assertEqual(self.last_blocks("logits", *tokens, "--hash"), decoding)
+        self.assertEqual(self.last_blocks("logits", *tokens, "--hash", "--positions", 99), prompts)
+        self.assertEqual(self.last_blocks("generate", "--prompt", "x", "-n", 99), decoding)
+        self.assertEqual(self.last_blocks("generate", "--prompt", "x" * 99, "-n", 1), prompts)
+        text = self.file("text.txt", "x" * 99)
+        question = self.file("question.jsonl", json.dumps({"input": "x" * 60, "outputs": ["y"]}))
+        asked = ("eval", "jsonl", "--input", question)
+        self.assertEqual(self.last_blocks(*asked, "--new-tokens", 1, "--out", self.folder / "1.jsonl"), prompts)
+        self.assertEqual(self.last_blocks(*asked, "--new-tokens", 60, "--out", self.folder / "60.jsonl"), decoding)
+        out = self.folder / "losses.jsonl"
+        self.assertEqual(self.last_blocks("eval", "loss", "--texts", text, "--lengths", 98, "--out", out), decoding)
 
     def test_really_binds(self):
         if len(os.sched_getaffinity(0)) < 2:
