@@ -1,5 +1,7 @@
 #include "launch/commands/generate.hpp"
 
+#include "generation/sampler.hpp"
+#include "generation/text_stream.hpp"
 #include "kernels/base/error.hpp"
 #include "kernels/base/read_file.hpp"
 #include "kernels/base/seconds.hpp"
@@ -12,8 +14,6 @@
 #include "launch/statistics.hpp"
 #include "launch/token_file.hpp"
 #include "launch/usage.hpp"
-#include "model/sampler.hpp"
-#include "model/tokenizer/text_stream.hpp"
 
 #include <fmt/format.h>
 
@@ -63,9 +63,9 @@ std::uint64_t random_seed() {
   return std::uint64_t{device()} << 32 | device();
 }
 
-model::SamplerOptions sampler_options(const GenerateOptions& options, std::uint64_t seed,
-                                      const std::vector<TokenId>& never) {
-  model::SamplerOptions sampler = options.sampler;
+generation::SamplerOptions sampler_options(const GenerateOptions& options, std::uint64_t seed,
+                                           const std::vector<TokenId>& never) {
+  generation::SamplerOptions sampler = options.sampler;
   sampler.banned.insert(sampler.banned.end(), never.begin(), never.end());
   // Greedy is meant as the plain best token unless penalties are asked for.
   const bool greedy = sampler.temperature == 0;
@@ -160,8 +160,8 @@ class Generation {
   const StopSignals& signals_;
   RunStatistics& statistics_;
   dist::Session session_;
-  model::Sampler sampler_;
-  model::TextStream text_;
+  generation::Sampler sampler_;
+  generation::TextStream text_;
   base::Sha256 hash_;
   TokenId next_ = 0;
 };
