@@ -97,7 +97,7 @@ class Generation {
   std::string run(std::span<const TokenId> prompt) {
     std::string reason = read(prompt) ? decode(prompt.size()) : kSignal;
     if (write_output(text_.flush()) == WriteResult::kReaderGone) reason = kReaderGone;
-    statistics_.bytes_per_token = engine_.bytes_per_token(session_);
+    statistics_.bytes_per_token = engine_.bytes_per_token(session_.n_tokens());
     statistics_.logits_hash = hash_.hex_digest();
     return reason;
   }
