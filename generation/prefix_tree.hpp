@@ -9,6 +9,7 @@
 #pragma once
 
 #include "kernels/base/types.hpp"
+#include "partition/sequence_room.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -20,13 +21,7 @@
 
 namespace longreach::generation {
 
-/// What a sequence takes of memory.
-struct SequenceBytes {
-  std::size_t fixed = 0;      ///< Whatever its length: states, and chunks that are not full.
-  std::size_t per_token = 0;  ///< Of the cache.
-
-  std::size_t of(std::size_t n_tokens) const { return fixed + n_tokens * per_token; }
-};
+using partition::SequenceBytes;
 
 class PrefixTree {
  public:
