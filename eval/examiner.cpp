@@ -1,8 +1,8 @@
 #include "eval/examiner.hpp"
 
+#include "generation/text_stream.hpp"
 #include "kernels/base/error.hpp"
 #include "kernels/base/sha256.hpp"
-#include "model/tokenizer/text_stream.hpp"
 
 #include <algorithm>
 #include <array>
@@ -22,8 +22,9 @@ double loss(std::span<const float> logits, TokenId token) {
   return largest + std::log(sum) - static_cast<double>(logits[static_cast<std::size_t>(token)]);
 }
 
-model::SamplerOptions greedy(const model::ModelConfig& config, const model::Tokenizer& tokenizer) {
-  model::SamplerOptions options;
+generation::SamplerOptions greedy(const model::ModelConfig& config,
+                                  const model::Tokenizer& tokenizer) {
+  generation::SamplerOptions options;
   options.temperature = 0;
   options.presence = options.frequency = 0;
   options.banned = model::ids_without_text(tokenizer, config.vocab_size, config.end_token);
@@ -95,8 +96,8 @@ std::optional<Outcome> Examiner::answer(const Question& question, const ToAnswer
   std::optional<dist::Session> session = read(question, last, choose, progress);
   if (!session) return std::nullopt;
 
-  model::TextStream text(asked.stop_text.empty() ? std::vector<std::string>{}
-                                                 : std::vector{asked.stop_text});
+  generation::TextStream text(asked.stop_text.empty() ? std::vector<std::string>{}
+                                                      : std::vector{asked.stop_text});
   std::string answer;
   for (std::size_t n = 1; next != end_token_; ++n) {
     answer += text.push(tokenizer_.find(next).value_or(std::string_view{}));

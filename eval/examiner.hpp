@@ -3,7 +3,7 @@
 
 #include "dist/engine/engine.hpp"
 #include "eval/task.hpp"
-#include "model/sampler.hpp"
+#include "generation/sampler.hpp"
 #include "model/schema/config.hpp"
 #include "model/tokenizer/tokenizer.hpp"
 
@@ -66,7 +66,7 @@ class Examiner {
   const model::Tokenizer& tokenizer_;
   base::TokenId end_token_;
   Sharing sharing_;
-  model::Sampler greedy_;
+  generation::Sampler greedy_;
   std::optional<Kept> kept_;
   std::size_t n_tokens_read_ = 0;
 };

@@ -1,8 +1,8 @@
 #include "eval/long_loss.hpp"
 
-#include "eval/json_lines.hpp"
 #include "kernels/base/error.hpp"
 #include "kernels/base/json.hpp"
+#include "kernels/base/lines.hpp"
 #include "kernels/base/read_file.hpp"
 
 #include <nlohmann/json.hpp>
@@ -20,8 +20,8 @@ void for_texts(const std::filesystem::path& path, Visit&& visit) {
     visit(path.string(), bytes);
     return;
   }
-  for_lines(bytes, [&](std::size_t number, std::string_view line) {
-    const std::string where = line_name(path, number);
+  base::for_lines(bytes, [&](std::size_t number, std::string_view line) {
+    const std::string where = base::line_name(path, number);
     const nlohmann::json object = base::parse_json(line, where);
     if (!object.is_object()) base::input_error("{}: expected a JSON object", where);
     const auto text = object.find("text");

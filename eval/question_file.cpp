@@ -1,8 +1,8 @@
 #include "eval/question_file.hpp"
 
-#include "eval/json_lines.hpp"
 #include "kernels/base/error.hpp"
 #include "kernels/base/json.hpp"
+#include "kernels/base/lines.hpp"
 #include "kernels/base/read_file.hpp"
 
 #include <nlohmann/json.hpp>
@@ -117,8 +117,8 @@ std::unique_ptr<Task> make_question_file(const TaskOptions& options,
   for (const auto& path : options.files) {
     const std::string bytes = base::read_file(path);
     const std::size_t n_before = entries.size();
-    for_lines(bytes, [&](std::size_t number, std::string_view text) {
-      Entry entry = read_entry(parse(line_name(path, number), text), tokenizer);
+    base::for_lines(bytes, [&](std::size_t number, std::string_view text) {
+      Entry entry = read_entry(parse(base::line_name(path, number), text), tokenizer);
       const std::size_t length = entry.prompt.size() + options.n_new.value_or(kNewTokens);
       const std::size_t n_shared = entries.empty() ? 0 : n_common(entries.back(), entry);
       specs.push_back({length, std::nullopt, specs.size(), n_shared});

@@ -1,23 +1,13 @@
 #include "eval/results.hpp"
 
-#include "eval/json_lines.hpp"
 #include "kernels/base/error.hpp"
 #include "kernels/base/json.hpp"
-#include "kernels/base/output_file.hpp"
-#include "kernels/base/read_file.hpp"
+#include "kernels/base/lines.hpp"
 #include "kernels/base/sha256.hpp"
-#include "kernels/base/write_all.hpp"
 
 #include <nlohmann/json.hpp>
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <span>
 
@@ -134,55 +124,18 @@ OrderedJson line_begin(const Task& task, std::size_t index) {
 std::string settings_text(const Settings& settings) { return text_of(to_json(settings)); }
 
 ResultFile::ResultFile(const std::filesystem::path& path, const Task& task, Settings settings)
-    : name_(path), task_(task), settings_(std::move(settings)) {
-  const base::OutputFile output(name_);
-  if (!output.is_plain()) fail("not a regular file");
-  path_ = output.target();
-  constexpr int kHow = O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC;
-  descriptor_ = ::open(path_.c_str(), kHow | O_EXCL, 0666);
-  is_new_ = descriptor_ >= 0;
-  if (!is_new_) descriptor_ = ::open(path_.c_str(), kHow, 0666);
-  if (descriptor_ < 0) fail(std::strerror(errno));
-  try {
-    lock();
-    read(base::read_file(path_));
-  } catch (...) {
-    ::close(descriptor_);
-    throw;
+    : file_(path), task_(task), settings_(std::move(settings)) {
+  const base::LineFile::Content content = file_.read();
+  base::for_lines(content.lines, [this](std::size_t, std::string_view text) { read_line(text); });
+  if (content.torn.empty()) return;
+  if (!is_cut_short(content.torn)) {
+    base::input_error("{}: is no line of results", next_line_name());
   }
+  file_.truncate(content.lines.size());
 }
 
-ResultFile::~ResultFile() {
-  if (is_new_ && n_bytes() == 0) ::unlink(path_.c_str());
-  ::close(descriptor_);
-}
-
-off_t ResultFile::n_bytes() const {
-  struct stat status {};
-  return ::fstat(descriptor_, &status) == 0 ? status.st_size : -1;
-}
-
-void ResultFile::fail(std::string_view what) const {
-  base::input_error("{}: cannot be written: {}", name_.string(), what);
-}
-
-void ResultFile::lock() const {
-  // A file system that has no locks does without.
-  if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
-    fail("another run writes it");
-  }
-}
-
-void ResultFile::read(std::string_view bytes) {
-  const std::size_t end = bytes.rfind('\n');
-  const std::size_t n_whole = end == std::string_view::npos ? 0 : end + 1;
-  for_lines(bytes.substr(0, n_whole),
-            [this](std::size_t, std::string_view text) { read_line(text); });
-  if (n_whole == bytes.size()) return;
-  if (!is_cut_short(bytes.substr(n_whole))) {
-    base::input_error("{}: is no line of results", line_name(name_, results_.size() + 1));
-  }
-  if (::ftruncate(descriptor_, static_cast<off_t>(n_whole)) != 0) fail(std::strerror(errno));
+std::string ResultFile::next_line_name() const {
+  return base::line_name(file_.name(), results_.size() + 1);
 }
 
 bool ResultFile::is_cut_short(std::string_view text) const {
@@ -196,7 +149,7 @@ bool ResultFile::is_cut_short(std::string_view text) const {
 }
 
 const Result& ResultFile::read_line(std::string_view text) {
-  const ResultLine line(text, line_name(name_, results_.size() + 1));
+  const ResultLine line(text, next_line_name());
   if (line.part("task") != task_.name()) {
     base::input_error("{}: is of the task {}, this run is of {}", line.where(),
                       base::json_text(line.part("task")), task_.name());
@@ -222,12 +175,13 @@ const Result& ResultFile::read_line(std::string_view text) {
 }
 
 void ResultFile::require_setting(const std::string& name, const SettingValue& value) const {
-  const json earlier = base::parse_json(earlier_settings_, name_.string());
+  const json earlier = base::parse_json(earlier_settings_, file_.name().string());
   const auto found = earlier.find(name);
   if (found != earlier.end() && *found == to_json(value)) return;
-  base::input_error(
-      "{}: holds results with {} {}, this run has {}; give it another --out", name_.string(), name,
-      found == earlier.end() ? "unset" : base::json_text(*found), base::json_text(to_json(value)));
+  base::input_error("{}: holds results with {} {}, this run has {}; give it another --out",
+                    file_.name().string(), name,
+                    found == earlier.end() ? "unset" : base::json_text(*found),
+                    base::json_text(to_json(value)));
 }
 
 void ResultFile::add_setting(std::string name, SettingValue value) {
@@ -271,30 +225,15 @@ std::string result_line(const Task& task, std::size_t index, const Question& que
 
 const Result& ResultFile::add(const std::string& line) {
   const Result& result = read_line(line);
-  const off_t n_before = n_bytes();
-  const std::string text = line + "\n";
-  const int error = base::write_all(descriptor_, std::as_bytes(std::span(text)));
-  if (error != 0) {
-    if (::ftruncate(descriptor_, n_before) != 0) fail(std::strerror(errno));
-    fail(std::strerror(error));
-  }
+  file_.append(line);
   return result;
-}
-
-void ResultFile::sync() {
-  if (::fsync(descriptor_) != 0) fail(std::strerror(errno));
 }
 
 void ResultFile::sort() {
   if (is_sorted_) return;
-  const std::string bytes = base::read_file(path_);
-  std::map<std::size_t, std::string_view> lines;
-  for_lines(bytes, [&](std::size_t number, std::string_view line) {
-    lines.emplace(ResultLine(line, line_name(path_, number)).number("question"), line);
+  file_.sort([this](std::size_t number, std::string_view line) {
+    return ResultLine(line, base::line_name(file_.name(), number)).number("question");
   });
-  std::string text;
-  for (const auto& [index, line] : lines) text.append(line) += '\n';
-  base::write_file(path_, text);
   is_sorted_ = true;
 }
 

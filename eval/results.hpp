@@ -4,9 +4,8 @@
 #include "eval/examiner.hpp"
 #include "eval/settings.hpp"
 #include "eval/task.hpp"
+#include "kernels/base/line_file.hpp"
 #include "partition/plan.hpp"
-
-#include <sys/types.h>
 
 #include <cstddef>
 #include <filesystem>
@@ -35,8 +34,8 @@ std::string result_line(const Task& task, std::size_t index, const Question& que
                         const Outcome& outcome, const partition::Grid& grid, double seconds,
                         const Settings& settings);
 
-/// A file of results that belongs to one run at a time. Lines are written as they come, so that
-/// nothing is lost when a run is killed; a finished file has them in the order of questions.
+/// A file of results that belongs to one run at a time (base::LineFile). Lines are written as they
+/// come; a finished file has them in the order of questions.
 class ResultFile {
  public:
   /// Opens the file, or makes it, and reads what an earlier run left there. A last line of results
@@ -44,10 +43,6 @@ class ResultFile {
   /// another run writes it, a line is no result, belongs to another task or to other settings, or
   /// repeats a question. The task must outlive it.
   ResultFile(const std::filesystem::path& path, const Task& task, Settings settings);
-  /// A file that was made here and got no line goes.
-  ~ResultFile();
-  ResultFile(const ResultFile&) = delete;
-  ResultFile& operator=(const ResultFile&) = delete;
 
   /// One more setting, known only now. Errors: InputError if an earlier run had another value.
   void add_setting(std::string name, SettingValue value);
@@ -60,30 +55,24 @@ class ResultFile {
   const Result& add(const std::string& line);
 
   /// Returns when the file is on the disk. Errors: InputError.
-  void sync();
+  void sync() { file_.sync(); }
 
   /// Puts the lines in order, where several replicas wrote them as they came. Errors: InputError.
   void sort();
 
  private:
-  off_t n_bytes() const;
-  [[noreturn]] void fail(std::string_view what) const;
-  void lock() const;
-  void read(std::string_view bytes);
+  std::string next_line_name() const;
   /// Whether the text can be the beginning of a line of this task.
   bool is_cut_short(std::string_view text) const;
   const Result& read_line(std::string_view text);
   void require_setting(const std::string& name, const SettingValue& value) const;
 
-  std::filesystem::path name_;  ///< As it was given, for messages.
-  std::filesystem::path path_;  ///< What it names, through all links.
-  bool is_new_ = false;
+  base::LineFile file_;
   const Task& task_;
   Settings settings_;
   std::string earlier_settings_;  ///< JSON of an earlier run's; empty if there is none.
   std::map<std::size_t, Result> results_;
   bool is_sorted_ = true;
-  int descriptor_ = -1;
 };
 
 }  // namespace longreach::eval

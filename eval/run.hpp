@@ -1,10 +1,10 @@
 /// Asks all questions of a task that have no result yet.
 #pragma once
 
-#include "eval/dispatch.hpp"
 #include "eval/examiner.hpp"
 #include "eval/settings.hpp"
 #include "eval/task.hpp"
+#include "generation/work_share.hpp"
 #include "partition/plan.hpp"
 
 namespace longreach::eval {
@@ -14,6 +14,6 @@ namespace longreach::eval {
 /// source's finish does: whether all questions of the job have been asked. A question that was
 /// interrupted leaves nothing behind. Errors: InputError, and those of the source.
 bool run(const Task& task, Examiner& examiner, const partition::Grid& grid,
-         const Settings& settings, QuestionSource& source);
+         const Settings& settings, generation::WorkSource& source);
 
 }  // namespace longreach::eval

@@ -3,6 +3,7 @@
 
 #include "eval/results.hpp"
 #include "eval/task.hpp"
+#include "generation/work_share.hpp"
 
 #include <chrono>
 #include <cstddef>
@@ -31,31 +32,23 @@ using Watch = std::function<bool(const RunProgress&)>;
 /// Keeps what a watcher wants to know.
 class Tracker {
  public:
-  /// This run's questions are those without a result. The task must outlive it.
+  /// This run's questions are those without a result.
   Tracker(const Task& task, const std::map<std::size_t, Result>& results, std::size_t n_replicas);
 
-  void begin(std::size_t replica, std::size_t question);
-  /// A share of the replica's question has been read, and so many tokens in all.
-  void read(std::size_t replica, double share_of_question, std::size_t n_tokens_read);
-  /// The replica's question is done.
-  void end(std::size_t replica, const Result& result);
+  /// Of a replica, counted in tokens of questions.
+  void set_progress(std::size_t replica, const generation::WorkProgress& progress) {
+    replicas_[replica] = progress;
+  }
+  /// A result of this run.
+  void add(const Result& result);
 
   RunProgress progress() const;
 
  private:
-  struct Replica {
-    double n_tokens_of_question = 0;
-    double share_of_question = 0;
-    std::size_t n_tokens_read = 0;
-  };
-
-  void count(const Result& result);
-
-  const Task& task_;
-  std::vector<Replica> replicas_;
+  std::vector<generation::WorkProgress> replicas_;
   RunProgress so_far_;  ///< Of questions that are done.
   double score_sum_ = 0;
-  double n_tokens_to_ask_ = 0, n_tokens_asked_ = 0;
+  double n_tokens_to_ask_ = 0;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 

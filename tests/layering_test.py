@@ -18,8 +18,9 @@ LAYERS = {
     "partition": {"kernels/base"},
     "model": {"kernels/base", "kernels", "partition"},
     "dist": {"kernels/base", "kernels", "partition", "model"},
-    "eval": {"kernels/base", "kernels", "partition", "model", "dist"},
-    "launch": {"kernels/base", "kernels", "partition", "model", "dist", "eval"},
+    "generation": {"kernels/base", "kernels", "partition", "model", "dist"},
+    "eval": {"kernels/base", "kernels", "partition", "model", "dist", "generation"},
+    "launch": {"kernels/base", "kernels", "partition", "model", "dist", "generation", "eval"},
 }
 USERS = ("tests", "bench")
 
@@ -48,6 +49,7 @@ WITHOUT = {
                   "partition is pure: no files, clocks or threads"),
     "model": (r"iostream", "model does not print: it returns or throws"),
     "dist": (r"iostream", "dist does not print: it returns or throws"),
+    "generation": (r"filesystem|fstream|iostream", "generation knows no files: it returns or throws"),
 }
 
 SOURCES = {".cpp", ".hpp", ".h", ".inc"}
@@ -117,6 +119,9 @@ FORBIDDEN = [
     ("model/schema/config.hpp", "#include <nlohmann/json.hpp>"),
     ("dist/engine/engine.cpp", '#include "launch/options/options.hpp"'),
     ("dist/engine/engine.cpp", "#include <hwloc.h>"),
+    ("dist/engine/engine.cpp", '#include "generation/generator.hpp"'),
+    ("generation/scheduler.cpp", '#include "eval/task.hpp"'),
+    ("generation/generator.cpp", "#include <fstream>"),
     ("eval/passkey.cpp", "#include <mpi.h>"),
     ("model/tokenizer/tokenizer.cpp", "#include <unicase.h>"),
     ("launch/main.cpp", "#include <mpi.h>"),

@@ -281,11 +281,11 @@ std::size_t Engine::weight_bytes() const {
   return bytes;
 }
 
-std::size_t Engine::bytes_per_token(const Session& session) const {
+std::size_t Engine::bytes_per_token(std::size_t n_tokens) const {
   std::size_t bytes = weight_bytes() + model::recurrent_bytes(config_);
   for (const model::BlockRef& block : config_.execution_order()) {
     if (block.kind == model::BlockKind::kSparse) {
-      bytes += config_.n_head * model::attended_bytes(stage_.attention(), session.n_tokens_);
+      bytes += config_.n_head * model::attended_bytes(stage_.attention(), n_tokens);
     }
   }
   return bytes;

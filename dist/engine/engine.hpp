@@ -157,20 +157,23 @@ class Engine {
   /// when they stop serving. Errors: InputError naming the file.
   void finish_fingerprints() { stage_.finish_fingerprints(); }
 
+  /// Errors: InputError for a token id outside the vocabulary.
+  void check_tokens(std::span<const base::TokenId> tokens) const;
+
+  const model::AttentionConfig& attention() const { return options_.attention; }
   const partition::Grid& grid() const { return layout_.grid; }
   /// Which of the job's replicas this is.
   std::size_t replica() const { return grid_position_.replica; }
 
   /// Bytes of weights that every step reads once, on all ranks together.
   std::size_t weight_bytes() const;
-  /// Bytes of weights, state and cache that decoding one more token of the session reads or writes,
+  /// Bytes of weights, state and cache that decoding one more token behind so many reads or writes,
   /// on all ranks together.
-  std::size_t bytes_per_token(const Session& session) const;
+  std::size_t bytes_per_token(std::size_t n_tokens) const;
 
  private:
   friend class Session;
 
-  void check_tokens(std::span<const base::TokenId> tokens) const;
   std::vector<RankUsage> gather_usage();
   std::vector<MassSample> gather_masses();
   void gather_trace(const std::filesystem::path& file);

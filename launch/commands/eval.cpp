@@ -4,7 +4,9 @@
 #include "eval/results.hpp"
 #include "eval/run.hpp"
 #include "eval/selection_mass.hpp"
+#include "eval/shared_questions.hpp"
 #include "eval/summary.hpp"
+#include "generation/work_share.hpp"
 #include "kernels/base/error.hpp"
 #include "kernels/base/json.hpp"
 #include "kernels/base/output_file.hpp"
@@ -150,20 +152,22 @@ bool ask(const EvalOptions& options, const OpenedModel& opened, const Preparatio
   settings.emplace_back("model_fingerprint", eval::model_fingerprint(engine));
   if (options.selection_mass) engine.measure_selection(options.mass_one_in);
   eval::Examiner examiner(engine, opened.config, *prepared.tokenizer, sharing_of(options));
-  const auto run = [&](eval::QuestionSource& source) {
-    return eval::run(*prepared.task, examiner, engine.grid(), settings, source);
+  const auto run = [&](std::unique_ptr<generation::WorkSource> source) {
+    return eval::run(*prepared.task, examiner, engine.grid(), settings, *source);
   };
-  if (!prepared.file) return run(*eval::remote_source(settings, leaders));
+  const std::string compared = eval::settings_text(settings);
+  if (!prepared.file) return run(generation::remote_source(compared, leaders));
   eval::ResultFile& file = *prepared.file;
   file.add_setting(settings.back().first, settings.back().second);
   bool finished = false;
   {
     StatusLine line(PlainLines::kEveryMinute);
-    finished = run(*eval::scheduling_source(*prepared.task, settings, file, leaders,
-                                            [&](const eval::RunProgress& progress) {
-                                              line.update([&] { return progress_text(progress); });
-                                              return !signals.received();
-                                            }));
+    eval::SharedQuestions questions(*prepared.task, file, leaders.size(),
+                                    [&](const eval::RunProgress& progress) {
+                                      line.update([&] { return progress_text(progress); });
+                                      return !signals.received();
+                                    });
+    finished = run(generation::leading_source(questions, compared, leaders));
   }
   file.sync();
   if (!finished) {

@@ -1,9 +1,9 @@
 #include "launch/commands/generate.hpp"
 
+#include "generation/generator.hpp"
 #include "kernels/base/error.hpp"
 #include "kernels/base/read_file.hpp"
 #include "kernels/base/seconds.hpp"
-#include "kernels/base/sha256.hpp"
 #include "kernels/base/write_all.hpp"
 #include "launch/open_model.hpp"
 #include "launch/progress.hpp"
@@ -12,13 +12,11 @@
 #include "launch/statistics.hpp"
 #include "launch/token_file.hpp"
 #include "launch/usage.hpp"
-#include "model/sampler.hpp"
-#include "model/tokenizer/text_stream.hpp"
+#include "model/step.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <random>
 #include <span>
@@ -63,10 +61,8 @@ std::uint64_t random_seed() {
   return std::uint64_t{device()} << 32 | device();
 }
 
-model::SamplerOptions sampler_options(const GenerateOptions& options, std::uint64_t seed,
-                                      const std::vector<TokenId>& never) {
-  model::SamplerOptions sampler = options.sampler;
-  sampler.banned.insert(sampler.banned.end(), never.begin(), never.end());
+generation::SamplerOptions sampler_options(const GenerateOptions& options, std::uint64_t seed) {
+  generation::SamplerOptions sampler = options.sampler;
   // Greedy is meant as the plain best token unless penalties are asked for.
   const bool greedy = sampler.temperature == 0;
   sampler.presence = options.presence_penalty.value_or(greedy ? 0 : sampler.presence);
@@ -75,95 +71,127 @@ model::SamplerOptions sampler_options(const GenerateOptions& options, std::uint6
   return sampler;
 }
 
-/// One continuation: holds what the steps from the first to the last token share.
+generation::Request request_of(const GenerateOptions& options, std::uint64_t seed,
+                               const std::vector<TokenId>& prompt) {
+  generation::Request request;
+  request.prompt = prompt;
+  request.n_new = options.n_tokens;
+  request.sampler = sampler_options(options, seed);
+  request.stop_strings = options.stop_strings;
+  request.stop_tokens = options.stop_tokens;
+  request.hashes_logits = true;
+  return request;
+}
+
+/// Errors: InputError if the request failed.
+std::string reason_text(const generation::Finished& finished) {
+  using generation::FinishReason;
+  switch (finished.reason) {
+    case FinishReason::kEndToken:
+      return "end token";
+    case FinishReason::kStopToken:
+      return fmt::format("token {}", *finished.end_token);
+    case FinishReason::kStopString:
+      return "stop string";
+    case FinishReason::kLength:
+      return "token limit";
+    case FinishReason::kFailed:
+      base::input_error("{}", finished.error);
+    default:
+      return std::string(generation::name_of(finished.reason));
+  }
+}
+
+/// One continuation, from the prompt to the last token.
 class Generation {
  public:
-  Generation(const GenerateOptions& options, dist::Engine& engine, const model::ModelConfig& config,
-             const model::Tokenizer& tokenizer, const StopSignals& signals,
-             RunStatistics& statistics)
-      : options_(options),
-        engine_(engine),
-        end_token_(config.end_token),
-        tokenizer_(tokenizer),
+  Generation(const GenerateOptions& options, const OpenedModel& opened, const Prompt& prompt,
+             dist::Engine& engine, const StopSignals& signals)
+      : engine_(engine),
         signals_(signals),
-        statistics_(statistics),
-        session_(engine.new_session()),
-        sampler_(tokenizer, sampler_options(options, statistics.seed,
-                                            model::ids_without_text(tokenizer, config.vocab_size,
-                                                                    config.end_token))),
-        text_(options.stop_strings) {}
+        generator_(engine, opened.config, *prompt.tokenizer, {}),
+        line_(prompt.tokens.size()) {
+    statistics_.n_prompt = prompt.tokens.size();
+    statistics_.seed = options.seed.value_or(random_seed());
+    const bool is_one_call = engine.attention().mode == model::AttentionMode::kReference;
+    n_step_rows_ = is_one_call ? statistics_.n_prompt : model::kStepRows;
+    id_ = generator_.submit(request_of(options, statistics_.seed, prompt.tokens),
+                            [this](const generation::Event& event) {
+                              std::visit([this](const auto& each) { take(each); }, event);
+                            });
+  }
 
-  /// From the prompt to the last token. Returns why it ended there.
-  std::string run(std::span<const TokenId> prompt) {
-    std::string reason = read(prompt) ? decode(prompt.size()) : kSignal;
-    if (write_output(text_.flush()) == WriteResult::kReaderGone) reason = kReaderGone;
-    statistics_.bytes_per_token = engine_.bytes_per_token(session_);
-    statistics_.logits_hash = hash_.hex_digest();
-    return reason;
+  /// Writes the text as it comes.
+  RunStatistics run() {
+    while (generator_.n_requests() > 0) {
+      const bool finished = generator_.step([this](double share_of_step) {
+        show_progress(share_of_step);
+        return !signals_.received();
+      });
+      if (!finished || signals_.received()) stop("signal");
+    }
+    statistics_.bytes_per_token =
+        engine_.bytes_per_token(statistics_.n_prompt + statistics_.n_decode_calls);
+    return statistics_;
   }
 
  private:
-  static constexpr auto kSignal = "signal";
-  static constexpr auto kReaderGone = "closed output";
-
-  /// Feeds the prompt as one call, which draws the first token. Returns false when a signal stopped
-  /// it.
-  bool read(std::span<const TokenId> prompt) {
-    ProgressLine line(prompt.size());
-    const Clock::time_point start = Clock::now();
-    const bool finished = feed(prompt, prompt.size() - 1, [&](double share_done) {
-      statistics_.share_read = share_done;
-      line.update(share_done);
-      return !signals_.received();
-    });
-    if (finished) statistics_.share_read = 1;
-    statistics_.prompt_seconds = seconds_since(start);
-    return finished;
+  void show_progress(double share_of_step) {
+    const std::size_t n_left = statistics_.n_prompt - n_read_;
+    if (n_left == 0) return;
+    const auto n_step = static_cast<double>(std::min(n_step_rows_, n_left));
+    statistics_.share_read = (static_cast<double>(n_read_) + share_of_step * n_step) /
+                             static_cast<double>(statistics_.n_prompt);
+    statistics_.prompt_seconds = seconds_since(start_);
+    line_.update(statistics_.share_read);
   }
 
-  std::string decode(std::size_t position) {
-    const Clock::time_point start = Clock::now();
-    for (;; ++position) {
-      if (next_ == end_token_) return "end token";
-      if (std::ranges::count(options_.stop_tokens, next_) > 0)
-        return fmt::format("token {}", next_);
-      sampler_.record(next_);
-      ++statistics_.n_generated;
-      if (write_output(text_.push(tokenizer_.bytes(next_))) == WriteResult::kReaderGone)
-        return kReaderGone;
-      if (text_.stopped()) return "stop string";
-      if (statistics_.n_generated == options_.n_tokens) return "token limit";
-      if (!feed(std::array{next_}, position, [this](double) { return !signals_.received(); }))
-        return kSignal;
-      ++statistics_.n_decode_calls;
-      statistics_.decode_seconds = seconds_since(start);
-      if (signals_.received()) return kSignal;
-    }
+  void take(const generation::PromptProgress& progress) {
+    show_progress(0);
+    n_read_ = progress.n_read;
+    statistics_.share_read =
+        static_cast<double>(n_read_) / static_cast<double>(statistics_.n_prompt);
+    statistics_.prompt_seconds = seconds_since(start_);
+    decode_start_ = Clock::now();
+  }
+  void take(const generation::PromptLogprobs&) {}
+  void take(const generation::NewToken& token) {
+    count_decoding();
+    ++statistics_.n_generated;
+    write(token.text);
+  }
+  void take(const generation::Finished& finished) {
+    count_decoding();
+    write(finished.text);
+    statistics_.stop_reason = stopped_by_.empty() ? reason_text(finished) : stopped_by_;
+    statistics_.logits_hash = finished.logits_sha256;
   }
 
-  /// One call; the logits of its last position draw the next token.
-  bool feed(std::span<const TokenId> tokens, std::size_t last_position,
-            const dist::Progress& progress) {
-    return engine_.feed(
-        session_, tokens, std::array{last_position},
-        [this](std::size_t, std::span<const float> logits) {
-          hash_.update(std::as_bytes(logits));
-          next_ = sampler_.sample(logits);
-        },
-        progress);
+  void count_decoding() {
+    if (generator_.n_tokens_read() <= statistics_.n_prompt) return;
+    statistics_.n_decode_calls = generator_.n_tokens_read() - statistics_.n_prompt;
+    statistics_.decode_seconds = seconds_since(decode_start_);
   }
 
-  const GenerateOptions& options_;
+  void write(const std::string& text) {
+    if (write_output(text) == WriteResult::kReaderGone) stop("closed output");
+  }
+
+  void stop(const char* reason) {
+    if (stopped_by_.empty()) stopped_by_ = reason;
+    generator_.cancel(id_);
+  }
+
   dist::Engine& engine_;
-  TokenId end_token_;
-  const model::Tokenizer& tokenizer_;
   const StopSignals& signals_;
-  RunStatistics& statistics_;
-  dist::Session session_;
-  model::Sampler sampler_;
-  model::TextStream text_;
-  base::Sha256 hash_;
-  TokenId next_ = 0;
+  RunStatistics statistics_;
+  generation::Generator generator_;
+  ProgressLine line_;
+  std::size_t n_step_rows_ = 0;  ///< Of a step of this prompt, at most.
+  std::size_t n_read_ = 0;
+  generation::RequestId id_ = 0;
+  std::string stopped_by_;  ///< Something outside.
+  Clock::time_point start_ = Clock::now(), decode_start_ = start_;
 };
 
 }  // namespace
@@ -192,11 +220,7 @@ int run(const GenerateOptions& options, dist::World& world) {
     return 0;
   }
 
-  RunStatistics statistics;
-  statistics.n_prompt = n_prompt;
-  statistics.seed = options.seed.value_or(random_seed());
-  Generation generation(options, *engine, opened.config, *prompt.tokenizer, signals, statistics);
-  statistics.stop_reason = generation.run(prompt.tokens);
+  const RunStatistics statistics = Generation(options, opened, prompt, *engine, signals).run();
   write_trace(*engine, options.model);
   // A line of its own, but nothing that would show in a log of the errors alone.
   const bool after_text = statistics.n_generated > 0 && error_follows_output();

@@ -5,9 +5,9 @@
 #include "dist/engine/engine.hpp"
 #include "eval/examiner.hpp"
 #include "eval/tasks.hpp"
+#include "generation/sampler.hpp"
 #include "kernels/base/types.hpp"
 #include "launch/options/attention_options.hpp"
-#include "model/sampler.hpp"
 #include "model/schema/config.hpp"
 #include "partition/plan.hpp"
 
@@ -41,7 +41,8 @@ struct GenerateOptions {
   std::optional<std::string> prompt;
   std::optional<std::filesystem::path> prompt_file;  ///< Neither: the prompt is standard input.
   std::size_t n_tokens = 256;                        ///< At most so many are generated.
-  model::SamplerOptions sampler;  ///< Seed and these two penalties here are not used: see below.
+  generation::SamplerOptions
+      sampler;  ///< Seed and these two penalties here are not used: see below.
   std::optional<double> presence_penalty;   ///< Default: the sampler's, or 0 when greedy.
   std::optional<double> frequency_penalty;  ///< The same.
   std::optional<std::uint64_t> seed;        ///< Default: a random one.

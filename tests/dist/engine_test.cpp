@@ -142,8 +142,8 @@ TEST(Engine, AFilledSessionCostsWhatAReadOneDoes) {
   Session read = engine->new_session(), filled = engine->new_session();
   EXPECT_TRUE(engine->feed(read, golden.tokens, {}, {}));
   EXPECT_TRUE(engine->fill(filled, golden.tokens.size(), 5));
-  EXPECT_EQ(engine->bytes_per_token(filled), engine->bytes_per_token(read));
-  EXPECT_GT(engine->bytes_per_token(filled), engine->weight_bytes());
+  EXPECT_EQ(engine->bytes_per_token(filled.n_tokens()), engine->bytes_per_token(read.n_tokens()));
+  EXPECT_GT(engine->bytes_per_token(filled.n_tokens()), engine->weight_bytes());
 }
 
 TEST(Engine, ReadsMemoryAtSomeSpeed) {
@@ -186,7 +186,7 @@ TEST(Engine, DecodingReadsNoMoreAtALongerContext) {
   std::vector<std::size_t> bytes;
   for (int i = 0; i < 18; ++i) {
     engine->feed(session, std::span(golden.tokens).first(16), {}, {});
-    bytes.push_back(engine->bytes_per_token(session));
+    bytes.push_back(engine->bytes_per_token(session.n_tokens()));
   }
   // From the third chunk on, a further one adds a mean key of 64 channels per head and sparse
   // block.
@@ -229,13 +229,13 @@ TEST_P(EngineMemory, IsWhatWasEstimated) {
   EXPECT_TRUE(near(need.cache + need.means, cache)) << need.cache << " " << cache;
   EXPECT_TRUE(near(need.states, states)) << need.states << " " << states;
   EXPECT_TRUE(near(need.weights + need.states + 4 * 2 * 64 * 64,
-                   engine->bytes_per_token(engine->new_session())));
+                   engine->bytes_per_token(0)));
   std::size_t reads = partition::stage_memory(sizes, {0, sizes.blocks.size()}, {}).weights;
   for (std::size_t i = 0; i < sizes.blocks.size(); ++i) {
     reads += partition::block_reads(sizes, i, 1);
   }
-  EXPECT_TRUE(near(reads, engine->bytes_per_token(session)))
-      << reads << " " << engine->bytes_per_token(session);
+  EXPECT_TRUE(near(reads, engine->bytes_per_token(session.n_tokens())))
+      << reads << " " << engine->bytes_per_token(session.n_tokens());
 }
 
 }  // namespace

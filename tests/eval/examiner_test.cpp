@@ -2,6 +2,7 @@
 
 #include "dist/comm/lone_communicator.hpp"
 #include "eval/run.hpp"
+#include "eval/shared_questions.hpp"
 #include "kernels/base/sha256.hpp"
 #include "tests/support/golden_engine.hpp"
 #include "tests/support/input_error.hpp"
@@ -158,14 +159,14 @@ TEST_F(ExaminerTest, ARunThatWasStoppedGoesOn) {
     ResultFile file(folder.path() / "r.jsonl", task, {});
     std::size_t n_last = 0;
     dist::LoneCommunicator alone;
-    const auto work = scheduling_source(task, {}, file, alone, [&](const RunProgress& progress) {
+    SharedQuestions work(task, file, 1, [&](const RunProgress& progress) {
       EXPECT_EQ(progress.n_questions, 6);
       EXPECT_GE(progress.n_done, n_last);
       EXPECT_TRUE(progress.share_done >= 0 && progress.share_done <= 1);
       n_last = progress.n_done;
       return progress.n_done < stop_at;
     });
-    const bool finished = run(task, all, {}, {}, *work);
+    const bool finished = run(task, all, {}, {}, *generation::leading_source(work, "", alone));
     EXPECT_EQ(finished, stop_at == 100);
     done.push_back(file.results().size());
   }

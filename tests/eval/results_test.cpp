@@ -1,6 +1,6 @@
 #include "eval/results.hpp"
 
-#include "eval/json_lines.hpp"
+#include "kernels/base/lines.hpp"
 #include "kernels/base/read_file.hpp"
 #include "tests/support/input_error.hpp"
 #include "tests/support/temp_folder.hpp"
@@ -57,7 +57,7 @@ class ResultFileTest : public ::testing::Test {
 TEST_F(ResultFileTest, ALineTellsAll) {
   const std::string text = written(2);
   std::vector<nlohmann::json> lines;
-  for_lines(text, [&](std::size_t, std::string_view line) {
+  base::for_lines(text, [&](std::size_t, std::string_view line) {
     lines.push_back(nlohmann::json::parse(line));
   });
   ASSERT_EQ(lines.size(), 2);
@@ -100,24 +100,14 @@ TEST_F(ResultFileTest, LinesComeInAnyOrderAndStayInThatOfQuestions) {
     file.add(line(0, "1"));
   }
   EXPECT_EQ(base::read_file(path_), line(2, "1") + "\n" + line(0, "1") + "\n");
-  std::filesystem::permissions(path_, std::filesystem::perms{0640});
   ResultFile file(path_, task_, settings_);
   EXPECT_TRUE(file.results().contains(0) && file.results().contains(2));
   file.add(line(1, "1"));
   EXPECT_EQ(file.results().size(), 3);
   file.sort();
   EXPECT_EQ(base::read_file(path_), whole);
-  EXPECT_EQ(std::filesystem::status(path_).permissions(), std::filesystem::perms{0640});
   file.sort();
-  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder_.path()), {}), 1);
-}
-
-TEST_F(ResultFileTest, AnEmptyFileGoesWithTheRunThatMadeIt) {
-  { const ResultFile file(path_, task_, settings_); }
-  EXPECT_FALSE(std::filesystem::exists(path_));
-  folder_.write("r.jsonl", "");
-  { const ResultFile file(path_, task_, settings_); }
-  EXPECT_TRUE(std::filesystem::exists(path_));
+  EXPECT_EQ(base::read_file(path_), whole);
 }
 
 TEST_F(ResultFileTest, ATornLineIsRedone) {
@@ -139,22 +129,6 @@ TEST_F(ResultFileTest, WhatIsNoLineCutShortIsLeft) {
     EXPECT_NE(refused(task_, settings_).find("is no line of results"), std::string::npos) << text;
     EXPECT_EQ(base::read_file(path_), text);
   }
-}
-
-TEST_F(ResultFileTest, LinksLeadToTheFile) {
-  const std::filesystem::path link = folder_.path() / "link";
-  std::filesystem::create_symlink("r.jsonl", link);
-  { const ResultFile file(link, task_, settings_); }
-  EXPECT_TRUE(std::filesystem::is_symlink(link));
-  EXPECT_FALSE(std::filesystem::exists(path_));
-  {
-    ResultFile file(link, task_, settings_);
-    file.add(line(1, "1"));
-    file.add(line(0, "1"));
-    file.sort();
-  }
-  EXPECT_TRUE(std::filesystem::is_symlink(link));
-  EXPECT_EQ(base::read_file(path_), line(0, "1") + "\n" + line(1, "1") + "\n");
 }
 
 TEST_F(ResultFileTest, OtherSettingsAreRefused) {
@@ -222,17 +196,6 @@ TEST_F(ResultFileTest, WhatIsNoResultIsNamed) {
             std::string::npos);
   EXPECT_NE(refused_with("\"score\":", "\"length\":1,\"score\":").find("key \"length\""),
             std::string::npos);
-  std::filesystem::remove(path_);
-  std::filesystem::create_directory(path_);
-  EXPECT_NE(refused(task_, settings_).find("Is a directory"), std::string::npos);
-}
-
-TEST_F(ResultFileTest, BelongsToOneRunAtATime) {
-  {
-    const ResultFile file(path_, task_, settings_);
-    EXPECT_NE(refused(task_, settings_).find("another run writes it"), std::string::npos);
-  }
-  EXPECT_NO_THROW(ResultFile(path_, task_, settings_));
 }
 
 TEST_F(ResultFileTest, AnyBytesOfAnAnswerMakeALine) {

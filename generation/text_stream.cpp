@@ -1,4 +1,4 @@
-#include "model/tokenizer/text_stream.hpp"
+#include "generation/text_stream.hpp"
 
 #include "kernels/base/error.hpp"
 #include "kernels/base/utf8.hpp"
@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <utility>
 
-namespace longreach::model {
+namespace longreach::generation {
 namespace {
 
 constexpr std::string_view kReplacement = "\xef\xbf\xbd";  // U+FFFD
@@ -85,4 +85,4 @@ std::string TextStream::flush() {
   return text;
 }
 
-}  // namespace longreach::model
+}  // namespace longreach::generation

@@ -1,8 +1,8 @@
-#include "eval/json_lines.hpp"
+#include "kernels/base/lines.hpp"
 
 #include <fmt/format.h>
 
-namespace longreach::eval {
+namespace longreach::base {
 
 namespace {
 
@@ -24,4 +24,4 @@ void for_lines(std::string_view bytes,
   }
 }
 
-}  // namespace longreach::eval
+}  // namespace longreach::base

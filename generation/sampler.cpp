@@ -1,4 +1,4 @@
-#include "model/sampler.hpp"
+#include "generation/sampler.hpp"
 
 #include "kernels/base/error.hpp"
 
@@ -11,7 +11,7 @@
 #include <numeric>
 #include <utility>
 
-namespace longreach::model {
+namespace longreach::generation {
 namespace {
 
 constexpr float kNever = -std::numeric_limits<float>::infinity();
@@ -59,7 +59,7 @@ double uniform(std::mt19937_64& random) { return static_cast<double>(random() >>
 
 /// Numbers and blanks repeat without being repetitive. The reference asks whether the token's text
 /// occurs anywhere in this string, so some pairs of digits are exempt and others are not.
-bool is_exempt_from_frequency(const Tokenizer& tokenizer, base::TokenId token) {
+bool is_exempt_from_frequency(const model::Tokenizer& tokenizer, base::TokenId token) {
   constexpr std::string_view kExempt = " \t0123456789";
   const auto bytes = tokenizer.find(token);
   return bytes && kExempt.find(*bytes) != std::string_view::npos;
@@ -109,7 +109,7 @@ void validate(const SamplerOptions& options) {
   require("--penalty-decay", options.decay, 1);
 }
 
-Sampler::Sampler(const Tokenizer& tokenizer, SamplerOptions options)
+Sampler::Sampler(const model::Tokenizer& tokenizer, SamplerOptions options)
     : tokenizer_(tokenizer), options_(std::move(options)), random_(options_.seed) {
   validate(options_);
 }
@@ -214,4 +214,4 @@ void Sampler::record(base::TokenId token) {
   occurrences_[token] += is_exempt_from_frequency(tokenizer_, token) ? 0 : 1;
 }
 
-}  // namespace longreach::model
+}  // namespace longreach::generation

@@ -1,4 +1,4 @@
-#include "model/tokenizer/text_stream.hpp"
+#include "generation/text_stream.hpp"
 
 #include "kernels/base/error.hpp"
 
@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-namespace longreach::model {
+namespace longreach::generation {
 namespace {
 
 using Strings = std::vector<std::string>;
@@ -172,4 +172,4 @@ TEST(TextStream, HoldsBackNoMoreThanItMust) {
 }
 
 }  // namespace
-}  // namespace longreach::model
+}  // namespace longreach::generation

@@ -1,4 +1,4 @@
-#include "model/sampler.hpp"
+#include "generation/sampler.hpp"
 
 #include "kernels/base/error.hpp"
 #include "model/tokenizer/world_tokenizer.hpp"
@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-namespace longreach::model {
+namespace longreach::generation {
 namespace {
 
 using Logits = std::vector<float>;
@@ -31,8 +31,8 @@ SamplerOptions plain() {
   return options;
 }
 
-const Tokenizer& byte_tokenizer() {
-  static const auto tokenizer = open_tokenizer("bytes");
+const model::Tokenizer& byte_tokenizer() {
+  static const auto tokenizer = model::open_tokenizer("bytes");
   return *tokenizer;
 }
 
@@ -237,7 +237,7 @@ TEST(Sampler, PenaltiesLowerWhatWasRecorded) {
 }
 
 TEST(Sampler, NumbersAndBlanksGetThePresencePenaltyOnly) {
-  const WorldTokenizer tokenizer = WorldTokenizer::parse(
+  const model::WorldTokenizer tokenizer = model::WorldTokenizer::parse(
       "1 ' ' 1\n2 '\\t' 1\n3 ' \\t' 2\n4 '0' 1\n5 '01' 2\n6 '89' 2\n7 '10' 2\n8 '42' 2\n9 '\\t0' "
       "2\n"
       "10 '  ' 2\n11 'a' 1\n12 '\\n' 1\n",
@@ -358,4 +358,4 @@ TEST(Sampler, AgreesWithTheStepsOfTheSpecification) {
 }
 
 }  // namespace
-}  // namespace longreach::model
+}  // namespace longreach::generation

@@ -1,4 +1,4 @@
-/// Files of one JSON object a line. Internal to the .cpp files that read them.
+/// Files of lines, for example of one JSON object a line.
 #pragma once
 
 #include <cstddef>
@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-namespace longreach::eval {
+namespace longreach::base {
 
 /// "FILE line N", for messages; lines count from 1.
 std::string line_name(const std::filesystem::path& path, std::size_t line);
@@ -16,4 +16,4 @@ std::string line_name(const std::filesystem::path& path, std::size_t line);
 void for_lines(std::string_view bytes,
                const std::function<void(std::size_t line, std::string_view text)>& visit);
 
-}  // namespace longreach::eval
+}  // namespace longreach::base

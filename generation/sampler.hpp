@@ -1,4 +1,4 @@
-/// The next token from a position's logits, as the reference sampler chooses it. Used by launch.
+/// The next token from a position's logits, as the reference sampler chooses it.
 #pragma once
 
 #include "kernels/base/types.hpp"
@@ -11,7 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
-namespace longreach::model {
+namespace longreach::generation {
 
 /// What the user may choose. The defaults are the released package's.
 struct SamplerOptions {
@@ -47,7 +47,7 @@ class Sampler {
  public:
   /// The tokenizer tells which tokens are exempt from the frequency penalty and must outlive the
   /// sampler. Errors: as validate().
-  Sampler(const Tokenizer& tokenizer, SamplerOptions options);
+  Sampler(const model::Tokenizer& tokenizer, SamplerOptions options);
 
   /// A token for these logits (vocabulary); does not record it.
   /// Errors: InputError if a banned id is not below the vocabulary's size, or if no token is left
@@ -69,7 +69,7 @@ class Sampler {
   /// Step 6, its second half: a token whose probability is not 0, by weights_.
   base::TokenId draw();
 
-  const Tokenizer& tokenizer_;
+  const model::Tokenizer& tokenizer_;
   SamplerOptions options_;
   std::mt19937_64 random_;
   std::unordered_map<base::TokenId, double> occurrences_;
@@ -79,4 +79,4 @@ class Sampler {
   std::vector<double> weights_;
 };
 
-}  // namespace longreach::model
+}  // namespace longreach::generation

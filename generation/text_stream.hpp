@@ -1,5 +1,5 @@
 /// From the bytes of generated tokens to text that may be printed at once: whole UTF-8 characters,
-/// and nothing that may turn out to belong to a stop string. Used by launch and eval.
+/// and nothing that may turn out to belong to a stop string.
 #pragma once
 
 #include <cstddef>
@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-namespace longreach::model {
+namespace longreach::generation {
 
 /// One generated text. However its bytes are split into pushes, the pieces given out are the same
 /// together.
@@ -52,4 +52,4 @@ class TextStream {
   bool stopped_ = false;
 };
 
-}  // namespace longreach::model
+}  // namespace longreach::generation

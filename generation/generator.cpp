@@ -1,0 +1,343 @@
+#include "generation/generator.hpp"
+
+#include "generation/logprobs.hpp"
+#include "kernels/base/error.hpp"
+#include "kernels/base/seconds.hpp"
+#include "model/step.hpp"
+
+#include <algorithm>
+#include <array>
+#include <exception>
+#include <utility>
+
+namespace longreach::generation {
+
+using base::TokenId;
+
+namespace {
+
+/// A prefix is kept where it saves so many tokens at least beyond one that is known.
+constexpr std::size_t kLeastGain = 32;
+
+SchedulerOptions scheduler_options(const dist::Engine& engine, const GeneratorOptions& options,
+                                   bool calls_are_units) {
+  SchedulerOptions scheduler{.max_rows = model::kStepRows,
+                             .n_steps = engine.grid().n_stages,
+                             .step_seconds = options.step_seconds,
+                             .memory_bytes = options.memory_bytes,
+                             .max_running = std::min(options.max_running, model::kStepRows),
+                             .max_waiting = options.max_waiting};
+  if (calls_are_units) {
+    scheduler.max_rows = std::numeric_limits<std::size_t>::max();
+    scheduler.max_running = 1;
+  }
+  return scheduler;
+}
+
+}  // namespace
+
+Generator::Active::Active(Request asked, EventSink events, const model::Tokenizer& tokenizer)
+    : request(std::move(asked)),
+      sink(std::move(events)),
+      sampler(tokenizer, request.sampler),
+      text(request.stop_strings) {}
+
+std::size_t Generator::Active::n_sharable() const {
+  const std::size_t most = n_prompt() - 1;
+  return request.prompt_logprobs_from ? std::min(most, *request.prompt_logprobs_from - 1) : most;
+}
+
+std::vector<std::size_t> Generator::Active::wanted(std::size_t n) const {
+  std::vector<std::size_t> positions;
+  for (std::size_t i = n_read(); i < n_read() + n; ++i) {
+    const bool gives_token = request.n_new > 0 && i + 1 >= n_prompt();
+    const bool tells_prompt = request.prompt_logprobs_from && i + 1 < n_prompt() &&
+                              i + 1 >= *request.prompt_logprobs_from;
+    if (gives_token || tells_prompt) positions.push_back(n_before + i);
+  }
+  return positions;
+}
+
+Generator::Generator(dist::Engine& engine, const model::ModelConfig& config,
+                     const model::Tokenizer& tokenizer, const GeneratorOptions& options)
+    : engine_(engine),
+      tokenizer_(tokenizer),
+      end_token_(config.end_token),
+      calls_are_units_(engine.attention().mode == model::AttentionMode::kReference),
+      options_(options),
+      without_text_(model::ids_without_text(tokenizer, config.vocab_size, config.end_token)),
+      scheduler_(scheduler_options(engine, options, calls_are_units_)),
+      prefixes_(calls_are_units_ ? 0 : options.prefix_bytes, options.sequence_bytes) {}
+
+Generator::~Generator() {
+  if (std::uncaught_exceptions() > 0) return;  // the sessions' own destructors know what to do
+  for (auto& [id, active] : active_) {
+    if (active->session) engine_.cancel(*std::move(active->session));
+  }
+}
+
+RequestId Generator::submit(Request request, EventSink sink) {
+  if (request.prompt.empty())
+    base::input_error("the prompt is empty, at least one token is needed");
+  engine_.check_tokens(request.prompt);
+  LR_CHECK(!request.prompt_logprobs_from || *request.prompt_logprobs_from > 0);
+  auto& banned = request.sampler.banned;
+  banned.insert(banned.end(), without_text_.begin(), without_text_.end());
+  return add(std::make_unique<Active>(std::move(request), std::move(sink), tokenizer_));
+}
+
+RequestId Generator::submit(Request request, EventSink sink, dist::Session behind) {
+  const RequestId id = submit(std::move(request), std::move(sink));
+  Active& active = *find(id);
+  active.n_before = behind.n_tokens();
+  active.session = std::move(behind);
+  return id;
+}
+
+RequestId Generator::add(std::unique_ptr<Active> active) {
+  const Request& request = active->request;
+  const std::size_t n_tokens = request.prompt.size() + request.n_new;
+  const std::size_t bytes = options_.sequence_bytes.of(n_tokens);
+  if (!scheduler_.fits(bytes)) {
+    base::input_error(
+        "{} tokens need {:.4g} GB of memory beside the model, {:.4g} GB are available", n_tokens,
+        static_cast<double>(bytes) / 1e9, static_cast<double>(options_.memory_bytes) / 1e9);
+  }
+  if (request.deadline_seconds) {
+    active->deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                                          std::chrono::duration<double>(*request.deadline_seconds));
+  }
+  active->id = ++n_submitted_;
+  scheduler_.add(active->id, {request.prompt.size(), bytes, request.priority});
+  may_begin_ = true;
+  return active_.emplace(active->id, std::move(active)).first->first;
+}
+
+Generator::Active* Generator::find(RequestId id) {
+  const auto found = active_.find(id);
+  return found == active_.end() ? nullptr : found->second.get();
+}
+
+bool Generator::step(const dist::Progress& progress) {
+  end_requests();
+  begin_requests();
+  const Clock::time_point start = Clock::now();
+  const std::vector<RequestRows> rows = next_rows();
+  if (rows.empty()) {
+    if (!under_way_.empty()) wait_for_oldest();
+    return true;
+  }
+  if (!submit(rows, progress)) return false;
+  hand_out();
+  scheduler_.observe(base::seconds_since(start));
+  return true;
+}
+
+void Generator::end_requests() {
+  for (const RequestId id : std::exchange(cancelled_, {})) {
+    if (Active* const active = find(id)) finish(*active, {.reason = FinishReason::kCancelled});
+  }
+  std::vector<RequestId> late;
+  for (const auto& [id, active] : active_) {
+    if (active->deadline && Clock::now() >= *active->deadline) late.push_back(id);
+  }
+  for (const RequestId id : late) finish(*find(id), {.reason = FinishReason::kDeadline});
+}
+
+void Generator::begin_requests() {
+  while (std::exchange(may_begin_, false)) {
+    while (const auto id = scheduler_.begin_next(
+               [this](RequestId waiting) { return !waits_for_prefix(*find(waiting)); })) {
+      begin(*find(*id));
+    }
+  }
+}
+
+bool Generator::waits_for_prefix(const Active& active) const {
+  if (active.session) return false;
+  const auto found = prefixes_.find(active.request.prompt, active.n_sharable());
+  return found.n_promised > found.n_kept;
+}
+
+void Generator::begin(Active& active) {
+  active.logits = std::make_shared<const dist::LogitsSink>(
+      [this, &active](std::size_t position, std::span<const float> logits) {
+        hear(active, position, logits);
+      });
+  if (!active.session) {
+    const auto found = prefixes_.find(active.request.prompt, active.n_sharable());
+    if (found.n_kept > 0) {
+      prefixes_.use(found.kept);
+      active.session = engine_.fork(kept_.at(found.kept));
+      active.n_shared = found.n_kept;
+    } else {
+      active.session = engine_.new_session();
+    }
+    plan_borders(active, found);
+  }
+  after_rows(active);
+}
+
+void Generator::plan_borders(Active& active, const PrefixTree::Found& found) {
+  if (options_.prefix_bytes == 0 || active.request.prompt_logprobs_from || calls_are_units_) return;
+  // Where others part from it, where others are expected to, and all of it but the token that draws
+  // the first one.
+  std::vector<std::size_t> lengths = active.request.shared_lengths;
+  lengths.push_back(found.n_common);
+  lengths.push_back(active.n_prompt() - 1);
+  std::ranges::sort(lengths);
+  std::size_t known = found.n_kept;
+  for (const std::size_t n : lengths) {
+    if (n < known + kLeastGain || n >= active.n_prompt()) continue;
+    active.borders.push_back(n);
+    prefixes_.promise(std::span(active.request.prompt).first(n), active.id);
+    known = n;
+  }
+  std::ranges::reverse(active.borders);
+}
+
+void Generator::keep_prefix(Active& active) {
+  const PrefixTree::KeptId kept = ++n_kept_;
+  kept_.emplace(kept, engine_.fork(*active.session));
+  const auto prefix = std::span(active.request.prompt).first(active.n_read());
+  for (const PrefixTree::KeptId gone : prefixes_.keep(prefix, kept)) kept_.erase(gone);
+  may_begin_ = true;
+}
+
+std::vector<RequestRows> Generator::next_rows() {
+  // As many steps as there are stages keep all of them busy; more would only wait on the way.
+  while (!under_way_.empty() && n_steps_ - under_way_.front().number >= engine_.grid().n_stages) {
+    wait_for_oldest();
+  }
+  return scheduler_.next_step();
+}
+
+void Generator::wait_for_oldest() {
+  const UnderWay oldest = std::move(under_way_.front());
+  under_way_.pop_front();
+  for (const RequestId id : oldest.requests) {
+    const Active* const active = find(id);
+    if (active != nullptr && active->last_step == oldest.number && active->n_rows_to_come > 0) {
+      engine_.wait_for(*active->session);
+    }
+  }
+  hand_out();
+}
+
+bool Generator::submit(std::span<const RequestRows> rows, const dist::Progress& progress) {
+  std::vector<std::vector<std::size_t>> wanted;
+  wanted.reserve(rows.size());  // spans of it are taken
+  std::vector<dist::SegmentRequest> segments;
+  UnderWay step{n_steps_++, {}};
+  for (const RequestRows& part : rows) {
+    Active& active = *find(part.id);
+    const std::size_t n_read = active.n_read();
+    const auto tokens =
+        n_read < active.n_prompt()
+            ? std::span<const TokenId>(active.request.prompt).subspan(n_read, part.n_rows)
+            : std::span<const TokenId>(&active.next, 1);
+    wanted.push_back(active.wanted(tokens.size()));
+    segments.push_back({&*active.session, tokens, wanted.back(), active.logits});
+    active.last_step = step.number;
+    active.n_rows_to_come += wanted.back().size();
+    if (!wanted.back().empty()) step.requests.push_back(part.id);
+    n_tokens_read_ += tokens.size();
+  }
+  if (calls_are_units_) {
+    const dist::SegmentRequest& only = segments.front();
+    if (!engine_.read(*only.session, only.tokens, only.wanted, *only.sink, progress)) return false;
+  } else if (!engine_.submit(segments, progress)) {
+    return false;
+  }
+  for (const RequestRows& part : rows) after_rows(*find(part.id));
+  const bool has_come = std::ranges::all_of(
+      step.requests, [this](RequestId id) { return find(id)->n_rows_to_come == 0; });
+  if (!has_come) under_way_.push_back(std::move(step));
+  return true;
+}
+
+void Generator::after_rows(Active& active) {
+  const std::size_t n_read = active.n_read(), n_prompt = active.n_prompt();
+  if (!active.borders.empty() && active.borders.back() == n_read) {
+    active.borders.pop_back();
+    keep_prefix(active);
+  }
+  if (n_read < n_prompt) {
+    const std::size_t border = active.borders.empty() ? n_prompt : active.borders.back();
+    scheduler_.set_prompt(active.id, n_prompt - n_read, border - n_read);
+  } else {
+    scheduler_.set_under_way(active.id);
+  }
+  if (n_read <= n_prompt) heard_from_.insert(active.id);
+}
+
+void Generator::hear(Active& active, std::size_t position, std::span<const float> logits) {
+  --active.n_rows_to_come;
+  heard_from_.insert(active.id);
+  const Request& request = active.request;
+  const std::size_t n_top = request.n_top_logprobs.value_or(0), i = position - active.n_before;
+  if (request.hashes_logits) active.hash.update(std::as_bytes(logits));
+  if (i + 1 < active.n_prompt()) {
+    active.heard.prompt.push_back({i + 1, logprobs_of(logits, request.prompt[i + 1], n_top)});
+    return;
+  }
+  try {
+    Heard::Drawn drawn{active.sampler.sample(logits), {}};
+    if (request.n_top_logprobs) drawn.logprobs = logprobs_of(logits, drawn.token, n_top);
+    active.heard.drawn = std::move(drawn);
+  } catch (const base::InputError& error) {
+    active.heard.error = error.what();
+  }
+}
+
+void Generator::hand_out() {
+  for (const RequestId id : std::exchange(heard_from_, {})) {
+    Active* const active = find(id);
+    if (active == nullptr) continue;
+    const Heard heard = std::exchange(active->heard, {});
+    for (const PromptLogprobs& each : heard.prompt) active->sink(each);
+    const std::size_t n_read = active->n_read(), n_prompt = active->n_prompt();
+    if (n_read <= n_prompt && n_read > active->n_told) {
+      active->n_told = n_read;
+      active->sink(PromptProgress{n_read, active->n_shared});
+    }
+    if (!heard.error.empty()) {
+      finish(*active, {.reason = FinishReason::kFailed, .error = heard.error});
+    } else if (heard.drawn) {
+      take(*active, *heard.drawn);
+    } else if (active->request.n_new == 0 && n_read == n_prompt && active->n_rows_to_come == 0) {
+      finish(*active, {.reason = FinishReason::kLength});
+    }
+  }
+}
+
+void Generator::take(Active& active, const Heard::Drawn& drawn) {
+  const Request& request = active.request;
+  const auto end = [&](FinishReason reason) {
+    finish(active, {.reason = reason, .end_token = drawn.token, .end_logprobs = drawn.logprobs});
+  };
+  if (drawn.token == end_token_) return end(FinishReason::kEndToken);
+  if (std::ranges::count(request.stop_tokens, drawn.token) > 0)
+    return end(FinishReason::kStopToken);
+  active.sampler.record(drawn.token);
+  ++active.n_generated;
+  const std::string_view bytes = tokenizer_.find(drawn.token).value_or(std::string_view{});
+  active.sink(NewToken{drawn.token, active.text.push(bytes), drawn.logprobs});
+  if (active.text.stopped()) return finish(active, {.reason = FinishReason::kStopString});
+  if (active.n_generated == request.n_new) return finish(active, {.reason = FinishReason::kLength});
+  active.next = drawn.token;
+  scheduler_.set_ready(active.id);
+}
+
+void Generator::finish(Active& active, Finished finished) {
+  finished.text = active.text.flush();
+  if (active.request.hashes_logits) finished.logits_sha256 = active.hash.hex_digest();
+  scheduler_.remove(active.id);
+  prefixes_.withdraw(active.id);
+  if (active.session) engine_.cancel(*std::move(active.session));
+  may_begin_ = true;
+  const auto ended = active_.extract(active.id);  // what the sink submits does not meet it
+  ended.mapped()->sink(finished);
+}
+
+}  // namespace longreach::generation

@@ -1,0 +1,165 @@
+/// The loop that turns prompts into text: many requests at once, on one engine.
+///
+/// Each step of the loop asks the scheduler for rows, submits them to the engine as one step, draws
+/// tokens from the logits that have come, and tells the requests' sinks. What a request gets does
+/// not depend, bit for bit, on what runs beside it, nor on which prefixes are known.
+#pragma once
+
+#include "dist/engine/engine.hpp"
+#include "generation/prefix_tree.hpp"
+#include "generation/request.hpp"
+#include "generation/scheduler.hpp"
+#include "generation/text_stream.hpp"
+#include "kernels/base/sha256.hpp"
+#include "model/schema/config.hpp"
+#include "model/tokenizer/tokenizer.hpp"
+
+#include <chrono>
+#include <cstddef>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <vector>
+
+namespace longreach::generation {
+
+struct GeneratorOptions {
+  std::size_t max_running = 64;  ///< Requests at once; 1 in mode reference, where calls are units.
+  std::size_t max_waiting = 1024;           ///< In the queue.
+  std::optional<double> step_seconds = {};  ///< See SchedulerOptions.
+  /// Of sequences, on the rank that has least room for them; those of known prefixes are apart.
+  std::size_t memory_bytes = std::numeric_limits<std::size_t>::max();
+  SequenceBytes sequence_bytes = {};
+  std::size_t prefix_bytes =
+      0;  ///< For known prefixes; 0: every prompt is read from its beginning.
+};
+
+/// Runs on the leader of an engine, which it has for itself. One thread.
+class Generator {
+ public:
+  /// The arguments by reference must outlive it.
+  Generator(dist::Engine& engine, const model::ModelConfig& config,
+            const model::Tokenizer& tokenizer, const GeneratorOptions& options);
+  Generator(const Generator&) = delete;
+  Generator& operator=(const Generator&) = delete;
+  /// Ends what has not finished, without events.
+  ~Generator();
+
+  bool queue_is_full() const { return scheduler_.queue_is_full(); }
+  /// Requests that have not finished.
+  std::size_t n_requests() const { return active_.size(); }
+
+  /// Takes a request; its events come during later steps. Requires: the queue is not full. Errors:
+  /// InputError for tokens outside the vocabulary, sampler options out of range, an empty prompt,
+  /// and a request that memory could never hold.
+  RequestId submit(Request request, EventSink sink);
+  /// The same for a prompt that goes on behind what a session of the engine has read.
+  RequestId submit(Request request, EventSink sink, dist::Session behind);
+  /// Ends a request at the beginning of the next step. One that has finished is not noticed.
+  void cancel(RequestId id) { cancelled_.push_back(id); }
+
+  /// Runs one step, or waits for what is under way. Does nothing if there are no requests. Returns
+  /// false when `progress` (of the step) stopped it, which only a grid of one rank asks; nothing
+  /// can be run after that. Errors: those of the engine and of the sinks.
+  bool step(const dist::Progress& progress = {});
+
+  /// Tokens read by the engine so far: of prompts, known ones aside, and generated ones.
+  std::size_t n_tokens_read() const { return n_tokens_read_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  /// What has come for a request since its last events.
+  struct Heard {
+    struct Drawn {
+      base::TokenId token = 0;
+      std::optional<Logprobs> logprobs;
+    };
+    std::vector<PromptLogprobs> prompt;
+    std::optional<Drawn> drawn;
+    std::string error;
+  };
+
+  /// A request that has not finished. Positions count from its first token, or from that of the
+  /// session it goes on behind.
+  struct Active {
+    Active(Request asked, EventSink events, const model::Tokenizer& tokenizer);
+
+    /// Tokens of the prompt and generated ones that the engine has got.
+    std::size_t n_read() const { return session->n_tokens() - n_before; }
+    std::size_t n_prompt() const { return request.prompt.size(); }
+    /// How many first tokens of the prompt may be known, as no logits of them are wanted.
+    std::size_t n_sharable() const;
+    /// The rows of the next n tokens whose logits are wanted, as positions.
+    std::vector<std::size_t> wanted(std::size_t n) const;
+
+    RequestId id = 0;
+    Request request;
+    EventSink sink;
+    Sampler sampler;
+    TextStream text;
+    base::Sha256 hash;
+    std::optional<Clock::time_point> deadline;
+    std::optional<dist::Session> session;  ///< Once it has begun, or if it goes on behind one.
+    std::size_t n_before = 0;              ///< Tokens that session had read.
+    std::shared_ptr<const dist::LogitsSink> logits;
+    std::size_t n_shared = 0;          ///< Tokens known from others.
+    std::vector<std::size_t> borders;  ///< Where prefixes are to be kept; the next one last.
+    std::size_t n_rows_to_come = 0;    ///< Whose logits are wanted and have not come.
+    std::size_t last_step = 0;         ///< The one that its last rows are in.
+    std::size_t n_told = 0;            ///< Tokens of the prompt that progress was told of.
+    std::size_t n_generated = 0;
+    base::TokenId next = 0;  ///< The token to read next, when it decodes.
+    Heard heard;
+  };
+
+  /// A step that sequences wait for.
+  struct UnderWay {
+    std::size_t number;
+    std::vector<RequestId> requests;
+  };
+
+  RequestId add(std::unique_ptr<Active> active);
+  Active* find(RequestId id);
+  void end_requests();
+  void begin_requests();
+  bool waits_for_prefix(const Active& active) const;
+  void begin(Active& active);
+  void plan_borders(Active& active, const PrefixTree::Found& found);
+  void keep_prefix(Active& active);
+
+  std::vector<RequestRows> next_rows();
+  void wait_for_oldest();
+  bool submit(std::span<const RequestRows> rows, const dist::Progress& progress);
+  void after_rows(Active& active);
+  /// Takes a row of logits from the engine, of which nothing may be called meanwhile.
+  void hear(Active& active, std::size_t position, std::span<const float> logits);
+  /// Tells sinks what was heard.
+  void hand_out();
+  void take(Active& active, const Heard::Drawn& drawn);
+  void finish(Active& active, Finished finished);
+
+  dist::Engine& engine_;
+  const model::Tokenizer& tokenizer_;
+  base::TokenId end_token_;
+  bool calls_are_units_;  ///< Mode reference.
+  GeneratorOptions options_;
+  std::vector<base::TokenId> without_text_;  ///< Never generated.
+  Scheduler scheduler_;
+  PrefixTree prefixes_;
+  std::map<PrefixTree::KeptId, dist::Session> kept_;
+  PrefixTree::KeptId n_kept_ = 0;
+  std::map<RequestId, std::unique_ptr<Active>> active_;
+  RequestId n_submitted_ = 0;
+  std::vector<RequestId> cancelled_;
+  std::set<RequestId> heard_from_;
+  std::deque<UnderWay> under_way_;  ///< The oldest first.
+  std::size_t n_steps_ = 0;
+  bool may_begin_ = false;  ///< Something has changed for requests that wait.
+  std::size_t n_tokens_read_ = 0;
+};
+
+}  // namespace longreach::generation

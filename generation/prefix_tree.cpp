@@ -1,0 +1,150 @@
+#include "generation/prefix_tree.hpp"
+
+#include "kernels/base/error.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace longreach::generation {
+namespace {
+
+std::size_t common_length(PrefixTree::Tokens a, PrefixTree::Tokens b) {
+  return static_cast<std::size_t>(std::ranges::mismatch(a, b).in1 - a.begin());
+}
+
+}  // namespace
+
+PrefixTree::PrefixTree(std::size_t budget_bytes, SequenceBytes bytes)
+    : budget_bytes_(budget_bytes), sequence_bytes_(bytes) {}
+
+PrefixTree::Found PrefixTree::find(Tokens tokens, std::size_t most) const {
+  tokens = tokens.first(std::min(most, tokens.size()));
+  Found found;
+  const Node* node = &root_;
+  while (node->n_tokens < tokens.size()) {
+    const auto child = node->children.find(tokens[node->n_tokens]);
+    if (child == node->children.end()) break;
+    const Node& next = *child->second;
+    found.n_common = node->n_tokens + common_length(tokens.subspan(node->n_tokens), next.edge);
+    if (found.n_common < next.n_tokens) break;
+    if (next.kept) {
+      found.n_kept = next.n_tokens;
+      found.kept = next.kept->id;
+    }
+    if (next.kept || next.promised) found.n_promised = next.n_tokens;
+    node = &next;
+  }
+  return found;
+}
+
+void PrefixTree::use(KeptId kept) {
+  Node& node = *kept_.at(kept);
+  node.kept->value = value_of(node);
+}
+
+PrefixTree::Node& PrefixTree::insert(Tokens tokens) {
+  LR_CHECK(!tokens.empty());
+  Node* node = &root_;
+  while (node->n_tokens < tokens.size()) {
+    const Tokens rest = tokens.subspan(node->n_tokens);
+    std::unique_ptr<Node>& child = node->children[rest.front()];
+    if (!child) {
+      child = std::make_unique<Node>();
+      child->edge.assign(rest.begin(), rest.end());
+      child->n_tokens = tokens.size();
+      child->parent = node;
+      return *child;
+    }
+    const std::size_t n_common = common_length(rest, child->edge);
+    if (n_common < child->edge.size()) {  // ends or parts inside the edge
+      auto middle = std::make_unique<Node>();
+      const auto cut = child->edge.begin() + static_cast<std::ptrdiff_t>(n_common);
+      middle->edge.assign(child->edge.begin(), cut);
+      middle->n_tokens = node->n_tokens + n_common;
+      middle->parent = node;
+      child->edge.erase(child->edge.begin(), cut);
+      child->parent = middle.get();
+      const base::TokenId first = child->edge.front();
+      middle->children[first] = std::move(child);
+      child = std::move(middle);
+    }
+    node = child.get();
+  }
+  return *node;
+}
+
+void PrefixTree::prune(Node* node) {
+  while (node->parent != nullptr && !node->kept && !node->promised && node->children.empty()) {
+    Node* const parent = node->parent;
+    parent->children.erase(node->edge.front());
+    node = parent;
+  }
+}
+
+void PrefixTree::promise(Tokens tokens, Owner owner) {
+  if (budget_bytes_ == 0) return;
+  Node& node = insert(tokens);
+  if (!node.kept && !node.promised) node.promised = owner;
+}
+
+void PrefixTree::withdraw(Owner owner) {
+  std::vector<Node*> all{&root_}, promised;
+  while (!all.empty()) {
+    Node* const node = all.back();
+    all.pop_back();
+    if (node->promised == owner) promised.push_back(node);
+    for (const auto& [token, child] : node->children) all.push_back(child.get());
+  }
+  for (Node* const node : promised) node->promised.reset();
+  // Deepest first, so that no node goes that another one of them is below.
+  std::ranges::sort(promised, std::greater<>(), &Node::n_tokens);
+  for (Node* const node : promised) prune(node);
+}
+
+std::vector<PrefixTree::KeptId> PrefixTree::keep(Tokens tokens, KeptId kept) {
+  if (budget_bytes_ == 0) return {kept};
+  std::vector<KeptId> gone;
+  Node& node = insert(tokens);
+  if (node.kept) {
+    gone.push_back(node.kept->id);
+    kept_.erase(node.kept->id);
+  }
+  node.promised.reset();
+  node.kept = Kept{kept, 0};
+  node.kept->value = value_of(node);
+  kept_[kept] = &node;
+  while (bytes() > budget_bytes_) {
+    const auto least = std::ranges::min_element(
+        kept_, {}, [](const auto& each) { return each.second->kept->value; });
+    Node* const victim = least->second;
+    clock_ = victim->kept->value;
+    gone.push_back(least->first);
+    victim->kept.reset();
+    kept_.erase(least);
+    prune(victim);
+  }
+  return gone;
+}
+
+std::size_t PrefixTree::tokens_behind_kept(const Node& node) const {
+  const Node* before = node.parent;
+  while (before != nullptr && !before->kept) before = before->parent;
+  return node.n_tokens - (before != nullptr ? before->n_tokens : 0);
+}
+
+std::size_t PrefixTree::own_bytes(const Node& node) const {
+  return sequence_bytes_.of(tokens_behind_kept(node));
+}
+
+double PrefixTree::value_of(const Node& node) const {
+  return clock_ + static_cast<double>(tokens_behind_kept(node)) /
+                      static_cast<double>(std::max<std::size_t>(own_bytes(node), 1));
+}
+
+std::size_t PrefixTree::bytes() const {
+  std::size_t sum = 0;
+  for (const auto& [id, node] : kept_) sum += own_bytes(*node);
+  return sum;
+}
+
+}  // namespace longreach::generation

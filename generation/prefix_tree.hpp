@@ -1,0 +1,87 @@
+/// Prefixes of token ids after which a session is kept, to begin other prompts from. Pure
+/// bookkeeping: it knows ids of what is kept, and what that costs; who keeps it is told what has to
+/// go.
+///
+/// What is kept fits a budget in bytes. When it does not, that goes first which was not used for
+/// long and is cheap to read again for what it takes (GreedyDual-Size: Cao and Irani, "Cost-aware
+/// WWW proxy caching algorithms", 1997). A prefix shares the chunks of the longest one kept before
+/// it, so both its bytes and its cost are those of the tokens behind that one.
+#pragma once
+
+#include "kernels/base/types.hpp"
+#include "partition/sequence_room.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace longreach::generation {
+
+using partition::SequenceBytes;
+
+class PrefixTree {
+ public:
+  using KeptId = std::uint64_t;
+  using Owner = std::uint64_t;
+  using Tokens = std::span<const base::TokenId>;
+
+  /// A budget of 0 keeps nothing.
+  PrefixTree(std::size_t budget_bytes, SequenceBytes bytes);
+
+  /// What is known of the beginning of some tokens.
+  struct Found {
+    std::size_t n_kept = 0;      ///< The longest kept prefix; 0: none.
+    KeptId kept = 0;             ///< What is kept there, if n_kept > 0.
+    std::size_t n_promised = 0;  ///< The longest prefix that is promised or kept.
+    std::size_t n_common = 0;    ///< How far a path goes the same way: a prefix others have, too.
+  };
+  /// Looks at the first `most` tokens.
+  Found find(Tokens tokens, std::size_t most) const;
+  /// Something kept was used.
+  void use(KeptId kept);
+
+  /// Somebody is going to keep these tokens (not none).
+  void promise(Tokens tokens, Owner owner);
+  /// Takes back what of the owner's promises was not kept.
+  void withdraw(Owner owner);
+
+  /// Keeps something after these tokens (not none), in place of what may be kept there. Returns
+  /// what has to go for it, perhaps itself.
+  std::vector<KeptId> keep(Tokens tokens, KeptId kept);
+
+  /// Of all that is kept.
+  std::size_t bytes() const;
+
+ private:
+  struct Kept {
+    KeptId id;
+    double value;  ///< The least goes first.
+  };
+  struct Node {
+    std::vector<base::TokenId> edge;  ///< From the parent to here.
+    std::size_t n_tokens = 0;         ///< From the root to here.
+    Node* parent = nullptr;
+    std::map<base::TokenId, std::unique_ptr<Node>> children;
+    std::optional<Kept> kept;
+    std::optional<Owner> promised;
+  };
+
+  Node& insert(Tokens tokens);
+  /// Takes away nodes that nothing needs, from this one upwards.
+  void prune(Node* node);
+  std::size_t tokens_behind_kept(const Node& node) const;
+  std::size_t own_bytes(const Node& node) const;
+  double value_of(const Node& node) const;
+
+  std::size_t budget_bytes_;
+  SequenceBytes sequence_bytes_;
+  Node root_;
+  std::map<KeptId, Node*> kept_;
+  double clock_ = 0;  ///< The value of what went last.
+};
+
+}  // namespace longreach::generation
