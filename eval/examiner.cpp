@@ -1,137 +1,85 @@
 #include "eval/examiner.hpp"
 
-#include "generation/text_stream.hpp"
 #include "kernels/base/error.hpp"
 #include "kernels/base/sha256.hpp"
 
-#include <algorithm>
 #include <array>
 #include <cmath>
-#include <numeric>
+#include <memory>
+#include <utility>
 
 namespace longreach::eval {
 namespace {
 
 using base::TokenId;
 
-/// -log softmax(logits)[token], in nats.
-double loss(std::span<const float> logits, TokenId token) {
-  const double largest = *std::ranges::max_element(logits);
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - largest);
-  return largest + std::log(sum) - static_cast<double>(logits[static_cast<std::size_t>(token)]);
+generation::Request request_of(const Question& question) {
+  LR_CHECK(!question.prompt.empty());
+  generation::Request request;
+  request.prompt = question.prompt;
+  request.hashes_logits = true;
+  if (const auto* const asked = std::get_if<ToAnswer>(&question.asked)) {
+    request.n_new = asked->n_new;
+    request.sampler.temperature = 0;
+    request.sampler.presence = request.sampler.frequency = 0;
+    if (!asked->stop_text.empty()) request.stop_strings = {asked->stop_text};
+    if (question.n_shared > 0) request.shared_lengths = {question.n_shared};
+  } else {
+    request.prompt_logprobs_from = 1;
+  }
+  return request;
 }
 
-generation::SamplerOptions greedy(const model::ModelConfig& config,
-                                  const model::Tokenizer& tokenizer) {
-  generation::SamplerOptions options;
-  options.temperature = 0;
-  options.presence = options.frequency = 0;
-  options.banned = model::ids_without_text(tokenizer, config.vocab_size, config.end_token);
-  return options;
-}
+/// A question under way: makes its outcome of what is generated.
+class Inquiry {
+ public:
+  Inquiry(const Question& question, Listener listener)
+      : n_prompt_(question.prompt.size()), listener_(std::move(listener)) {
+    if (const auto* const asked = std::get_if<ToPredict>(&question.asked)) bounds_ = asked->bounds;
+  }
+
+  void take(const generation::PromptProgress& progress) {
+    listener_.progress(static_cast<double>(progress.n_read) / static_cast<double>(n_prompt_));
+  }
+  void take(const generation::PromptLogprobs& token) {
+    sum_ -= token.logprobs.own.logprob;
+    if (part_ == bounds_.size() || token.position < bounds_[part_]) return;
+    outcome_.losses.push_back(sum_ / static_cast<double>(bounds_[part_] - bounds_[part_ - 1]));
+    if (!std::isfinite(sum_)) base::input_error("the model's logits are no numbers");
+    sum_ = 0;
+    ++part_;
+  }
+  void take(const generation::NewToken& token) { outcome_.answer += token.text; }
+  void take(const generation::Finished& finished) {
+    if (finished.reason == generation::FinishReason::kFailed) {
+      base::input_error("{}", finished.error);
+    }
+    outcome_.answer += finished.text;
+    outcome_.answer = std::string(stripped(outcome_.answer));
+    outcome_.logits_sha256 = finished.logits_sha256;
+    listener_.done(outcome_);
+  }
+
+ private:
+  std::size_t n_prompt_;
+  std::vector<std::size_t> bounds_;
+  Listener listener_;
+  Outcome outcome_;
+  double sum_ = 0;
+  std::size_t part_ = 1;
+};
 
 }  // namespace
 
 Examiner::Examiner(dist::Engine& engine, const model::ModelConfig& config,
-                   const model::Tokenizer& tokenizer, Sharing sharing)
-    : engine_(engine),
-      tokenizer_(tokenizer),
-      end_token_(config.end_token),
-      sharing_(sharing),
-      greedy_(tokenizer, greedy(config, tokenizer)) {}
+                   const model::Tokenizer& tokenizer, const generation::GeneratorOptions& options)
+    : n_at_once_(options.max_running), generator_(engine, config, tokenizer, options) {}
 
-std::optional<Outcome> Examiner::ask(const Question& question, const dist::Progress& progress) {
-  LR_CHECK(!question.prompt.empty());
-  const auto* asked = std::get_if<ToAnswer>(&question.asked);
-  return asked ? answer(question, *asked, progress)
-               : predict(question, std::get<ToPredict>(question.asked), progress);
-}
-
-dist::Session Examiner::begin(const Question& question, std::size_t first_wanted) {
-  if (kept_) {
-    const std::span<const TokenId> kept(kept_->tokens);
-    const std::size_t n = kept.size();
-    if (n <= first_wanted && std::ranges::equal(kept, std::span(question.prompt).first(n))) {
-      return engine_.fork(kept_->session);
-    }
-    kept_.reset();  // its memory is needed now
-  }
-  return engine_.new_session();
-}
-
-std::optional<dist::Session> Examiner::read(const Question& question,
-                                            std::span<const std::size_t> wanted,
-                                            const dist::LogitsSink& sink,
-                                            const dist::Progress& progress) {
-  const std::span<const TokenId> prompt(question.prompt);
-  dist::Session session = begin(question, wanted.front());
-  const auto read_to = [&](std::size_t end) {
-    const std::size_t n_before = session.n_tokens(), n = end - n_before;
-    n_tokens_read_ += n;
-    return engine_.feed(session, prompt.subspan(n_before, n), wanted, sink, [&](double share) {
-      const double n_read = static_cast<double>(n_before) + share * static_cast<double>(n);
-      return progress(n_read / static_cast<double>(prompt.size()));
-    });
-  };
-  if (sharing_ == Sharing::kPrefixes && question.n_shared > session.n_tokens() &&
-      question.n_shared <= wanted.front()) {
-    if (!read_to(question.n_shared)) return std::nullopt;
-    const auto shared = prompt.first(question.n_shared);
-    kept_ = Kept{{shared.begin(), shared.end()}, engine_.fork(session)};
-  }
-  if (!read_to(prompt.size())) return std::nullopt;
-  return session;
-}
-
-std::optional<Outcome> Examiner::answer(const Question& question, const ToAnswer& asked,
-                                        const dist::Progress& progress) {
-  base::Sha256 hash;
-  TokenId next = end_token_;
-  const dist::LogitsSink choose = [&](std::size_t, std::span<const float> logits) {
-    hash.update(std::as_bytes(logits));
-    next = greedy_.sample(logits);
-  };
-  const std::array last{question.prompt.size() - 1};
-  std::optional<dist::Session> session = read(question, last, choose, progress);
-  if (!session) return std::nullopt;
-
-  generation::TextStream text(asked.stop_text.empty() ? std::vector<std::string>{}
-                                                      : std::vector{asked.stop_text});
-  std::string answer;
-  for (std::size_t n = 1; next != end_token_; ++n) {
-    answer += text.push(tokenizer_.find(next).value_or(std::string_view{}));
-    if (text.stopped() || n == asked.n_new) break;
-    const std::array token{next};
-    if (!progress(1)) return std::nullopt;
-    engine_.feed(*session, token, std::array{session->n_tokens()}, choose);
-    ++n_tokens_read_;
-  }
-  answer += text.flush();
-  return Outcome{std::string(stripped(answer)), {}, hash.hex_digest()};
-}
-
-std::optional<Outcome> Examiner::predict(const Question& question, const ToPredict& asked,
-                                         const dist::Progress& progress) {
-  base::Sha256 hash;
-  Outcome outcome;
-  std::vector<std::size_t> predictions(question.prompt.size() - 1);
-  std::iota(predictions.begin(), predictions.end(), std::size_t{0});
-  double sum = 0;
-  std::size_t part = 1;
-  const dist::LogitsSink measure = [&](std::size_t position, std::span<const float> logits) {
-    hash.update(std::as_bytes(logits));
-    sum += loss(logits, question.prompt[position + 1]);
-    if (part == asked.bounds.size() || position + 1 < asked.bounds[part]) return;
-    outcome.losses.push_back(sum /
-                             static_cast<double>(asked.bounds[part] - asked.bounds[part - 1]));
-    if (!std::isfinite(sum)) base::input_error("the model's logits are no numbers");
-    sum = 0;
-    ++part;
-  };
-  if (!read(question, predictions, measure, progress)) return std::nullopt;
-  outcome.logits_sha256 = hash.hex_digest();
-  return outcome;
+void Examiner::ask(const Question& question, Listener listener) {
+  const auto inquiry = std::make_shared<Inquiry>(question, std::move(listener));
+  generator_.submit(request_of(question), [inquiry](const generation::Event& event) {
+    std::visit([&](const auto& each) { inquiry->take(each); }, event);
+  });
 }
 
 std::string model_fingerprint(dist::Engine& engine) {

@@ -1,14 +1,14 @@
-/// Asks a model questions.
+/// Asks a model questions, several at once.
 #pragma once
 
 #include "dist/engine/engine.hpp"
 #include "eval/task.hpp"
-#include "generation/sampler.hpp"
+#include "generation/generator.hpp"
 #include "model/schema/config.hpp"
 #include "model/tokenizer/tokenizer.hpp"
 
 #include <cstddef>
-#include <optional>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -23,52 +23,42 @@ struct Outcome {
   std::string logits_sha256;
 };
 
-/// Whether prompts that begin alike are read from where they part.
-enum class Sharing {
-  kPrefixes,  ///< One session is kept, at Question::n_shared of the last prompt that had one.
-  kNone,      ///< For attention that depends on how a prompt is split into calls (mode reference).
+/// Takes what comes of a question.
+struct Listener {
+  std::function<void(double share_read)> progress;  ///< Of the prompt; called now and then.
+  std::function<void(const Outcome&)> done;         ///< Called once, last.
 };
 
-/// One model and its vocabulary. An outcome depends on the question alone, not on those before it.
+/// One model and its vocabulary. An outcome depends on the question alone, not on those before it
+/// or beside it. Prompts that begin alike are read from where they part, as far as the generator's
+/// options give memory for that.
 class Examiner {
  public:
-  /// Engine and tokenizer must outlive the examiner.
+  /// The arguments by reference must outlive the examiner, which has the engine for itself.
   Examiner(dist::Engine& engine, const model::ModelConfig& config,
-           const model::Tokenizer& tokenizer, Sharing sharing);
+           const model::Tokenizer& tokenizer, const generation::GeneratorOptions& options);
 
-  /// Nothing when `progress` (the share of the question's tokens read so far) stopped it.
-  /// Errors: InputError for a prompt with tokens that the model lacks, or logits that are no
-  /// numbers.
-  std::optional<Outcome> ask(const Question& question, const dist::Progress& progress);
+  /// How many more questions would be under way at once.
+  std::size_t n_room() const { return n_at_once_ - n_under_way(); }
+  /// Questions without an outcome.
+  std::size_t n_under_way() const { return generator_.n_requests(); }
+
+  /// Takes a question; its outcome comes during a later step. Errors: InputError for a prompt with
+  /// tokens that the model lacks.
+  /// Requires: room for it.
+  void ask(const Question& question, Listener listener);
+
+  /// Runs one step of all questions under way. Returns false when `progress` stopped it; nothing
+  /// can be asked after that. Errors: InputError for logits that are no numbers; those of
+  /// listeners.
+  bool step(const dist::Progress& progress) { return generator_.step(progress); }
 
   /// Tokens the engine has read so far, prompts and answers; shared ones once.
-  std::size_t n_tokens_read() const { return n_tokens_read_; }
+  std::size_t n_tokens_read() const { return generator_.n_tokens_read(); }
 
  private:
-  std::optional<Outcome> answer(const Question& question, const ToAnswer& asked,
-                                const dist::Progress& progress);
-  std::optional<Outcome> predict(const Question& question, const ToPredict& asked,
-                                 const dist::Progress& progress);
-  /// A session that has read the prompt; the logits of `wanted` (not empty) go to the sink.
-  std::optional<dist::Session> read(const Question& question, std::span<const std::size_t> wanted,
-                                    const dist::LogitsSink& sink, const dist::Progress& progress);
-
-  /// The session that prompts with these first tokens begin from.
-  struct Kept {
-    std::vector<base::TokenId> tokens;
-    dist::Session session;
-  };
-
-  /// Where to begin a prompt of which the logits of position `first_wanted` are needed.
-  dist::Session begin(const Question& question, std::size_t first_wanted);
-
-  dist::Engine& engine_;
-  const model::Tokenizer& tokenizer_;
-  base::TokenId end_token_;
-  Sharing sharing_;
-  generation::Sampler greedy_;
-  std::optional<Kept> kept_;
-  std::size_t n_tokens_read_ = 0;
+  std::size_t n_at_once_;
+  generation::Generator generator_;
 };
 
 /// The hash of the logits after a few fixed tokens: two models, ways of keeping weights or sets of

@@ -142,7 +142,7 @@ OpenedModel open_model(const ModelOptions& options) {
   }
   return {
       std::move(checkpoint), std::move(config), engine, {{}, options.n_stages, options.n_shards},
-      options.n_threads,     std::move(files)};
+      options.n_threads,     std::move(files),  {}};
 }
 
 std::filesystem::path vocabulary_path(const OpenedModel& opened, const std::string& name) {
@@ -192,6 +192,8 @@ std::unique_ptr<dist::Engine> load_engine(OpenedModel& opened, RunLength length,
     require_grid_fits(opened.engine_options.attention, n_ranks);
     return plan_for_replica(run_request(opened, length, n_replicas), reports, shares, replica);
   });
+  opened.room = partition::sequence_room(
+      run_sizes(opened, length.context_tokens, length.longest_call_tokens), plan);
   const partition::Layout layout = partition::layout_of(plan);
   require_one_layout(layout, all);
 

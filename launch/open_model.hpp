@@ -11,6 +11,7 @@
 #include "model/tokenizer/tokenizer.hpp"
 #include "partition/memory.hpp"
 #include "partition/plan.hpp"
+#include "partition/sequence_room.hpp"
 
 #include <cstddef>
 #include <filesystem>
@@ -29,6 +30,7 @@ struct OpenedModel {
   partition::PlanRequest grid;           ///< Stages and shards the user asks for.
   std::optional<std::size_t> n_threads;  ///< The same; else load_engine chooses.
   std::vector<InputFile> files;          ///< What the run reads, the model's own files first.
+  partition::SequenceRoom room = {};     ///< Of the rank's replica, once the model is loaded.
 };
 
 /// Opens the checkpoint and completes the options from it and from the machine; takes milliseconds.
@@ -61,10 +63,10 @@ void require_grid_fits(const model::AttentionConfig& attention, std::size_t n_ra
 /// From a model to an engine on all ranks, or n_replicas (a divisor of their number) of them: they
 /// see to it that they read the same files, describe themselves to one another, make the same plan,
 /// that of their replica, bind themselves to their cores and load their parts. Completes
-/// `opened.engine_options`. The leader says how the model is run when asked to be verbose, and
-/// warns of launches that cost speed. Collective; of `length` the leader's counts. Errors:
-/// AgreedError, or InputError on a single rank: see plan_for_replica and require_alike; and those
-/// of the engine.
+/// `opened.engine_options` and `opened.room`. The leader says how the model is run when asked to be
+/// verbose, and warns of launches that cost speed. Collective; of `length` the leader's counts.
+/// Errors: AgreedError, or InputError on a single rank: see plan_for_replica and require_alike; and
+/// those of the engine.
 std::unique_ptr<dist::Engine> load_engine(OpenedModel& opened, RunLength length, dist::World& world,
                                           std::size_t n_replicas = 1);
 

@@ -23,6 +23,13 @@ std::string clock_text(double seconds) {
   return fmt::format("{}:{:02}", minutes, total % 60);
 }
 
+/// ", 45210 tokens/s, 3:21 left"; nothing before anything is known.
+std::string pace_text(std::size_t n_tokens_read, double seconds, double share_done) {
+  if (share_done <= 0 || seconds <= 0) return {};
+  return fmt::format(", {:.0f} tokens/s, {} left", static_cast<double>(n_tokens_read) / seconds,
+                     clock_text(seconds * (1 - share_done) / share_done));
+}
+
 }  // namespace
 
 std::string progress_text(std::string_view what, double share_done, std::size_t n_tokens,
@@ -37,6 +44,12 @@ std::string progress_text(std::string_view what, double share_done, std::size_t 
   return text;
 }
 
+std::string progress_text(std::string_view what, std::size_t n_done, std::size_t n_all,
+                          std::size_t n_tokens_read, double seconds, double share_done) {
+  return fmt::format("{} of {} {}{}", n_done, n_all, what,
+                     pace_text(n_tokens_read, seconds, share_done));
+}
+
 std::string progress_text(const eval::RunProgress& progress) {
   std::string text = fmt::format("{} of {} questions", progress.n_done, progress.n_questions);
   if (progress.n_done > 0) {
@@ -44,13 +57,7 @@ std::string progress_text(const eval::RunProgress& progress) {
                 ? fmt::format(", loss {:.4f}", progress.mean_score)
                 : fmt::format(", score {:.1f}%", 100 * progress.mean_score);
   }
-  if (progress.share_done > 0 && progress.seconds > 0) {
-    text +=
-        fmt::format(", {:.0f} tokens/s, {} left",
-                    static_cast<double>(progress.n_tokens_read) / progress.seconds,
-                    clock_text(progress.seconds * (1 - progress.share_done) / progress.share_done));
-  }
-  return text;
+  return text + pace_text(progress.n_tokens_read, progress.seconds, progress.share_done);
 }
 
 StatusLine::StatusLine(PlainLines plain_lines)

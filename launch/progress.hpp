@@ -15,6 +15,10 @@ namespace longreach::launch {
 std::string progress_text(std::string_view what, double share_done, std::size_t n_tokens,
                           double seconds);
 
+/// "12 of 1000 prompts, 45210 tokens/s, 3:21 left".
+std::string progress_text(std::string_view what, std::size_t n_done, std::size_t n_all,
+                          std::size_t n_tokens_read, double seconds, double share_done);
+
 /// "12 of 50 questions, score 91.7%, 45210 tokens/s, 3:21 left".
 std::string progress_text(const eval::RunProgress& progress);
 

@@ -152,8 +152,8 @@ std::optional<BenchResult> measure_decode(const Run& run, std::size_t context) {
     if (round == run.options.n_warmups + run.options.n_repeats / 2) {  // the context grows
       // The streams of a step read the weights together.
       const std::size_t of_weights = run.engine.weight_bytes();
-      result.bytes_per_token = run.engine.bytes_per_token(sessions.front().n_tokens()) - of_weights +
-                               of_weights * n_steps / sessions.size();
+      result.bytes_per_token = run.engine.bytes_per_token(sessions.front().n_tokens()) -
+                               of_weights + of_weights * n_steps / sessions.size();
     }
     const Clock::time_point start = Clock::now();
     for (std::size_t i = round * n_tokens; i < (round + 1) * n_tokens; ++i) {

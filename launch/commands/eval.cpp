@@ -11,11 +11,12 @@
 #include "kernels/base/json.hpp"
 #include "kernels/base/output_file.hpp"
 #include "kernels/base/write_all.hpp"
-#include "kernels/simd/isa.hpp"
+#include "launch/generator_options.hpp"
 #include "launch/open_model.hpp"
 #include "launch/output_files.hpp"
 #include "launch/picture.hpp"
 #include "launch/progress.hpp"
+#include "launch/run_settings.hpp"
 #include "launch/signals.hpp"
 #include "launch/standard_streams.hpp"
 #include "launch/usage.hpp"
@@ -30,50 +31,6 @@
 
 namespace longreach::launch {
 namespace {
-
-/// Without its folder, so that the same model is the same wherever it lies.
-std::string model_name(const model::Checkpoint& checkpoint) {
-  const model::Preset* const preset = checkpoint.preset();
-  return preset != nullptr ? std::string(preset->name) : checkpoint.path().filename().string();
-}
-
-/// What decides the answers beside the task. The model's files are known by what they hold and
-/// compute (see eval::model_fingerprint) rather than by where they lie.
-eval::Settings settings_of(const OpenedModel& opened, const model::Tokenizer& tokenizer) {
-  const model::AttentionConfig& attention = opened.engine_options.attention;
-  eval::Settings settings;
-  const auto add = [&](const eval::Settings& more) {
-    settings.insert(settings.end(), more.begin(), more.end());
-  };
-  add({{"model", model_name(opened.checkpoint)},
-       {"weights", std::string(base::name_of(opened.engine_options.weights))}});
-  add(attention_settings(attention, AttentionPart::kCache));
-  add({{"tokenizer", std::filesystem::path(tokenizer.name()).filename().string()},
-       {"vocabulary", eval::hash_of_vocabulary(tokenizer, opened.config.vocab_size)},
-       {"end_token", static_cast<std::uint64_t>(opened.config.end_token)}});
-  add(attention_settings(attention, AttentionPart::kMode));
-  add(attention_settings(attention, AttentionPart::kChunks));
-  settings.emplace_back("isa", kernels::active_isa());
-  if (opened.checkpoint.preset() == nullptr) {
-    settings.emplace_back("checkpoint", opened.checkpoint.fingerprint());
-  }
-  if (attention.mode == model::AttentionMode::kReference) {
-    add(attention_settings(attention, AttentionPart::kEviction));
-  }
-  return settings;
-}
-
-/// In mode reference an answer depends on how a prompt is split into calls.
-eval::Sharing sharing_of(const EvalOptions& options) {
-  const bool splits_count = options.model.attention.mode == model::AttentionMode::kReference;
-  return splits_count ? eval::Sharing::kNone : options.sharing;
-}
-
-void require_replicas(std::size_t n_replicas, std::size_t n_ranks) {
-  if (n_ranks % n_replicas == 0) return;
-  base::input_error("--replicas: expected a number that divides the {} rank{} of the job, found {}",
-                    n_ranks, n_ranks == 1 ? "" : "s", n_replicas);
-}
 
 std::size_t longest(const eval::Task& task) {
   return std::ranges::max(task.specs(), {}, &eval::QuestionSpec::length).length;
@@ -115,7 +72,7 @@ Preparation prepare(const EvalOptions& options, const OpenedModel& opened) {
   Preparation prepared;
   prepared.tokenizer = open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer);
   prepared.task = options.kind->make(options.task, *prepared.tokenizer);
-  prepared.settings = settings_of(opened, *prepared.tokenizer);
+  prepared.settings = run_settings(opened, *prepared.tokenizer);
   for (auto& setting : eval::task_settings(*options.kind, options.task, *prepared.task)) {
     prepared.settings.push_back(std::move(setting));
   }
@@ -144,6 +101,15 @@ Preparation prepare_to_lead(const EvalOptions& options, const OpenedModel& opene
   return prepared;
 }
 
+generation::GeneratorOptions examiner_options(const EvalOptions& options, const OpenedModel& opened,
+                                              std::size_t longest_tokens) {
+  auto generator = generator_options(opened.room, longest_tokens, options.batch.n_parallel);
+  // Which queries are measured, and in which order, must not depend on who shares a step.
+  if (options.selection_mass) generator.max_running = 1;
+  if (!options.shares_prefixes) generator.prefix_bytes = 0;
+  return generator;
+}
+
 /// Asks what has no result yet, on the leaders of all replicas. Returns whether all was asked,
 /// which that of the job knows.
 bool ask(const EvalOptions& options, const OpenedModel& opened, const Preparation& prepared,
@@ -151,7 +117,8 @@ bool ask(const EvalOptions& options, const OpenedModel& opened, const Preparatio
   eval::Settings settings = prepared.settings;
   settings.emplace_back("model_fingerprint", eval::model_fingerprint(engine));
   if (options.selection_mass) engine.measure_selection(options.mass_one_in);
-  eval::Examiner examiner(engine, opened.config, *prepared.tokenizer, sharing_of(options));
+  eval::Examiner examiner(engine, opened.config, *prepared.tokenizer,
+                          examiner_options(options, opened, longest(*prepared.task)));
   const auto run = [&](std::unique_ptr<generation::WorkSource> source) {
     return eval::run(*prepared.task, examiner, engine.grid(), settings, *source);
   };
@@ -201,14 +168,14 @@ void summarise(const EvalOptions& options, const OpenedModel& opened, const Prep
 int run(const EvalOptions& options, dist::World& world) {
   const StopSignals signals;
   OpenedModel opened = world.agree([&] {
-    require_replicas(options.n_replicas, world.size());
+    require_replicas(options.batch.n_replicas, world.size());
     return open_model(options.model);
   });
   opened.files.push_back({vocabulary_path(opened, options.tokenizer), InputFile::Readers::kSome});
   for (const auto& path : options.task.files) {
     opened.files.push_back({path, InputFile::Readers::kSome});
   }
-  const bool leads_replica = world.rank() % (world.size() / options.n_replicas) == 0;
+  const bool leads_replica = world.rank() % (world.size() / options.batch.n_replicas) == 0;
   const Preparation prepared = world.agree([&] {
     if (world.leads_job()) return prepare_to_lead(options, opened);
     return leads_replica ? prepare(options, opened) : Preparation();
@@ -221,7 +188,7 @@ int run(const EvalOptions& options, dist::World& world) {
     const double share = world.leads_job() ? prompt_share(options, n_tokens) : 0;
     const char* option = options.task.lengths.empty() ? "--input" : "--lengths";
     const auto engine =
-        load_engine(opened, {n_tokens, n_tokens, share, option}, world, options.n_replicas);
+        load_engine(opened, {n_tokens, n_tokens, share, option}, world, options.batch.n_replicas);
     const auto leaders = world.communicator().split(leads_replica ? 0 : 1);
     if (!leads_replica) {
       engine->serve();

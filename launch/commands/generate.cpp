@@ -5,8 +5,10 @@
 #include "kernels/base/read_file.hpp"
 #include "kernels/base/seconds.hpp"
 #include "kernels/base/write_all.hpp"
+#include "launch/commands/generate_many.hpp"
 #include "launch/open_model.hpp"
 #include "launch/progress.hpp"
+#include "launch/request.hpp"
 #include "launch/signals.hpp"
 #include "launch/standard_streams.hpp"
 #include "launch/statistics.hpp"
@@ -48,8 +50,8 @@ std::string read_prompt(const GenerateOptions& options) {
 Prompt tokenize(const GenerateOptions& options, const OpenedModel& opened,
                 const std::string& text) {
   const std::size_t vocab_size = opened.config.vocab_size;
-  check_vocabulary(options.stop_tokens, vocab_size, "--stop-token");
-  check_vocabulary(options.sampler.banned, vocab_size, "--ban-token");
+  check_vocabulary(options.continuation.stop_tokens, vocab_size, "--stop-token");
+  check_vocabulary(options.continuation.sampler.banned, vocab_size, "--ban-token");
   Prompt prompt{open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer), {}};
   prompt.tokens = prompt.tokenizer->encode(text);
   check_vocabulary(prompt.tokens, vocab_size, "the prompt (does --tokenizer fit the model?)");
@@ -59,28 +61,6 @@ Prompt tokenize(const GenerateOptions& options, const OpenedModel& opened,
 std::uint64_t random_seed() {
   std::random_device device;
   return std::uint64_t{device()} << 32 | device();
-}
-
-generation::SamplerOptions sampler_options(const GenerateOptions& options, std::uint64_t seed) {
-  generation::SamplerOptions sampler = options.sampler;
-  // Greedy is meant as the plain best token unless penalties are asked for.
-  const bool greedy = sampler.temperature == 0;
-  sampler.presence = options.presence_penalty.value_or(greedy ? 0 : sampler.presence);
-  sampler.frequency = options.frequency_penalty.value_or(greedy ? 0 : sampler.frequency);
-  sampler.seed = seed;
-  return sampler;
-}
-
-generation::Request request_of(const GenerateOptions& options, std::uint64_t seed,
-                               const std::vector<TokenId>& prompt) {
-  generation::Request request;
-  request.prompt = prompt;
-  request.n_new = options.n_tokens;
-  request.sampler = sampler_options(options, seed);
-  request.stop_strings = options.stop_strings;
-  request.stop_tokens = options.stop_tokens;
-  request.hashes_logits = true;
-  return request;
 }
 
 /// Errors: InputError if the request failed.
@@ -112,10 +92,10 @@ class Generation {
         generator_(engine, opened.config, *prompt.tokenizer, {}),
         line_(prompt.tokens.size()) {
     statistics_.n_prompt = prompt.tokens.size();
-    statistics_.seed = options.seed.value_or(random_seed());
+    statistics_.seed = options.continuation.seed.value_or(random_seed());
     const bool is_one_call = engine.attention().mode == model::AttentionMode::kReference;
     n_step_rows_ = is_one_call ? statistics_.n_prompt : model::kStepRows;
-    id_ = generator_.submit(request_of(options, statistics_.seed, prompt.tokens),
+    id_ = generator_.submit(request_of(options.continuation, prompt.tokens, statistics_.seed),
                             [this](const generation::Event& event) {
                               std::visit([this](const auto& each) { take(each); }, event);
                             });
@@ -197,6 +177,7 @@ class Generation {
 }  // namespace
 
 int run(const GenerateOptions& options, dist::World& world) {
+  if (options.prompts) return run_prompts(options, world);
   const std::string text =
       world.agree([&] { return world.leads_job() ? read_prompt(options) : std::string(); });
   const StopSignals signals;  // from here on there is something to end cleanly
@@ -212,7 +193,8 @@ int run(const GenerateOptions& options, dist::World& world) {
     files.check_outputs();
     return tokenize(options, opened, text);
   });
-  const std::size_t n_prompt = prompt.tokens.size(), n_all = n_prompt + options.n_tokens;
+  const std::size_t n_prompt = prompt.tokens.size(),
+                    n_all = n_prompt + options.continuation.n_tokens;
   const double prompt_share = static_cast<double>(n_prompt) / static_cast<double>(n_all);
   const auto engine = load_engine(opened, {n_all, n_prompt, prompt_share, "-n"}, world);
   if (!engine->leads()) {

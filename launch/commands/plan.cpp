@@ -42,7 +42,7 @@ partition::Machine machine_of(const PlanOptions& options) {
 
 /// Of `generate` on this context, if nobody says how much it writes.
 double default_prompt_share(std::size_t context_tokens) {
-  const std::size_t n_new = std::min(GenerateOptions().n_tokens, context_tokens);
+  const std::size_t n_new = std::min(ContinuationOptions().n_tokens, context_tokens);
   return 1 - static_cast<double>(n_new) / static_cast<double>(context_tokens);
 }
 

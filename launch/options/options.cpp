@@ -1,7 +1,10 @@
 #include "launch/options/options.hpp"
 
 #include "kernels/base/error.hpp"
+#include "launch/generator_options.hpp"
+#include "launch/options/limits.hpp"
 #include "launch/options/parse_number.hpp"
+#include "model/step.hpp"
 
 #include <CLI/CLI.hpp>
 
@@ -223,6 +226,54 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
       ->group("Running");
 }
 
+/// Of commands that run many requests at once.
+void add_batch_options(CLI::App& app, BatchOptions& options, const std::string& what) {
+  const std::string group = "Running";
+  add_count(
+      app, "--parallel", options.n_parallel, 1, model::kStepRows,
+      fmt::format("{} of a replica that run at once, at most; default: as\nmany as fit, up to {}; "
+                  "changes no result",
+                  what, kMostParallel))
+      ->group(group);
+  add_count(
+      app, "--replicas", options.n_replicas, 1, partition::kMaxRanks,
+      "engines that work at once, each on an equal part of\nthe ranks; default: 1; changes no "
+      "result")
+      ->group(group);
+}
+
+/// Of `generate`: many prompts at once.
+void add_prompts(CLI::App& command, GenerateOptions& options) {
+  const std::string group = "Many prompts";
+  CLI::Option* prompts =
+      add_path(
+          command, "--prompts", "FILE", options.prompts,
+          "a file of prompts, a JSON object a line (see below);\nall are continued, many at once")
+          ->excludes("--prompt")
+          ->excludes("--prompt-file")
+          ->group(group);
+  CLI::Option* out =
+      add_path(command, "--out", "FILE", options.out,
+               "their results, a JSON object a line as they come; a run\nthat was stopped "
+               "goes on where its file ends")
+          ->needs(prompts)
+          ->group(group);
+  prompts->needs(out);
+  add_count(command, "--logprobs", options.continuation.n_top_logprobs, 0, kMostLogprobs,
+            "with every token its logarithm of probability, and\nthose of so many best ones")
+      ->needs(prompts)
+      ->group(group);
+  add_real(
+      command, "--step-ms", options.batch.step_ms, 0.001, 1e9,
+      "milliseconds that prompts may make a step last while\nothers decode; default: three steps "
+      "of decoding alone")
+      ->needs(prompts)
+      ->group(group);
+  add_batch_options(command, options.batch, "prompts");
+  for (const char* const name : {"--parallel", "--replicas"})
+    command.get_option(name)->needs(prompts);
+}
+
 CLI::App& add_generate(CLI::App& app, GenerateOptions& options) {
   CLI::App& command = *app.add_subcommand("generate", "Continue a prompt");
   add_model_options(command, options.model);
@@ -232,41 +283,44 @@ CLI::App& add_generate(CLI::App& app, GenerateOptions& options) {
   add_path(command, "--prompt-file", "FILE", options.prompt_file,
            "a file with the text to continue")
       ->excludes(prompt);
-  add_count(command, "-n,--tokens", options.n_tokens, 1, kMaxTokens,
+  add_prompts(command, options);
+  add_count(command, "-n,--tokens", options.continuation.n_tokens, 1, kMaxTokens,
             "generate at most so many tokens")
       ->default_str("256");
   add_path(command, "--tokenizer", "T", options.tokenizer, kTokenizerHelp);
 
   const std::string sampling = "Sampling";
-  add_real(command, "--temperature", options.sampler.temperature, 0, 1000,
+  add_real(command, "--temperature", options.continuation.sampler.temperature, 0, kMaxTemperature,
            "0: always the most probable token")
       ->default_str("1")
       ->group(sampling);
-  add_real(command, "--top-p", options.sampler.top_p, 0, 1,
+  add_real(command, "--top-p", options.continuation.sampler.top_p, 0, 1,
            "draw from the most probable tokens that sum to this")
       ->default_str("0.85")
       ->group(sampling);
-  add_count(command, "--sample-top-k", options.sampler.top_k, 0, kMaxTokens,
+  add_count(command, "--sample-top-k", options.continuation.sampler.top_k, 0, kMaxTokens,
             "draw from so many most probable tokens; 0: no limit")
       ->default_str("0")
       ->group(sampling);
-  add_real(command, "--presence-penalty", options.presence_penalty, 0, 1000,
+  add_real(command, "--presence-penalty", options.continuation.presence_penalty, 0, 1000,
            "taken off the logits of tokens generated before; default: 0.2,\nor 0 at temperature 0: "
            "greedy "
            "is the plain best token")
       ->group(sampling);
-  add_real(command, "--frequency-penalty", options.frequency_penalty, 0, 1000,
+  add_real(command, "--frequency-penalty", options.continuation.frequency_penalty, 0, 1000,
            "the same, times how often they were generated; default: 0.2,\nor 0 at temperature 0")
       ->group(sampling);
-  add_real(command, "--penalty-decay", options.sampler.decay, 0, 1,
+  add_real(command, "--penalty-decay", options.continuation.sampler.decay, 0, 1,
            "what is left of these counts after each token")
       ->default_str("0.996")
       ->group(sampling);
   add_text(command, "--seed", "N",
-           "draws the same tokens again; default: a random one, reported at the end",
+           "draws the same tokens again; default: a random one, reported at the\nend, or 0 with "
+           "--prompts, "
+           "where line i has the seed N + i",
            [&options](const std::string& text) {
-             options.seed = read_integer<std::uint64_t>("--seed", text, 0,
-                                                        std::numeric_limits<std::uint64_t>::max());
+             options.continuation.seed = read_integer<std::uint64_t>(
+                 "--seed", text, 0, std::numeric_limits<std::uint64_t>::max());
            })
       ->group(sampling);
 
@@ -274,17 +328,20 @@ CLI::App& add_generate(CLI::App& app, GenerateOptions& options) {
   add_repeatable(command, "--stop", "TEXT", "end before this text; may be repeated",
                  [&options](const std::string& text) {
                    if (text.empty()) refuse("--stop", "a text", text);
-                   options.stop_strings.push_back(text);
+                   options.continuation.stop_strings.push_back(text);
                  })
       ->group(stopping);
-  add_token_ids(command, "--stop-token", options.stop_tokens,
+  add_token_ids(command, "--stop-token", options.continuation.stop_tokens,
                 "end before this token; may be repeated")
       ->group(stopping);
-  add_token_ids(command, "--ban-token", options.sampler.banned,
+  add_token_ids(command, "--ban-token", options.continuation.sampler.banned,
                 "never generate this token; may be repeated")
       ->group(sampling);
   command.footer(
-      "The continuation goes to standard output; one line of statistics to standard error.\n\n"
+      "The continuation goes to standard output; one line of statistics to standard error.\n"
+      "A line of --prompts is an object {\"id\", \"prompt\" or \"tokens\"}; its \"n\", "
+      "\"temperature\", "
+      "\"seed\",\n\"stop\" and \"logprobs\" replace the options.\n\n"
       "Example:\n  longreach generate --model model.pth --prompt-file book.txt -n 100 "
       "--temperature 0");
   return command;
@@ -530,13 +587,10 @@ CLI::App& add_eval(CLI::App& app, EvalOptions& options) {
         ->default_str("64")
         ->needs(selection_mass);
     task.add_flag_callback(
-            "--no-sharing", [&options] { options.sharing = eval::Sharing::kNone; },
+            "--no-sharing", [&options] { options.shares_prefixes = false; },
             "read every prompt from its beginning; changes no result")
         ->group("Running");
-    add_count(task, "--replicas", options.n_replicas, 1, partition::kMaxRanks,
-              "engines that answer at once, each on an equal part of\nthe ranks; default: 1; "
-              "changes no result")
-        ->group("Running");
+    add_batch_options(task, options.batch, "questions");
     task.callback([&options, &kind] { options.kind = &kind; });
     task.footer("A summary goes to standard output. Answers are greedy.");
   }

@@ -3,7 +3,6 @@
 #pragma once
 
 #include "dist/engine/engine.hpp"
-#include "eval/examiner.hpp"
 #include "eval/tasks.hpp"
 #include "generation/sampler.hpp"
 #include "kernels/base/types.hpp"
@@ -35,19 +34,34 @@ struct ModelOptions {
   Verbosity verbosity = Verbosity::kWarnings;
 };
 
-/// `longreach generate`.
-struct GenerateOptions {
-  ModelOptions model;
-  std::optional<std::string> prompt;
-  std::optional<std::filesystem::path> prompt_file;  ///< Neither: the prompt is standard input.
-  std::size_t n_tokens = 256;                        ///< At most so many are generated.
+/// How a prompt is continued: the options of a command, or those of a line of prompts.
+struct ContinuationOptions {
+  std::size_t n_tokens = 256;  ///< At most so many are generated.
   generation::SamplerOptions
       sampler;  ///< Seed and these two penalties here are not used: see below.
   std::optional<double> presence_penalty;   ///< Default: the sampler's, or 0 when greedy.
   std::optional<double> frequency_penalty;  ///< The same.
-  std::optional<std::uint64_t> seed;        ///< Default: a random one.
+  std::optional<std::uint64_t> seed;        ///< Default: whoever asks decides.
   std::vector<std::string> stop_strings;
   std::vector<base::TokenId> stop_tokens;
+  std::optional<std::size_t> n_top_logprobs;  ///< Of every token; default: none is told.
+};
+
+/// How many requests an engine runs at once.
+struct BatchOptions {
+  std::optional<std::size_t> n_parallel;  ///< At most; default: what fits, up to kMostParallel.
+  std::optional<double> step_ms;  ///< Of a step while sequences decode; default: the scheduler's.
+  std::size_t n_replicas = 1;     ///< Engines, among which the ranks are divided.
+};
+
+/// `longreach generate`.
+struct GenerateOptions {
+  ModelOptions model;
+  std::optional<std::string> prompt;
+  std::optional<std::filesystem::path> prompt_file;   ///< Neither: the prompt is standard input.
+  std::optional<std::filesystem::path> prompts, out;  ///< Many prompts, and their results.
+  ContinuationOptions continuation;
+  BatchOptions batch;     ///< Of many prompts.
   std::string tokenizer;  ///< "bytes" or a vocabulary file; empty: the model's.
 };
 
@@ -108,8 +122,8 @@ struct EvalOptions {
   std::optional<std::filesystem::path> csv, svg, png;
   std::optional<std::filesystem::path> selection_mass;  ///< What the choice of chunks misses.
   std::size_t mass_one_in = 64;                         ///< Queries, of which one is measured.
-  eval::Sharing sharing = eval::Sharing::kPrefixes;
-  std::size_t n_replicas = 1;  ///< Engines, among which the ranks are divided.
+  bool shares_prefixes = true;  ///< Whether what prompts begin with is read once.
+  BatchOptions batch;
 };
 
 /// What `longreach bench` measures.

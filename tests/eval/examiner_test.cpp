@@ -3,6 +3,7 @@
 #include "dist/comm/lone_communicator.hpp"
 #include "eval/run.hpp"
 #include "eval/shared_questions.hpp"
+#include "kernels/base/read_file.hpp"
 #include "kernels/base/sha256.hpp"
 #include "tests/support/golden_engine.hpp"
 #include "tests/support/input_error.hpp"
@@ -10,7 +11,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <optional>
 #include <set>
 
 namespace longreach::eval {
@@ -22,8 +25,18 @@ using model::AttentionMode;
 /// Prompts with common beginnings, to one golden model.
 class ExaminerTest : public ::testing::Test {
  protected:
-  Examiner examiner(dist::Engine& engine, Sharing sharing) {
-    return {engine, golden_.config, *bytes_, sharing};
+  Examiner examiner(dist::Engine& engine, std::size_t prefix_bytes, std::size_t n_at_once = 1) {
+    return {engine,
+            golden_.config,
+            *bytes_,
+            {.max_running = n_at_once, .sequence_bytes = {1, 0}, .prefix_bytes = prefix_bytes}};
+  }
+  /// Asks one question and waits for its outcome.
+  static Outcome outcome_of(Examiner& examiner, const Question& question) {
+    std::optional<Outcome> outcome;
+    examiner.ask(question, {[](double) {}, [&](const Outcome& found) { outcome = found; }});
+    while (!outcome) EXPECT_TRUE(examiner.step({}));
+    return *outcome;
   }
   /// The first n_common tokens are those of all prompts; the rest are `number`'s.
   Question question(std::size_t n_common, std::size_t n_tokens, TokenId number) const {
@@ -37,7 +50,8 @@ class ExaminerTest : public ::testing::Test {
     question.asked = ToAnswer{6, {}, {"x"}, Match::kAll};
     return question;
   }
-  static bool carry_on(double) { return true; }
+
+  static constexpr std::size_t kPrefixes = 1000, kNone = 0;
 
   test::Golden golden_{300};
   std::unique_ptr<model::Tokenizer> bytes_ = model::open_tokenizer("bytes");
@@ -53,14 +67,14 @@ TEST_F(ExaminerTest, SharingChangesNoBit) {
   questions[3].n_shared = 100;  // more than the next prompts have in common with it
   for (const AttentionMode mode : {AttentionMode::kMoba, AttentionMode::kFull}) {
     const auto engine = golden_.engine(mode);
-    Examiner shared = examiner(*engine, Sharing::kPrefixes);
+    Examiner shared = examiner(*engine, kPrefixes);
     std::set<std::string> different;
     for (const Question& asked : questions) {
-      Examiner alone = examiner(*engine, Sharing::kNone);
-      const auto expected = alone.ask(asked, carry_on), found = shared.ask(asked, carry_on);
-      EXPECT_EQ(found->answer, expected->answer);
-      EXPECT_EQ(found->logits_sha256, expected->logits_sha256);
-      different.insert(found->logits_sha256);
+      Examiner alone = examiner(*engine, kNone);
+      const Outcome expected = outcome_of(alone, asked), found = outcome_of(shared, asked);
+      EXPECT_EQ(found.answer, expected.answer);
+      EXPECT_EQ(found.logits_sha256, expected.logits_sha256);
+      different.insert(found.logits_sha256);
     }
     EXPECT_EQ(different.size(), questions.size() - 1);
   }
@@ -68,27 +82,27 @@ TEST_F(ExaminerTest, SharingChangesNoBit) {
 
 TEST_F(ExaminerTest, AWholeTextIsReadOnce) {
   const auto engine = golden_.engine(AttentionMode::kMoba);
-  Examiner shared = examiner(*engine, Sharing::kPrefixes);
+  Examiner shared = examiner(*engine, kPrefixes);
   for (TokenId number = 0; number < 5; ++number) {
     Question asked = question(190, 200, number);
     std::get<ToAnswer>(asked.asked).n_new = 1;
-    shared.ask(asked, carry_on);
+    outcome_of(shared, asked);
   }
   EXPECT_EQ(shared.n_tokens_read(), 190 + 5 * 10);
 }
 
 TEST_F(ExaminerTest, AnswersEndAsAsked) {
   const auto engine = golden_.engine(AttentionMode::kMoba);
-  Examiner all = examiner(*engine, Sharing::kNone);
+  Examiner all = examiner(*engine, kNone);
   Question asked = question(100, 100, 0);
   std::get<ToAnswer>(asked.asked).n_new = 40;
-  const std::string whole = all.ask(asked, carry_on)->answer;
+  const std::string whole = outcome_of(all, asked).answer;
   // Its first bytes are certain, whatever they are, as every byte is a token.
   const std::size_t n_before = all.n_tokens_read();
   std::get<ToAnswer>(asked.asked).n_new = 2;
-  const auto two = all.ask(asked, carry_on);
+  const Outcome two = outcome_of(all, asked);
   EXPECT_EQ(all.n_tokens_read() - n_before, 100 + 1);
-  EXPECT_LE(two->answer.size(), whole.size());
+  EXPECT_LE(two.answer.size(), whole.size());
 }
 
 TEST_F(ExaminerTest, LossIsThatOfTheLogits) {
@@ -98,8 +112,9 @@ TEST_F(ExaminerTest, LossIsThatOfTheLogits) {
   Question asked;
   asked.prompt.assign(golden_.tokens.begin(), golden_.tokens.begin() + 101);
   asked.asked = ToPredict{{0, 10, 100}};
-  const auto outcome = examiner(*engine, Sharing::kPrefixes).ask(asked, carry_on);
-  ASSERT_EQ(outcome->losses.size(), 2);
+  Examiner all = examiner(*engine, kPrefixes);
+  const Outcome outcome = outcome_of(all, asked);
+  ASSERT_EQ(outcome.losses.size(), 2);
   const auto loss = [&](std::size_t from, std::size_t to) {
     double sum = 0;
     for (std::size_t t = from; t < to; ++t) {
@@ -113,19 +128,25 @@ TEST_F(ExaminerTest, LossIsThatOfTheLogits) {
     return sum / static_cast<double>(to - from);
   };
   // Both are sums of some hundred numbers in double.
-  EXPECT_NEAR(outcome->losses[0], loss(0, 10), 1e-12);
-  EXPECT_NEAR(outcome->losses[1], loss(10, 100), 1e-12);
+  EXPECT_NEAR(outcome.losses[0], loss(0, 10), 1e-12);
+  EXPECT_NEAR(outcome.losses[1], loss(10, 100), 1e-12);
   base::Sha256 hash;
   hash.update(std::as_bytes(std::span(logits).first(100 * n_vocabulary)));
-  EXPECT_EQ(outcome->logits_sha256, hash.hex_digest());
+  EXPECT_EQ(outcome.logits_sha256, hash.hex_digest());
 }
 
 TEST_F(ExaminerTest, StopsWhenTold) {
   const auto engine = golden_.engine(AttentionMode::kMoba);
-  Examiner all = examiner(*engine, Sharing::kPrefixes);
-  EXPECT_FALSE(all.ask(question(50, 200, 0), [](double) { return false; }));
-  EXPECT_FALSE(all.ask(question(50, 200, 0), [](double share) { return share < 1; }));
-  EXPECT_TRUE(all.ask(question(50, 200, 0), carry_on));
+  for (const double stop_at : {0.0, 0.5}) {
+    Examiner all = examiner(*engine, kPrefixes);
+    const auto fail = [](const Outcome&) { FAIL() << "a question that was stopped"; };
+    all.ask(question(50, 200, 0), {[](double) {}, fail});
+    bool goes_on = true;
+    while (goes_on) goes_on = all.step([&](double share) { return share < stop_at; });
+    EXPECT_EQ(all.n_under_way(), 1);
+  }
+  Examiner all = examiner(*engine, kPrefixes);
+  EXPECT_FALSE(outcome_of(all, question(50, 200, 0)).logits_sha256.empty());
 }
 
 TEST_F(ExaminerTest, ProbeTellsModelsApart) {
@@ -155,7 +176,7 @@ TEST_F(ExaminerTest, ARunThatWasStoppedGoesOn) {
   const test::TempFolder folder;
   std::vector<std::size_t> done;
   for (const std::size_t stop_at : {0, 2, 3, 100}) {
-    Examiner all = examiner(*engine, Sharing::kPrefixes);
+    Examiner all = examiner(*engine, kPrefixes);
     ResultFile file(folder.path() / "r.jsonl", task, {});
     std::size_t n_last = 0;
     dist::LoneCommunicator alone;
@@ -171,6 +192,37 @@ TEST_F(ExaminerTest, ARunThatWasStoppedGoesOn) {
     done.push_back(file.results().size());
   }
   EXPECT_EQ(done, (std::vector<std::size_t>{0, 2, 3, 6}));
+}
+
+TEST_F(ExaminerTest, SeveralAtOnceGetTheResultsOfEachAlone) {
+  std::vector<Question> questions;
+  for (TokenId number = 0; number < 9; ++number) {
+    questions.push_back(question(number % 3 == 0 ? 30 : 120, 200, number));
+  }
+  questions[4].asked = ToPredict{{0, 10, 199}};
+  const FewQuestions task(questions);
+  const auto engine = golden_.engine(AttentionMode::kMoba);
+  const auto results = [&](std::size_t n_at_once) {
+    const test::TempFolder folder;
+    Examiner all = examiner(*engine, kPrefixes, n_at_once);
+    dist::LoneCommunicator alone;
+    {
+      ResultFile file(folder.path() / "r.jsonl", task, {});
+      SharedQuestions shared(task, file, 1, [](const RunProgress&) { return true; });
+      EXPECT_TRUE(run(task, all, {}, {}, *generation::leading_source(shared, "", alone)));
+      file.sort();
+    }
+    std::string lines = base::read_file(folder.path() / "r.jsonl");
+    for (std::size_t at = 0; (at = lines.find("\"seconds\":", at)) != std::string::npos;) {
+      at += 10;
+      lines.erase(at, lines.find(',', at) - at);  // they alone differ
+    }
+    return lines;
+  };
+  const std::string one_by_one = results(1);
+  EXPECT_EQ(std::ranges::count(one_by_one, '\n'), 9);
+  EXPECT_EQ(results(4), one_by_one);
+  EXPECT_EQ(results(64), one_by_one);
 }
 
 }  // namespace

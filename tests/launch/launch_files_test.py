@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """The launch files in configs/, as far as one machine can tell: what they start answers like one rank."""
+import json
 import os
 import pathlib
 import subprocess
@@ -33,10 +34,29 @@ class LaunchFiles(program.ProgramTest):
         self.assertIn("ranks 1 = ", self.assert_answers("cluster.sh", CONFIGS / "hostfile"))
         self.assertIn("ranks 2 = ", self.assert_answers("cluster.sh", self.file("hosts", "localhost slots=2\n")))
 
-    def test_slurm(self):
-        # In place of srun: drops its options and starts one rank.
+    def assert_continues(self, name, folders=()):
+        prompts = self.file("prompts.jsonl", '{"prompt": "The grass is"}\n{"prompt": "The sky"}\n')
+        results = self.folder / "results.jsonl"
+        done = self.run_file(name, MODEL, prompts, results, *OPTIONS, folders=folders)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        texts = [json.loads(line)["text"] for line in results.read_text().splitlines()]
+        alone = self.output("generate", "--model", MODEL, "--prompt", "The grass is", *OPTIONS).decode()
+        self.assertEqual((len(texts), texts[0]), (2, alone))
+
+    def test_prompts(self):
+        self.assert_continues("prompts.sh")
+
+    def test_prompts_by_slurm(self):
+        self.add_srun()
+        self.assert_continues("prompts.sbatch", folders=[self.folder])
+
+    def add_srun(self):
+        """In place of srun: drops its options and starts one rank."""
         srun = self.file("srun", '#!/bin/bash\nwhile [[ $1 == --* ]]; do shift; done\nexec "$@"\n')
         srun.chmod(0o755)
+
+    def test_slurm(self):
+        self.add_srun()
         self.assertIn("ranks 1 = ", self.assert_answers("slurm.sbatch", folders=[self.folder]))
 
     def test_too_few_arguments(self):

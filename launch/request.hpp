@@ -1,0 +1,17 @@
+/// From options to a request.
+#pragma once
+
+#include "generation/request.hpp"
+#include "launch/options/options.hpp"
+
+#include <cstdint>
+#include <vector>
+
+namespace longreach::launch {
+
+/// The request to continue these tokens; with that seed, whatever the options say of one. Its
+/// logits are hashed.
+generation::Request request_of(const ContinuationOptions& options,
+                               std::vector<base::TokenId> prompt, std::uint64_t seed);
+
+}  // namespace longreach::launch

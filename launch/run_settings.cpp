@@ -1,0 +1,45 @@
+#include "launch/run_settings.hpp"
+
+#include "kernels/base/error.hpp"
+#include "kernels/simd/isa.hpp"
+
+#include <filesystem>
+
+namespace longreach::launch {
+
+std::string model_name(const model::Checkpoint& checkpoint) {
+  const model::Preset* const preset = checkpoint.preset();
+  return preset != nullptr ? std::string(preset->name) : checkpoint.path().filename().string();
+}
+
+eval::Settings run_settings(const OpenedModel& opened, const model::Tokenizer& tokenizer) {
+  const model::AttentionConfig& attention = opened.engine_options.attention;
+  eval::Settings settings;
+  const auto add = [&](const eval::Settings& more) {
+    settings.insert(settings.end(), more.begin(), more.end());
+  };
+  add({{"model", model_name(opened.checkpoint)},
+       {"weights", std::string(base::name_of(opened.engine_options.weights))}});
+  add(attention_settings(attention, AttentionPart::kCache));
+  add({{"tokenizer", std::filesystem::path(tokenizer.name()).filename().string()},
+       {"vocabulary", eval::hash_of_vocabulary(tokenizer, opened.config.vocab_size)},
+       {"end_token", static_cast<std::uint64_t>(opened.config.end_token)}});
+  add(attention_settings(attention, AttentionPart::kMode));
+  add(attention_settings(attention, AttentionPart::kChunks));
+  settings.emplace_back("isa", kernels::active_isa());
+  if (opened.checkpoint.preset() == nullptr) {
+    settings.emplace_back("checkpoint", opened.checkpoint.fingerprint());
+  }
+  if (attention.mode == model::AttentionMode::kReference) {
+    add(attention_settings(attention, AttentionPart::kEviction));
+  }
+  return settings;
+}
+
+void require_replicas(std::size_t n_replicas, std::size_t n_ranks) {
+  if (n_ranks % n_replicas == 0) return;
+  base::input_error("--replicas: expected a number that divides the {} rank{} of the job, found {}",
+                    n_ranks, n_ranks == 1 ? "" : "s", n_replicas);
+}
+
+}  // namespace longreach::launch

@@ -1,0 +1,23 @@
+/// What decides the results of a run beside its questions or prompts, and what replicas need.
+#pragma once
+
+#include "eval/settings.hpp"
+#include "launch/open_model.hpp"
+#include "model/tokenizer/tokenizer.hpp"
+
+#include <cstddef>
+#include <string>
+
+namespace longreach::launch {
+
+/// Without its folder, so that the same model is the same wherever it lies.
+std::string model_name(const model::Checkpoint& checkpoint);
+
+/// The model's files are known by what they hold and compute (see eval::model_fingerprint) rather
+/// than by where they lie.
+eval::Settings run_settings(const OpenedModel& opened, const model::Tokenizer& tokenizer);
+
+/// Errors: InputError naming --replicas.
+void require_replicas(std::size_t n_replicas, std::size_t n_ranks);
+
+}  // namespace longreach::launch
