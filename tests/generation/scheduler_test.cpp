@@ -352,12 +352,12 @@ TEST(SchedulerTest, CostsThatGrowAreMeasuredAgain) {
   EXPECT_NEAR(simulator.last_seconds(), 3 * linear_cost({8, 0}), 0.003);
 }
 
-TEST(SchedulerTest, ShortPromptsOvertakeALongOne) {
+TEST(SchedulerTest, ShortPromptsOvertakeLongOnes) {
   for (const std::size_t n_decoding : {0u, 8u}) {
     const auto first_token = [&](bool has_long) {
       Simulator simulator({}, linear_cost);
       add_decoding(simulator, n_decoding);
-      if (has_long) simulator.add(kMillion, 1);
+      for (int i = 0; has_long && i < 4; ++i) simulator.add(kMillion, 1);
       simulator.steps(20);
       const RequestId id = simulator.add(3000, 1);
       simulator.steps_until([&] { return simulator.has_ended(id); }, 100);
