@@ -37,10 +37,7 @@ PrefixTree::Found PrefixTree::find(Tokens tokens, std::size_t most) const {
   return found;
 }
 
-void PrefixTree::use(KeptId kept) {
-  Node& node = *kept_.at(kept);
-  node.kept->value = value_of(node);
-}
+void PrefixTree::use(KeptId kept) { kept_.at(kept)->kept = Kept{kept, clock_, ++n_uses_}; }
 
 PrefixTree::Node& PrefixTree::insert(Tokens tokens) {
   LR_CHECK(!tokens.empty());
@@ -74,50 +71,62 @@ PrefixTree::Node& PrefixTree::insert(Tokens tokens) {
 }
 
 void PrefixTree::prune(Node* node) {
-  while (node->parent != nullptr && !node->kept && !node->promised && node->children.empty()) {
+  const auto needed = [](const Node& n) { return n.parent == nullptr || n.kept || n.promised; };
+  while (!needed(*node) && node->children.empty()) {
     Node* const parent = node->parent;
     parent->children.erase(node->edge.front());
     node = parent;
   }
+  if (needed(*node) || node->children.size() > 1) return;
+  // Its only child takes its place.
+  std::unique_ptr<Node> child = std::move(node->children.begin()->second);
+  child->edge.insert(child->edge.begin(), node->edge.begin(), node->edge.end());
+  child->parent = node->parent;
+  node->parent->children[child->edge.front()] = std::move(child);
+}
+
+bool PrefixTree::can_hold(std::size_t n_tokens) const {
+  return budget_bytes_ > 0 && sequence_bytes_.of(n_tokens) <= budget_bytes_;
 }
 
 void PrefixTree::promise(Tokens tokens, Owner owner) {
-  if (budget_bytes_ == 0) return;
+  if (!can_hold(tokens.size())) return;
   Node& node = insert(tokens);
-  if (!node.kept && !node.promised) node.promised = owner;
+  if (node.kept || node.promised) return;
+  node.promised = owner;
+  promised_.emplace(owner, &node);
 }
 
 void PrefixTree::withdraw(Owner owner) {
-  std::vector<Node*> all{&root_}, promised;
-  while (!all.empty()) {
-    Node* const node = all.back();
-    all.pop_back();
-    if (node->promised == owner) promised.push_back(node);
-    for (const auto& [token, child] : node->children) all.push_back(child.get());
+  // One by one: the others stay where they are as long as they are promised.
+  for (auto next = promised_.find(owner); next != promised_.end(); next = promised_.find(owner)) {
+    Node* const node = next->second;
+    promised_.erase(next);
+    node->promised.reset();
+    prune(node);
   }
-  for (Node* const node : promised) node->promised.reset();
-  // Deepest first, so that no node goes that another one of them is below.
-  std::ranges::sort(promised, std::greater<>(), &Node::n_tokens);
-  for (Node* const node : promised) prune(node);
 }
 
 std::vector<PrefixTree::KeptId> PrefixTree::keep(Tokens tokens, KeptId kept) {
-  if (budget_bytes_ == 0) return {kept};
+  if (!can_hold(tokens.size())) return {kept};
   std::vector<KeptId> gone;
   Node& node = insert(tokens);
   if (node.kept) {
     gone.push_back(node.kept->id);
     kept_.erase(node.kept->id);
   }
-  node.promised.reset();
-  node.kept = Kept{kept, 0};
-  node.kept->value = value_of(node);
+  if (node.promised) {
+    std::erase_if(promised_, [&node](const auto& each) { return each.second == &node; });
+    node.promised.reset();
+  }
+  node.kept = Kept{kept, clock_, ++n_uses_};
   kept_[kept] = &node;
   while (bytes() > budget_bytes_) {
-    const auto least = std::ranges::min_element(
-        kept_, {}, [](const auto& each) { return each.second->kept->value; });
+    const auto least = std::ranges::min_element(kept_, {}, [this](const auto& each) {
+      return std::pair(value_of(*each.second), each.second->kept->n_uses);
+    });
     Node* const victim = least->second;
-    clock_ = victim->kept->value;
+    clock_ = std::max(clock_, value_of(*victim));
     gone.push_back(least->first);
     victim->kept.reset();
     kept_.erase(least);
@@ -137,8 +146,8 @@ std::size_t PrefixTree::own_bytes(const Node& node) const {
 }
 
 double PrefixTree::value_of(const Node& node) const {
-  return clock_ + static_cast<double>(tokens_behind_kept(node)) /
-                      static_cast<double>(std::max<std::size_t>(own_bytes(node), 1));
+  return node.kept->clock + static_cast<double>(tokens_behind_kept(node)) /
+                                static_cast<double>(std::max<std::size_t>(own_bytes(node), 1));
 }
 
 std::size_t PrefixTree::bytes() const {

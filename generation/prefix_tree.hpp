@@ -44,13 +44,14 @@ class PrefixTree {
   /// Something kept was used.
   void use(KeptId kept);
 
-  /// Somebody is going to keep these tokens (not none).
+  /// Somebody is going to keep these tokens (not none). Of several, the first one's promise counts.
+  /// No promise is made of what the budget cannot hold.
   void promise(Tokens tokens, Owner owner);
   /// Takes back what of the owner's promises was not kept.
   void withdraw(Owner owner);
 
   /// Keeps something after these tokens (not none), in place of what may be kept there. Returns
-  /// what has to go for it, perhaps itself.
+  /// what has to go for it, perhaps itself; nothing else goes for what the budget cannot hold.
   std::vector<KeptId> keep(Tokens tokens, KeptId kept);
 
   /// Of all that is kept.
@@ -58,8 +59,10 @@ class PrefixTree {
 
  private:
   struct Kept {
-    KeptId id;
-    double value;  ///< The least goes first.
+    KeptId id = 0;
+    // When it was used last.
+    double clock = 0;
+    std::uint64_t n_uses = 0;
   };
   struct Node {
     std::vector<base::TokenId> edge;  ///< From the parent to here.
@@ -70,18 +73,23 @@ class PrefixTree {
     std::optional<Owner> promised;
   };
 
+  bool can_hold(std::size_t n_tokens) const;
   Node& insert(Tokens tokens);
-  /// Takes away nodes that nothing needs, from this one upwards.
+  /// Takes away nodes that nothing needs, from this one upwards: those left have something kept or
+  /// promised, or are where paths part.
   void prune(Node* node);
   std::size_t tokens_behind_kept(const Node& node) const;
   std::size_t own_bytes(const Node& node) const;
+  /// Of something kept; the least goes first, of equal ones that which was not used for longest.
   double value_of(const Node& node) const;
 
   std::size_t budget_bytes_;
   SequenceBytes sequence_bytes_;
   Node root_;
   std::map<KeptId, Node*> kept_;
-  double clock_ = 0;  ///< The value of what went last.
+  std::multimap<Owner, Node*> promised_;
+  double clock_ = 0;  ///< The greatest value of what has gone.
+  std::uint64_t n_uses_ = 0;
 };
 
 }  // namespace longreach::generation

@@ -89,17 +89,22 @@ std::vector<RequestRows> Scheduler::next_step() {
 std::size_t Scheduler::prompt_rows(std::size_t n_decoding_rows) {
   const std::size_t most = options_.max_rows - n_decoding_rows;
   if (n_decoding() == 0) return most;
+  const bool is_known = cost_.decoding_seconds(n_decoding_rows).has_value();
+  if (n_decoding_rows > 0 && (!is_known || n_mixed_ >= kMeasureEvery)) return 0;
   // Sequences in steps that are under way wait for this one, too, even if it has none of theirs.
-  const auto alone = cost_.decoding_seconds(std::max(n_decoding_rows, decoding_share()));
-  const bool measures = n_decoding_rows > 0 && (!alone || n_mixed_ >= kMeasureEvery);
-  if (measures) return 0;
-  const double budget = options_.step_seconds.value_or(kPlainSteps * alone.value_or(0));
-  return std::min(most, cost_.prompt_rows_within(budget, n_decoding_rows));
+  std::size_t n_plain = std::max(n_decoding_rows, decoding_share());
+  if (!cost_.decoding_seconds(n_plain)) n_plain = n_decoding_rows;
+  const double plain = cost_.decoding_seconds(n_plain).value_or(0);
+  const double budget = options_.step_seconds.value_or(kPlainSteps * plain);
+  return std::min(most, cost_.prompt_rows_within(budget, n_plain));
 }
 
 void Scheduler::deal(std::size_t n_rows, std::vector<RequestRows>& step) {
   std::vector<RequestId> prompts = in_phase(Phase::kPrompt);
   if (prompts.empty() || n_rows == 0) return;
+  std::size_t n_wanted = 0;
+  for (const RequestId id : prompts) n_wanted += running_.at(id).n_until_border;
+  n_rows = std::min(n_rows, n_wanted);
   std::map<RequestId, std::size_t> dealt;
   const auto give = [&](RequestId id, std::size_t most) {
     const std::size_t n = std::min({running_.at(id).n_until_border - dealt[id], most, n_rows});

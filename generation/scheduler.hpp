@@ -9,9 +9,8 @@
 ///     at once (stages), each has its share of the decoding sequences.
 ///  3. While sequences decode, a step has as many rows of prompts as keep it within the time
 ///     budget, by the measured cost of rows; else as many as a step may have.
-///  4. Half of these rows go to the prompt with the fewest rows left, so that short prompts
-///  overtake
-///     long ones; the rest is dealt to all in turn (deficit round robin), so that none starves.
+///  4. Half of these rows go to the prompt with the fewest rows left: short prompts overtake long
+///     ones. The rest is dealt to all in turn (deficit round robin), so that none starves.
 #pragma once
 
 #include "generation/step_cost.hpp"

@@ -6,8 +6,6 @@
 namespace longreach::generation {
 namespace {
 
-/// The weight of the newest time in a mean.
-constexpr double kNewest = 0.25;
 /// Before a step of both kinds was measured.
 constexpr std::size_t kFirstPromptRows = 16;
 
@@ -15,51 +13,54 @@ std::size_t bucket_of(std::size_t n_rows) {
   return static_cast<std::size_t>(std::bit_width(n_rows));
 }
 
-void move_towards(double& mean, double value) { mean += kNewest * (value - mean); }
+/// Puts a time behind the others, of which the newest n_most stay.
+template <typename Time>
+void push(std::vector<Time>& times, std::size_t n_most, Time time) {
+  times.push_back(time);
+  if (times.size() > n_most) times.erase(times.begin());
+}
 
 }  // namespace
 
 void StepCost::observe(StepRows rows, double seconds) {
-  if (rows.n_decoding == 0) return;  // nobody waits for steps of prompts alone
+  if (rows.n_decoding == 0) return;
   const auto n_decoding = static_cast<double>(rows.n_decoding);
   if (rows.n_prompt == 0) {
-    auto& mean = decoding_[bucket_of(rows.n_decoding)];
-    if (!mean) {
-      mean = Mean{n_decoding, seconds};
-    } else {
-      move_towards(mean->n_rows, n_decoding);
-      move_towards(mean->seconds, seconds);
-    }
+    push(decoding_[bucket_of(rows.n_decoding)], kDecodingTimes, {n_decoding, seconds});
     return;
   }
   const double alone = decoding_seconds(rows.n_decoding).value_or(0);
-  const double added = std::max(seconds - alone, 0.0) / static_cast<double>(rows.n_prompt);
-  if (n_prompt_rows_ == 0) {
-    seconds_per_prompt_row_ = added;
-  } else {
-    move_towards(seconds_per_prompt_row_, added);
-  }
-  n_prompt_rows_ = rows.n_prompt;
+  push(added_, kPromptTimes, {static_cast<double>(rows.n_prompt), std::max(seconds - alone, 0.0)});
 }
 
 std::optional<double> StepCost::decoding_seconds(std::size_t n_decoding) const {
-  const auto& mean = decoding_[bucket_of(n_decoding)];
-  if (!mean) return std::nullopt;
+  std::vector<Time> times = decoding_[bucket_of(n_decoding)];
+  if (times.size() < kLeastTimes) return std::nullopt;
+  std::ranges::sort(times, {}, &Time::seconds);
+  const Time& median = times[(times.size() - 1) / 2];  // of two, the smaller
   // Between reading the weights once, whatever the rows, and arithmetic for each of them.
-  const double ratio = static_cast<double>(n_decoding) / mean->n_rows;
-  return mean->seconds * std::max(ratio, 1.0);
+  return median.seconds * std::max(static_cast<double>(n_decoding) / median.n_rows, 1.0);
 }
 
 std::size_t StepCost::prompt_rows_within(double seconds, std::size_t n_decoding) const {
-  std::size_t n_rows = kFirstPromptRows;
-  if (n_prompt_rows_ > 0) {
-    // More rows cost less each: the number grows by and by to where that is measured.
-    const std::size_t most = 2 * n_prompt_rows_;
-    const double left = std::max(seconds - decoding_seconds(n_decoding).value_or(0), 0.0);
-    const bool all = left >= static_cast<double>(most) * seconds_per_prompt_row_;
-    n_rows = all ? most : static_cast<std::size_t>(left / seconds_per_prompt_row_);
+  if (added_.empty()) return kFirstPromptRows;
+  Time sum, slowest;
+  double most = 0;
+  for (const Time& time : added_) {
+    sum.n_rows += time.n_rows;
+    sum.seconds += time.seconds;
+    if (time.seconds * slowest.n_rows >= slowest.seconds * time.n_rows) slowest = time;
+    most = std::max(most, time.n_rows);
   }
-  return std::max(n_rows, kLeastPromptRows);
+  if (added_.size() > 1) {
+    sum.n_rows -= slowest.n_rows;
+    sum.seconds = std::max(sum.seconds - slowest.seconds, 0.0);
+  }
+  // More rows cost less each: the number grows by and by to where that is measured.
+  const double left = std::max(seconds - decoding_seconds(n_decoding).value_or(0), 0.0);
+  const bool all = left * sum.n_rows >= 2 * most * sum.seconds;
+  const double n_rows = all ? 2 * most : left * sum.n_rows / sum.seconds;
+  return std::max(static_cast<std::size_t>(n_rows), kLeastPromptRows);
 }
 
 }  // namespace longreach::generation

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <optional>
+#include <vector>
 
 namespace longreach::generation {
 
@@ -12,29 +13,33 @@ struct StepRows {
   std::size_t n_decoding = 0, n_prompt = 0;
 };
 
-/// Running means of measured seconds. Pure: whoever runs steps hands in their times.
+/// The last measured times, of which a single slow one does not count. Pure: whoever runs steps
+/// hands in their times.
 class StepCost {
  public:
   void observe(StepRows rows, double seconds);
 
-  /// Of a step of decoding rows alone; nothing before a step of about as many was measured.
+  /// Of a step of decoding rows alone; nothing before kLeastTimes of about as many were
+  /// measured.
   std::optional<double> decoding_seconds(std::size_t n_decoding) const;
 
-  /// How many rows of prompts a step may have beside n_decoding others, of which steps were
-  /// measured, to last so many seconds; at least kLeastPromptRows, so that no prompt starves.
+  /// How many rows of prompts a step may have beside n_decoding others to last so many seconds; at
+  /// least kLeastPromptRows, so that no prompt starves. Where the others were not measured, they
+  /// count as nothing.
   std::size_t prompt_rows_within(double seconds, std::size_t n_decoding) const;
 
   static constexpr std::size_t kLeastPromptRows = 4;
 
  private:
-  /// By the number of rows, in steps of powers of two.
-  struct Mean {
+  struct Time {
     double n_rows = 0, seconds = 0;
   };
-  std::array<std::optional<Mean>, 65> decoding_;
-  /// What a row of a prompt added to the last steps that had both, and how many such rows they had.
-  double seconds_per_prompt_row_ = 0;
-  std::size_t n_prompt_rows_ = 0;
+  static constexpr std::size_t kLeastTimes = 2, kDecodingTimes = 3, kPromptTimes = 8;
+
+  /// Of steps of decoding rows alone, by the number of rows, in steps of powers of two.
+  std::array<std::vector<Time>, 65> decoding_;
+  /// What the prompt rows of steps that had both kinds added.
+  std::vector<Time> added_;
 };
 
 }  // namespace longreach::generation
