@@ -160,8 +160,7 @@ class Shares {
 
 /// Another replica as the leader of the job sees it.
 struct OtherReplica {
-  explicit OtherReplica(dist::Communicator& leaders, std::size_t replica)
-      : assignments(leaders, replica) {}
+  OtherReplica(dist::Communicator& leaders, std::size_t replica) : assignments(leaders, replica) {}
 
   Report report;
   std::string line;                       ///< Of the report's result.

@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <numeric>
@@ -103,17 +104,15 @@ TEST(WorkShareTest, EveryPieceIsDoneOnce) {
 
 TEST(WorkShareTest, AReplicaGetsAsManyAsItHasRoomFor) {
   Pieces pieces(60, 3);
-  EXPECT_TRUE(run(pieces, 3, [](std::size_t rank) {
-    const std::size_t n_room = 3 + rank;
-    bool has_been_full = false;
-    return BusyReplica{
-        n_room,
-        [n_room, has_been_full](std::size_t, std::size_t n_under_way, std::size_t) mutable {
-          EXPECT_LE(n_under_way, n_room);
-          has_been_full = has_been_full || n_under_way == n_room;
-          return has_been_full;
-        },
-        line_of};
+  std::atomic<std::size_t> n_begun = 0;
+  // Nothing ends before all have as many as they have room for: 3, 4 and 5.
+  EXPECT_TRUE(run(pieces, 3, [&](std::size_t rank) {
+    const auto step = [&n_begun, rank](std::size_t, std::size_t n_under_way, std::size_t n_steps) {
+      EXPECT_LE(n_under_way, 3 + rank);
+      if (n_steps == 0) ++n_begun;
+      return n_begun >= 3 + 4 + 5;
+    };
+    return BusyReplica{3 + rank, step, line_of};
   }));
   EXPECT_EQ(pieces.n_done(), 60);
 }
