@@ -114,8 +114,10 @@ TEST(DistributedAttention, IsTheSoftmaxOverWhatQueriesSee) {
         for (std::size_t head = 0; head < kHeads; ++head) {
           std::vector<std::size_t> rows;
           with.workspace.selection.for_each_chunk(
-              head, query, {0, 100}, [&](std::size_t chunk, std::size_t first, std::size_t last) {
-                for (std::size_t r = first; r < last; ++r) rows.push_back(chunk * kChunk + r);
+              head, query, {0, 100}, [&](GlobalChunk chunk, std::size_t first, std::size_t last) {
+                for (std::size_t r = first; r < last; ++r) {
+                  rows.push_back(number_of(chunk) * kChunk + r);
+                }
               });
           // The own row is seen, and none after it.
           ASSERT_EQ(rows.back(), sequence->cache.size() - segment.n_rows + i);
@@ -140,8 +142,8 @@ TEST(DistributedAttention, ForksThatShareChunksHaveTheBitsOfEachAlone) {
     forks.back().append(more.rows(4 * i, 4), more.rows(4 * i, 4), with.pool);
   }
   for (std::size_t i = 0; i < 5; ++i) segments.push_back({&forks[i], 4 * i, 4});
-  EXPECT_EQ(forks[0].chunk_id(6), forks[4].chunk_id(6));
-  EXPECT_NE(forks[0].chunk_id(7), forks[4].chunk_id(7));
+  EXPECT_EQ(forks[0].chunk_id(GlobalChunk{6}), forks[4].chunk_id(GlobalChunk{6}));
+  EXPECT_NE(forks[0].chunk_id(GlobalChunk{7}), forks[4].chunk_id(GlobalChunk{7}));
   const std::vector<float> together = attend(with, segments, q.all());
   const std::size_t n = 4 * with.n_columns();
   for (std::size_t i = 0; i < 5; ++i) {
@@ -212,8 +214,9 @@ class ChoiceListener final : public Observer {
   Choices choices;
 
   void see_choice(std::size_t head, std::size_t query,
-                  std::span<const std::uint32_t> chunks) override {
-    choices[{head, query}] = {chunks.begin(), chunks.end()};
+                  std::span<const GlobalChunk> chunks) override {
+    auto& numbers = choices[{head, query}];
+    for (const GlobalChunk chunk : chunks) numbers.push_back(number_of(chunk));
   }
 };
 
