@@ -185,9 +185,7 @@ struct Trial {
   bool has_common_chunks;
 
   std::string name() const {
-    constexpr const char* kWays[] = {"auto", "ship", "gather"};
-    return std::to_string(n_shards) + " shards, " +
-           kWays[static_cast<std::size_t>(attention.exchange)] +
+    return std::to_string(n_shards) + " shards, " + std::string(name_of(attention.exchange)) +
            (has_common_chunks ? ", common chunks" : "");
   }
 };
