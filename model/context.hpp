@@ -64,7 +64,7 @@ class Scratch {
 /// Scratch of one worker, grown when needed and kept.
 struct WorkerScratch {
   std::vector<float> scores;          ///< Of queries with closed chunks.
-  std::vector<std::uint32_t> chosen;  ///< By one query.
+  std::vector<std::uint32_t> chosen;  ///< By one query, of the local chunks.
   std::vector<Candidate> candidates;  ///< For one query.
   std::vector<ChunkVisit> visits;     ///< Of a group of queries of one head.
   std::vector<float> queries;         ///< Those that see the same rows, [n, 64].

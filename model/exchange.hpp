@@ -50,7 +50,8 @@ class Exchange {
                           std::span<const partition::Range> parts) = 0;
 
   /// Part s of `sent` goes to shard s, and part s of `received` comes from shard s. Collective;
-  /// what a shard sends to another is as long as what that one expects.
+  /// what a shard sends to another is as long as what that one expects. Where there is one shard,
+  /// nothing moves.
   virtual void all_to_all(Traffic traffic, std::span<const std::byte> sent,
                           std::span<const partition::Range> sent_parts,
                           std::span<std::byte> received,

@@ -5,9 +5,9 @@
 #include "kernels/attention/attention.hpp"
 #include "kernels/base/view.hpp"
 #include "model/step.hpp"
+#include "partition/ownership.hpp"
 
 #include <cstddef>
-#include <cstdint>
 #include <span>
 #include <string_view>
 
@@ -40,11 +40,11 @@ class Observer {
                          base::MatView<const float> /*columns*/) {}
   /// The closed chunks that a head's query has chosen; on all shards.
   virtual void see_choice(std::size_t /*head*/, std::size_t /*query*/,
-                          std::span<const std::uint32_t> /*chunks*/) {}
+                          std::span<const partition::GlobalChunk> /*chunks*/) {}
   /// What a head's query has found in a chunk, on the head's shard. May be called by several
   /// threads at a time.
-  virtual void see_partial(std::size_t /*head*/, std::size_t /*query*/, std::size_t /*chunk*/,
-                           const kernels::Partial& /*partial*/) {}
+  virtual void see_partial(std::size_t /*head*/, std::size_t /*query*/,
+                           partition::GlobalChunk /*chunk*/, const kernels::Partial& /*partial*/) {}
 
   /// Whether this query's choice of chunks is to be compared with full attention, which costs as
   /// much as that; the same on all shards.

@@ -100,8 +100,7 @@ partition::RunSizes run_sizes(const ModelConfig& config, const AttentionConfig& 
   sizes.chunk_size = attention.chunk_size;
   sizes.context_tokens = context_tokens;
   sizes.attended = attended_rows(attention, context_tokens);
-  sizes.attended.row_bytes =
-      config.n_head * (kHeadSize * base::size_of(attention.kv) + base::scale_bytes(attention.kv));
+  sizes.attended.row_bytes = config.n_head * kept_row_bytes(attention.kv);
   if (attention.mode != AttentionMode::kNone) {
     sizes.cache = cache_sizes(config, attention, context_tokens);
   }

@@ -7,8 +7,8 @@ namespace {
 
 std::size_t cache_bytes(const RunSizes& s, Shard shard) {
   const std::size_t n_closed = s.context_tokens / s.chunk_size;
-  const bool has_open =
-      s.context_tokens % s.chunk_size != 0 && owner_of_chunk(n_closed, shard.count) == shard.index;
+  const bool has_open = s.context_tokens % s.chunk_size != 0 &&
+                        owner_of_chunk(GlobalChunk(n_closed), shard.count) == shard.index;
   // Large pages make a chunk take its memory as a whole. Shards of a node share chunks in memory of
   // small pages; of those on other nodes this counts up to a chunk too little.
   const std::size_t open_bytes = shard.count == 1 ? s.cache.chunk_bytes : s.cache.open_bytes;

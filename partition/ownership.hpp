@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 
 namespace longreach::partition {
 
@@ -15,6 +16,7 @@ struct Range {
   std::size_t begin = 0, end = 0;
 
   constexpr std::size_t size() const { return end - begin; }
+  constexpr bool contains(std::size_t index) const { return index >= begin && index < end; }
   bool operator==(const Range&) const = default;
 };
 
@@ -58,23 +60,27 @@ constexpr Range columns_of(std::size_t n_columns, Shard shard) {
           std::min(panels.end * kPanelColumns, n_columns)};
 }
 
-/// A chunk's number among those that its shard keeps. Chunks without a type are numbered over all
-/// shards.
-enum class LocalChunk : std::size_t {};
+/// A chunk's number over all shards. Ranges of chunks are of such numbers.
+enum class GlobalChunk : std::uint32_t {};
+/// A chunk's number among those that its shard keeps.
+enum class LocalChunk : std::uint32_t {};
+
+constexpr std::size_t number_of(GlobalChunk chunk) { return static_cast<std::size_t>(chunk); }
+constexpr std::size_t number_of(LocalChunk chunk) { return static_cast<std::size_t>(chunk); }
 
 /// The shard that keeps a chunk of the cache.
-constexpr std::size_t owner_of_chunk(std::size_t chunk, std::size_t n_shards) {
-  return chunk % n_shards;
+constexpr std::size_t owner_of_chunk(GlobalChunk chunk, std::size_t n_shards) {
+  return number_of(chunk) % n_shards;
 }
 
 /// The number of a chunk on the shard that keeps it.
-constexpr LocalChunk local_chunk(std::size_t chunk, std::size_t n_shards) {
-  return LocalChunk{chunk / n_shards};
+constexpr LocalChunk local_chunk(GlobalChunk chunk, std::size_t n_shards) {
+  return LocalChunk(number_of(chunk) / n_shards);
 }
 
 /// The number over all shards of a chunk that a shard keeps.
-constexpr std::size_t global_chunk(LocalChunk chunk, Shard shard) {
-  return static_cast<std::size_t>(chunk) * shard.count + shard.index;
+constexpr GlobalChunk global_chunk(LocalChunk chunk, Shard shard) {
+  return GlobalChunk(number_of(chunk) * shard.count + shard.index);
 }
 
 /// How many of the first n_chunks chunks a shard keeps.
@@ -85,7 +91,7 @@ constexpr std::size_t chunks_of(std::size_t n_chunks, Shard shard) {
 /// How many of the first n_tokens rows of the cache a shard keeps.
 constexpr std::size_t tokens_of(std::size_t n_tokens, std::size_t chunk_size, Shard shard) {
   const std::size_t n_closed = n_tokens / chunk_size;
-  const bool has_open = owner_of_chunk(n_closed, shard.count) == shard.index;
+  const bool has_open = owner_of_chunk(GlobalChunk(n_closed), shard.count) == shard.index;
   return chunks_of(n_closed, shard) * chunk_size + (has_open ? n_tokens % chunk_size : 0);
 }
 

@@ -9,10 +9,6 @@ using base::MatView;
 using base::TokenId;
 using model::Segment;
 
-void copy_rows(MatView<const float> from, MatView<float> to) {
-  for (std::size_t i = 0; i < from.rows(); ++i) std::ranges::copy(from.row(i), to.row(i).begin());
-}
-
 StepHeader header_of(const model::Step& step) {
   return {static_cast<std::uint32_t>(step.segments().size()),
           static_cast<std::uint32_t>(step.n_rows()), step.wanted()};
@@ -142,8 +138,8 @@ Pipeline::Received Pipeline::next_from_stage_before() {
   if (!std::holds_alternative<Stop>(received.message)) receive_into(coming_[next_coming_]);
   if (const auto* header = std::get_if<StepHeader>(&received.message)) {
     received.segments.assign(coming.segments().begin(), coming.segments().end());
-    copy_rows(coming.rows(), stage_.rows(header->n_rows));
-    copy_rows(coming.v_first(), stage_.v_first(header->n_rows));
+    base::copy_rows(coming.rows(), stage_.rows(header->n_rows));
+    base::copy_rows(coming.v_first(), stage_.v_first(header->n_rows));
   }
   return received;
 }
@@ -220,8 +216,8 @@ void Pipeline::pass_on(const model::Step& step) {
   StepMessage& leaving = next_leaving();
   leaving.header() = header_of(step);
   std::ranges::copy(step.segments(), leaving.segments().begin());
-  copy_rows(stage_.rows(step.n_rows()), leaving.rows());
-  copy_rows(stage_.v_first(step.n_rows()), leaving.v_first());
+  base::copy_rows(stage_.rows(step.n_rows()), leaving.rows());
+  base::copy_rows(stage_.v_first(step.n_rows()), leaving.v_first());
   depart(leaving);
 }
 

@@ -73,14 +73,14 @@ void FingerprintFile::see_heads(std::string_view tensor, std::size_t first_head,
 }
 
 void FingerprintFile::see_choice(std::size_t head, std::size_t query,
-                                 std::span<const std::uint32_t> chunks) {
+                                 std::span<const partition::GlobalChunk> chunks) {
   if (shard_ == 0) add_line(query, "choice", std::to_string(head), kNone, std::as_bytes(chunks));
 }
 
-void FingerprintFile::see_partial(std::size_t head, std::size_t query, std::size_t chunk,
+void FingerprintFile::see_partial(std::size_t head, std::size_t query, partition::GlobalChunk chunk,
                                   const kernels::Partial& partial) {
   const std::lock_guard lock(mutex_);
-  add_line(query, "partial", std::to_string(head), std::to_string(chunk),
+  add_line(query, "partial", std::to_string(head), std::to_string(number_of(chunk)),
            std::as_bytes(std::span(&partial, 1)));
 }
 

@@ -32,8 +32,8 @@ class FingerprintFile final : public model::Observer {
   void see_heads(std::string_view tensor, std::size_t first_head,
                  base::MatView<const float> columns) override;
   void see_choice(std::size_t head, std::size_t query,
-                  std::span<const std::uint32_t> chunks) override;
-  void see_partial(std::size_t head, std::size_t query, std::size_t chunk,
+                  std::span<const partition::GlobalChunk> chunks) override;
+  void see_partial(std::size_t head, std::size_t query, partition::GlobalChunk chunk,
                    const kernels::Partial& partial) override;
 
  private:

@@ -1,11 +1,13 @@
-/// Non-owning views of rows of numbers, and memory that owns them.
+/// Non-owning views of rows of numbers, copies of them, and memory that owns them.
 #pragma once
 
 #include "kernels/base/error.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <type_traits>
 
 namespace longreach::base {
 
@@ -43,6 +45,13 @@ class MatView {
   T* data_;
   std::size_t rows_, cols_, stride_;
 };
+
+/// to = from. Shapes: [n, cols] both, which may lie anywhere but not overlap.
+template <typename T>
+void copy_rows(std::type_identity_t<MatView<const T>> from, MatView<T> to) {
+  LR_DCHECK(from.rows() == to.rows() && from.cols() == to.cols());
+  for (std::size_t r = 0; r < to.rows(); ++r) std::ranges::copy(from.row(r), to.row(r).begin());
+}
 
 /// Whether large pages are asked for. They read faster but count as resident as soon as one byte is
 /// written, so they are for memory that is filled completely. Small pieces share them.

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 namespace longreach::launch {
@@ -40,18 +41,6 @@ class ListValues {
 };
 
 }  // namespace
-
-std::string_view name_of(model::ExchangeWay way) {
-  switch (way) {
-    case model::ExchangeWay::kShip:
-      return "ship";
-    case model::ExchangeWay::kGather:
-      return "gather";
-    case model::ExchangeWay::kAuto:
-      return "auto";
-  }
-  return {};
-}
 
 std::string AttentionOption::key() const {
   std::string key(std::string_view(name).substr(2));

@@ -8,7 +8,6 @@
 
 #include <cstddef>
 #include <string>
-#include <string_view>
 #include <variant>
 
 namespace longreach::launch {
@@ -16,9 +15,6 @@ namespace longreach::launch {
 // Bounds that keep products of sizes far from overflow.
 constexpr std::size_t kMaxTokens = std::size_t{1} << 32;
 constexpr std::size_t kMaxChunk = std::size_t{1} << 30;
-
-/// As on the command line: "ship", "gather" or "auto".
-std::string_view name_of(model::ExchangeWay way);
 
 /// What an option decides, and so where it is listed.
 enum class AttentionPart {

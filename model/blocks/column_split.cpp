@@ -1,7 +1,5 @@
 #include "model/blocks/column_split.hpp"
 
-#include <algorithm>
-
 namespace longreach::model {
 namespace {
 
@@ -38,16 +36,13 @@ void all_gather_columns(Context& context, ColumnSplit split, MatView<float> rows
     const Range range = columns(shard);
     return MatView<float>(all.data() + range.begin * rows.rows(), rows.rows(), range.size());
   };
-  const auto copy = [&](MatView<float> from, MatView<float> to) {
-    for (std::size_t t = 0; t < from.rows(); ++t) std::ranges::copy(from.row(t), to.row(t).data());
-  };
   const auto lying = [&](std::size_t shard) {
     return rows.cols(columns(shard).begin, columns(shard).size());
   };
-  copy(lying(own.index), travelling(own.index));
+  base::copy_rows(lying(own.index), travelling(own.index));
   context.exchange.all_gather(Traffic::kColumns, std::as_writable_bytes(all), parts);
   context.pool.for_each(own.count, [&](std::size_t shard, std::size_t) {
-    if (shard != own.index) copy(travelling(shard), lying(shard));
+    if (shard != own.index) base::copy_rows(travelling(shard), lying(shard));
   });
 }
 

@@ -5,6 +5,8 @@
 #include "model/blocks/column_split.hpp"
 #include "model/blocks/row_steps.hpp"
 
+#include <algorithm>
+
 namespace longreach::model {
 namespace {
 
@@ -39,12 +41,6 @@ void add_value_residual(Context& context, const LowRankWeights& weights, MatView
   context.pool.for_each(x.rows(), [&](std::size_t t, std::size_t) {
     kernels::value_residual(v_first.row(t), own_channels(context, weights.bias), share.row(t),
                             v.row(t));
-  });
-}
-
-void copy_rows(kernels::ThreadPool& pool, MatView<const float> from, MatView<float> to) {
-  pool.for_each(from.rows(), [&](std::size_t t, std::size_t) {
-    std::copy(from.row(t).begin(), from.row(t).end(), to.row(t).begin());
   });
 }
 
@@ -101,7 +97,9 @@ void time_mix(Context& context, const RwkvBlockWeights& weights, const Step& ste
 
   kernels::multiply(pool, shift(weights.x_v), weights.value, v);
   if (residual == ValueResidual::kDefines) {
-    copy_rows(pool, v, own(v_first));
+    pool.for_each(n, [&](std::size_t t, std::size_t) {
+      std::ranges::copy(v.row(t), own(v_first).row(t).begin());
+    });
   } else {
     add_value_residual(context, weights.residual, mixed, own(v_first), v);
   }

@@ -23,12 +23,15 @@ partition::AttendedRows attended_rows(const AttentionConfig& config, std::size_t
           .n_scored = n_closed > span.n_chosen ? n_closed : 0};
 }
 
+std::size_t kept_row_bytes(base::KvFormat format) {
+  return kernels::kHeadSize * base::size_of(format) + base::scale_bytes(format);
+}
+
 std::size_t attended_bytes(const AttentionConfig& config, std::size_t n_rows) {
   const partition::AttendedRows rows = attended_rows(config, n_rows);
   const std::size_t n_attended = rows.n_chosen * config.chunk_size + rows.recent_tokens;
-  const std::size_t row_bytes =
-      kernels::kHeadSize * base::size_of(config.kv) + base::scale_bytes(config.kv);
-  return 2 * n_attended * row_bytes + rows.n_scored * kernels::kHeadSize * sizeof(float);
+  return 2 * n_attended * kept_row_bytes(config.kv) +
+         rows.n_scored * kernels::kHeadSize * sizeof(float);
 }
 
 }  // namespace longreach::model

@@ -22,6 +22,9 @@ AttentionSpan attention_span_of(const AttentionConfig& config, std::size_t row);
 /// What decoding one more token reads of a cache of n_rows rows; in any mode.
 partition::AttendedRows attended_rows(const AttentionConfig& config, std::size_t n_rows);
 
+/// Bytes of a key, or of a value, as the cache keeps it; of one head.
+std::size_t kept_row_bytes(base::KvFormat format);
+
 /// Bytes of keys, values and means that decoding one more token reads from a cache of n_rows rows,
 /// per head.
 std::size_t attended_bytes(const AttentionConfig& config, std::size_t n_rows);

@@ -41,7 +41,7 @@ class ChunkAttention {
   partition::Range heads_of(std::size_t shard) const {
     return partition::heads_of(selection().n_heads(), {shard, context_.exchange.shard().count});
   }
-  std::size_t owner_of(std::size_t chunk) const {
+  std::size_t owner_of(GlobalChunk chunk) const {
     return partition::owner_of_chunk(chunk, context_.exchange.shard().count);
   }
 
@@ -58,11 +58,10 @@ class ChunkAttention {
     for (std::size_t i = queries.begin; i < queries.end; ++i) {
       const KvCache& cache = selection().cache(i);
       selection().for_each_chunk(
-          head, i, chunks, [&](std::size_t chunk, std::size_t first, std::size_t last) {
+          head, i, chunks, [&](GlobalChunk chunk, std::size_t first, std::size_t last) {
             if (!wanted(chunk)) return;
-            visits.push_back({static_cast<std::uint32_t>(chunk), cache.chunk_id(chunk),
-                              static_cast<std::uint32_t>(first), static_cast<std::uint32_t>(last),
-                              static_cast<std::uint32_t>(i)});
+            visits.push_back({chunk, cache.chunk_id(chunk), static_cast<std::uint32_t>(first),
+                              static_cast<std::uint32_t>(last), static_cast<std::uint32_t>(i)});
           });
     }
     std::ranges::sort(visits);
@@ -102,7 +101,7 @@ class ChunkAttention {
     for_groups(
         own_heads(), groups, [&](std::size_t head, std::size_t group, WorkerScratch& scratch) {
           list_visits(
-              head, groups.of(group), chunks, [](std::size_t) { return true; }, scratch.visits);
+              head, groups.of(group), chunks, [](GlobalChunk) { return true; }, scratch.visits);
           attend(head, scratch, rows_of, [&](const ChunkVisit& visit, const auto& partial) {
             merge(head, visit, partial);
           });

@@ -38,7 +38,7 @@ void MeanKeyIndex::close(std::size_t head, partition::LocalChunk chunk,
                          const kernels::ChunkRows& rows, std::size_t n_rows) {
   std::array<float, kHeadSize> sums;
   kernels::sum_keys(rows, n_rows, sums);
-  const auto number = static_cast<std::size_t>(chunk);
+  const auto number = partition::number_of(chunk);
   float* mean =
       pieces_[number / kPieceChunks]->data() + head * kHeadNumbers + number % kPieceChunks;
   for (std::size_t d = 0; d < kHeadSize; ++d) {

@@ -26,7 +26,7 @@ class VisitedChunks {
       for (std::size_t i = 0; i < selection.n_queries(); ++i) {
         const KvCache& cache = selection.cache(i);
         selection.for_each_chunk(head, i, {0, selection.n_chunks()},
-                                 [&](std::size_t chunk, auto, auto) {
+                                 [&](GlobalChunk chunk, auto, auto) {
                                    seen_[index_of(cache, chunk) * n_heads_ + head] = 1;
                                  });
       }
@@ -34,7 +34,9 @@ class VisitedChunks {
   }
 
   /// The chunks of a number, by their indices.
-  std::span<const std::size_t> of_number(std::size_t chunk) const { return by_number_[chunk]; }
+  std::span<const std::size_t> of_number(GlobalChunk chunk) const {
+    return by_number_[number_of(chunk)];
+  }
   std::size_t find(std::uint64_t chunk_id) const { return indices_.at(chunk_id); }
   bool is_seen(std::size_t index, std::size_t head) const {
     return seen_[index * n_heads_ + head] != 0;
@@ -48,19 +50,19 @@ class VisitedChunks {
   HeadLayout travelling(std::size_t index) const {
     const auto& [cache, number] = chunks_[index];
     return {cache->format(),
-            std::min(cache->chunk_size(), cache->size() - number * cache->chunk_size())};
+            std::min(cache->chunk_size(), cache->size() - number_of(number) * cache->chunk_size())};
   }
 
  private:
   struct VisitedChunk {
     const KvCache* cache;  ///< One of those that share it.
-    std::size_t number;
+    GlobalChunk number;
   };
 
-  std::size_t index_of(const KvCache& cache, std::size_t chunk) {
+  std::size_t index_of(const KvCache& cache, GlobalChunk chunk) {
     const auto [found, is_new] = indices_.try_emplace(cache.chunk_id(chunk), chunks_.size());
     if (is_new) {
-      by_number_[chunk].push_back(chunks_.size());
+      by_number_[number_of(chunk)].push_back(chunks_.size());
       chunks_.push_back({&cache, chunk});
       seen_.resize(chunks_.size() * n_heads_);
     }
@@ -87,7 +89,8 @@ void gather_round(ChunkAttention& attention, const VisitedChunks& visited, Range
       [&](std::size_t from, std::size_t to, auto&& item) {
         if (from == to) return;  // a shard sends itself nothing
         const Range heads = attention.heads_of(to);
-        for (std::size_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
+        for (std::size_t number = chunks.begin; number < chunks.end; ++number) {
+          const auto chunk = GlobalChunk(number);
           if (attention.owner_of(chunk) != from) continue;
           for (const std::size_t index : visited.of_number(chunk)) {
             for (std::size_t head = heads.begin; head < heads.end; ++head) {
@@ -129,7 +132,7 @@ void gather(ChunkAttention& attention) {
   const VisitedChunks visited(selection);
   const auto n_bytes = [&](std::size_t chunk) {
     std::size_t n = 0;
-    for (const std::size_t index : visited.of_number(chunk)) {
+    for (const std::size_t index : visited.of_number(GlobalChunk(chunk))) {
       for (std::size_t head = 0; head < selection.n_heads(); ++head) {
         if (visited.is_seen(index, head)) n += visited.travelling(index).size_bytes();
       }
@@ -151,13 +154,14 @@ bool gathering_moves_less(const ChunkAttention& attention) {
     const std::size_t head_owner = partition::part_holding(head, selection.n_heads(), n_shards);
     for (std::size_t i = 0; i < selection.n_queries(); ++i) {
       selection.for_each_chunk(head, i, {0, selection.n_chunks()},
-                               [&](std::size_t chunk, auto, auto) {
+                               [&](GlobalChunk chunk, auto, auto) {
                                  if (attention.owner_of(chunk) != head_owner) {
                                    shipped += sizeof(Partial);
                                  }
                                });
     }
-    for (std::size_t chunk = 0; chunk < selection.n_chunks(); ++chunk) {
+    for (std::size_t number = 0; number < selection.n_chunks(); ++number) {
+      const auto chunk = GlobalChunk(number);
       if (attention.owner_of(chunk) == head_owner) continue;
       for (const std::size_t index : visited.of_number(chunk)) {
         if (visited.is_seen(index, head)) gathered += visited.travelling(index).size_bytes();

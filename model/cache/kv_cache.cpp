@@ -19,13 +19,15 @@ KvCache::KvCache(std::size_t n_head, std::size_t chunk_size, base::KvFormat form
   LR_CHECK(n_head >= 1 && chunk_size >= 1);
 }
 
-Chunk KvCache::new_chunk(std::size_t chunk) const {
+Chunk KvCache::new_chunk(GlobalChunk chunk) const {
   return exchange_->chunk_store().allocate(partition::owner_of_chunk(chunk, shard_.count),
                                            chunk_bytes());
 }
 
 void KvCache::reserve(std::size_t n_rows) {
-  while (chunks_.size() * chunk_size_ < n_rows) chunks_.push_back(new_chunk(chunks_.size()));
+  while (chunks_.size() * chunk_size_ < n_rows) {
+    chunks_.push_back(new_chunk(GlobalChunk(chunks_.size())));
+  }
   index_->reserve(own_chunks(chunks_.size()));
 }
 
@@ -35,8 +37,8 @@ KvCache KvCache::fork() const {
   result.n_rows_ = n_rows_;
   result.chunks_ = chunks_;
   if (const std::size_t open = closed_chunks(); open < chunks_.size()) {
-    result.chunks_[open] = new_chunk(open);
-    if (partition::owner_of_chunk(open, shard_.count) == shard_.index) {
+    result.chunks_[open] = new_chunk(GlobalChunk(open));
+    if (keeps(GlobalChunk(open))) {
       std::copy_n(chunks_[open].memory.get(), chunk_bytes(), result.chunks_[open].memory.get());
     }
   }
@@ -46,10 +48,11 @@ KvCache KvCache::fork() const {
 void KvCache::put_head(std::size_t head, base::MatView<const float> k,
                        base::MatView<const float> v) {
   for (std::size_t t = 0; t < k.rows(); ++t) {
-    const std::size_t row = n_rows_ + t, chunk = row / chunk_size_;
-    if (owner_of_row(row) != shard_.index) continue;
-    layout_.put(chunks_[chunk].memory.get() + head * layout_.size_bytes(), row % chunk_size_,
-                k.row(t).subspan(head * kHeadSize, kHeadSize),
+    const std::size_t row = n_rows_ + t;
+    const GlobalChunk chunk = chunk_of_row(row);
+    if (!keeps(chunk)) continue;
+    layout_.put(chunks_[number_of(chunk)].memory.get() + head * layout_.size_bytes(),
+                row % chunk_size_, k.row(t).subspan(head * kHeadSize, kHeadSize),
                 v.row(t).subspan(head * kHeadSize, kHeadSize));
     if ((row + 1) % chunk_size_ == 0) {
       index_->close(head, partition::local_chunk(chunk, shard_.count), rows(chunk, head),
@@ -62,7 +65,7 @@ void KvCache::advance(std::size_t n) {
   const std::size_t first = closed_chunks();
   n_rows_ += n;
   for (std::size_t chunk = first; chunk < closed_chunks(); ++chunk) {
-    if (partition::owner_of_chunk(chunk, shard_.count) == shard_.index) {
+    if (keeps(GlobalChunk(chunk))) {
       exchange_->chunk_store().publish(chunks_[chunk]);
     }
   }
@@ -73,9 +76,10 @@ void KvCache::append(base::MatView<const float> k, base::MatView<const float> v,
   append_segments(std::array{SegmentCache{this, 0, k.rows()}}, k, v, pool);
 }
 
-kernels::ChunkRows KvCache::rows(std::size_t chunk, std::size_t head) const {
-  LR_DCHECK(chunks_[chunk].memory);
-  return layout_.rows(chunks_[chunk].memory.get() + head * layout_.size_bytes());
+kernels::ChunkRows KvCache::rows(GlobalChunk chunk, std::size_t head) const {
+  const Chunk& kept = chunks_[number_of(chunk)];
+  LR_DCHECK(kept.memory);
+  return layout_.rows(kept.memory.get() + head * layout_.size_bytes());
 }
 
 std::size_t KvCache::size_bytes() const {

@@ -17,6 +17,9 @@
 
 namespace longreach::model {
 
+using partition::GlobalChunk;
+using partition::LocalChunk;
+
 class KvCache;
 
 /// The cache of a segment, and the segment's rows in the step.
@@ -56,14 +59,15 @@ class KvCache {
   base::KvFormat format() const { return layout_.format(); }
   /// Chunks that are full, on all shards together; the one after them is open.
   std::size_t closed_chunks() const { return n_rows_ / chunk_size_; }
-  /// The shard that keeps a row.
+  /// The chunk that a row lies in, and the shard that keeps both.
+  GlobalChunk chunk_of_row(std::size_t row) const { return GlobalChunk(row / chunk_size_); }
   std::size_t owner_of_row(std::size_t row) const {
-    return partition::owner_of_chunk(row / chunk_size_, shard_.count);
+    return partition::owner_of_chunk(chunk_of_row(row), shard_.count);
   }
   /// Of the first n chunks those that are kept here.
   std::size_t own_chunks(std::size_t n) const { return partition::chunks_of(n, shard_); }
   /// The number over all shards of a chunk that is kept here.
-  std::size_t global_chunk(partition::LocalChunk chunk) const {
+  GlobalChunk global_chunk(LocalChunk chunk) const {
     return partition::global_chunk(chunk, shard_);
   }
 
@@ -73,10 +77,10 @@ class KvCache {
               kernels::ThreadPool& pool);
 
   /// One head's rows of a chunk that is kept here or can be reached.
-  kernels::ChunkRows rows(std::size_t chunk, std::size_t head) const;
+  kernels::ChunkRows rows(GlobalChunk chunk, std::size_t head) const;
 
   /// Equal for chunks that caches share, on every shard.
-  std::uint64_t chunk_id(std::size_t chunk) const { return chunks_[chunk].id; }
+  std::uint64_t chunk_id(GlobalChunk chunk) const { return chunks_[number_of(chunk)].id; }
 
   /// The entries of this shard's closed chunks.
   const ChunkIndex& index() const { return *index_; }
@@ -89,7 +93,10 @@ class KvCache {
                               base::MatView<const float>, kernels::ThreadPool&);
 
   std::size_t chunk_bytes() const { return n_head_ * layout_.size_bytes(); }
-  Chunk new_chunk(std::size_t chunk) const;
+  bool keeps(GlobalChunk chunk) const {
+    return partition::owner_of_chunk(chunk, shard_.count) == shard_.index;
+  }
+  Chunk new_chunk(GlobalChunk chunk) const;
   /// Makes room for rows up to `n_rows`, exclusively.
   void reserve(std::size_t n_rows);
   /// Writes the rows of one head that are kept here, from row size() on.
@@ -103,7 +110,7 @@ class KvCache {
   std::size_t chunk_size_;
   kernels::HeadLayout layout_;  ///< Of a head in a chunk.
   std::size_t n_rows_ = 0;
-  std::vector<Chunk> chunks_;  ///< Of all shards.
+  std::vector<Chunk> chunks_;  ///< Of all shards, by global number.
   std::unique_ptr<ChunkIndex> index_;
 };
 

@@ -10,9 +10,8 @@ namespace {
 
 using base::MatView;
 using kernels::kHeadSize;
-using partition::LocalChunk;
 
-constexpr std::uint32_t kNoChunk = std::numeric_limits<std::uint32_t>::max();
+constexpr GlobalChunk kNoChunk{std::numeric_limits<std::uint32_t>::max()};
 
 /// The candidates of all shards: [shard][head][query][slot], filled up with kNoChunk.
 struct CandidateTable {
@@ -83,8 +82,7 @@ void local_top_k(const KvCache& cache, std::span<const float> scores,
   chosen.resize(std::min(to.size(), scores.size()));
   const std::size_t n = kernels::choose_chunks(scores, chosen.size(), chosen);
   for (std::size_t i = 0; i < n; ++i) {
-    to[i] = {scores[chosen[i]],
-             static_cast<std::uint32_t>(cache.global_chunk(LocalChunk{chosen[i]}))};
+    to[i] = {scores[chosen[i]], cache.global_chunk(LocalChunk{chosen[i]})};
   }
 }
 

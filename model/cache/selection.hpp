@@ -18,7 +18,7 @@ struct Context;
 
 /// That a query of the step sees rows first .. last-1 of a chunk.
 struct ChunkVisit {
-  std::uint32_t chunk;
+  GlobalChunk chunk;
   std::uint64_t chunk_id;  ///< Equal for chunks that sequences share.
   std::uint32_t first, last, query;
   auto operator<=>(const ChunkVisit&) const = default;
@@ -27,7 +27,7 @@ struct ChunkVisit {
 /// A closed chunk that a shard proposes for a query. Sent as it lies.
 struct Candidate {
   float score;
-  std::uint32_t chunk;
+  GlobalChunk chunk;
 };
 
 /// What the queries of a step see, in all heads. Query i is that of the step's row i.
@@ -67,7 +67,7 @@ class Selection {
   std::size_t most_closed() const { return most_closed_; }
 
   /// The chunks chosen for a query, ascending; for a query that chooses.
-  std::span<const std::uint32_t> chosen(std::size_t head, std::size_t query) const {
+  std::span<const GlobalChunk> chosen(std::size_t head, std::size_t query) const {
     const std::size_t index = head * n_queries() + query;
     return {chunks_.data() + index * n_slots_, counts_[index]};
   }
@@ -82,19 +82,20 @@ class Selection {
                       Visit&& visit) const {
     const std::size_t row = queries_[query].row, first_row = span(query).first_row;
     if (chooses(query)) {
-      for (const std::uint32_t chunk : chosen(head, query)) {
-        if (chunk >= chunks.begin && chunk < chunks.end) visit(chunk, 0, chunk_size_);
+      for (const GlobalChunk chunk : chosen(head, query)) {
+        if (chunks.contains(number_of(chunk))) visit(chunk, 0, chunk_size_);
       }
     } else {
       for (std::size_t chunk = chunks.begin; chunk < std::min(chunks.end, n_closed(query));
            ++chunk) {
-        visit(chunk, 0, chunk_size_);
+        visit(GlobalChunk(chunk), 0, chunk_size_);
       }
     }
     for (std::size_t chunk = std::max(chunks.begin, first_row / chunk_size_);
          chunk < chunks.end && chunk * chunk_size_ <= row; ++chunk) {
       const std::size_t begin = chunk * chunk_size_;
-      visit(chunk, std::max(first_row, begin) - begin, std::min(row + 1 - begin, chunk_size_));
+      visit(GlobalChunk(chunk), std::max(first_row, begin) - begin,
+            std::min(row + 1 - begin, chunk_size_));
     }
   }
 
@@ -111,7 +112,7 @@ class Selection {
   std::size_t chunk_size_ = 1, n_heads_ = 0, n_chunks_ = 0, n_slots_ = 0, most_closed_ = 0;
   std::vector<SegmentCache> segments_;
   std::vector<Query> queries_;
-  std::vector<std::uint32_t> chunks_;  ///< [head][query][slot]
+  std::vector<GlobalChunk> chunks_;    ///< [head][query][slot]
   std::vector<std::uint32_t> counts_;  ///< [head][query]
 };
 

@@ -40,7 +40,7 @@ class Measurement {
   void gather() {
     const std::size_t n_own = cache_.own_chunks(n_chunks(queries_.size() - 1));
     context_.pool.for_each(n_head() * n_own, [&](std::size_t task, std::size_t worker) {
-      attend(task / n_own, task % n_own, context_.workspace.workers[worker]);
+      attend(task / n_own, LocalChunk(task % n_own), context_.workspace.workers[worker]);
     });
     std::vector<partition::Range> parts;
     for (std::size_t s = 0; s < shard_.count; ++s) {
@@ -72,15 +72,16 @@ class Measurement {
   std::size_t n_chunks(std::size_t query) const { return row(query) / cache_.chunk_size() + 1; }
   /// Masses that a shard computes: [head][query][own chunk].
   std::size_t shard_size() const { return n_head() * queries_.size() * n_slots_; }
-  std::size_t place(std::size_t head, std::size_t query, std::size_t chunk) const {
+  std::size_t place(std::size_t head, std::size_t query, GlobalChunk chunk) const {
     const std::size_t owner = partition::owner_of_chunk(chunk, shard_.count);
-    return ((owner * n_head() + head) * queries_.size() + query) * n_slots_ + chunk / shard_.count;
+    return ((owner * n_head() + head) * queries_.size() + query) * n_slots_ +
+           number_of(partition::local_chunk(chunk, shard_.count));
   }
 
-  /// Masses of the i-th own chunk, for the queries that it does not lie behind.
-  void attend(std::size_t head, std::size_t i, WorkerScratch& scratch) {
-    const std::size_t chunk = cache_.global_chunk(partition::LocalChunk{i}),
-                      begin = chunk * cache_.chunk_size();
+  /// Masses of an own chunk, for the queries that it does not lie behind.
+  void attend(std::size_t head, LocalChunk own, WorkerScratch& scratch) {
+    const GlobalChunk chunk = cache_.global_chunk(own);
+    const std::size_t begin = number_of(chunk) * cache_.chunk_size();
     std::size_t first = 0;
     while (row(first) < begin) ++first;
     scratch.queries.clear();
@@ -105,10 +106,10 @@ class Measurement {
     std::vector<float> weights(n_chunks(query));
     float max = -std::numeric_limits<float>::infinity();
     for (std::size_t chunk = 0; chunk < weights.size(); ++chunk) {
-      max = std::max(max, masses_[place(head, query, chunk)].max);
+      max = std::max(max, masses_[place(head, query, GlobalChunk(chunk))].max);
     }
     for (std::size_t chunk = 0; chunk < weights.size(); ++chunk) {
-      const ChunkMass& mass = masses_[place(head, query, chunk)];
+      const ChunkMass& mass = masses_[place(head, query, GlobalChunk(chunk))];
       weights[chunk] = mass.weight * std::exp(mass.max - max);
     }
     return weights;
@@ -134,7 +135,7 @@ MassShares shares_of(const Selection& selection, std::size_t head, std::size_t q
   };
   for (std::size_t chunk = 0; chunk < weights.size(); ++chunk) add(chunk, total);
   selection.for_each_chunk(head, query, {0, weights.size()},
-                           [&](std::size_t chunk, auto, auto) { add(chunk, seen); });
+                           [&](GlobalChunk chunk, auto, auto) { add(number_of(chunk), seen); });
   // The chunks behind the closed ones are seen in any case.
   const std::size_t n_closed = selection.n_closed(query);
   std::vector<std::uint32_t> chosen(std::min(selection.span(query).n_chosen, n_closed));

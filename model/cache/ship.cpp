@@ -51,7 +51,7 @@ class Round {
                             const Range queries = groups_.of(group);
                             for (std::size_t i = queries.begin; i < queries.end; ++i) {
                               attention_.selection().for_each_chunk(
-                                  head, i, chunks_, [&](std::size_t chunk, auto, auto) {
+                                  head, i, chunks_, [&](GlobalChunk chunk, auto, auto) {
                                     ++counts_of(head, group)[attention_.owner_of(chunk)];
                                   });
                             }
@@ -80,7 +80,7 @@ class Round {
     attention_.for_groups(
         attention_.all_heads(), groups_,
         [&](std::size_t head, std::size_t group, WorkerScratch& scratch) {
-          const auto is_own = [&](std::size_t chunk) {
+          const auto is_own = [&](GlobalChunk chunk) {
             return attention_.owner_of(chunk) == own_.index;
           };
           attention_.list_visits(head, groups_.of(group), chunks_, is_own, scratch.visits);
@@ -108,7 +108,7 @@ class Round {
     attention_.for_groups(
         heads, groups_, [&](std::size_t head, std::size_t group, WorkerScratch& scratch) {
           attention_.list_visits(
-              head, groups_.of(group), chunks_, [](std::size_t) { return true; }, scratch.visits);
+              head, groups_.of(group), chunks_, [](GlobalChunk) { return true; }, scratch.visits);
           const auto next = counts_of(head, group);
           for (const ChunkVisit& visit : scratch.visits) {
             attention_.merge(head, visit, received[next[attention_.owner_of(visit.chunk)]++]);
@@ -129,7 +129,7 @@ std::vector<std::size_t> count_by_chunk(const Selection& selection) {
   for (std::size_t head = 0; head < selection.n_heads(); ++head) {
     for (std::size_t i = 0; i < selection.n_queries(); ++i) {
       selection.for_each_chunk(head, i, {0, selection.n_chunks()},
-                               [&](std::size_t chunk, auto, auto) { ++counts[chunk]; });
+                               [&](GlobalChunk chunk, auto, auto) { ++counts[number_of(chunk)]; });
     }
   }
   return counts;

@@ -61,7 +61,9 @@ void choose_for_all_heads(Context& context, const KvCache& cache, MatView<const 
   chosen.resize(kernels::choose_chunks(sums, chosen.size(), chosen));
   for (std::size_t head = 0; head < selection.n_heads(); ++head) {
     std::vector<Candidate> candidates;
-    for (const std::uint32_t chunk : chosen) candidates.push_back({sums[chunk], chunk});
+    for (const std::uint32_t chunk : chosen) {
+      candidates.push_back({sums[chunk], GlobalChunk{chunk}});
+    }
     selection.choose(head, 0, candidates);
   }
   context.observer->see_choice(0, 0, selection.chosen(0, 0));

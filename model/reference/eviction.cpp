@@ -38,7 +38,8 @@ void Eviction::add_votes(MatView<const float> q) {
       for (std::size_t first = 0; first < n_past_; first += chunk_size) {
         const std::size_t n = std::min(chunk_size, n_past_ - first);
         kernels::score_keys({q.row(t).data() + head * kHeadSize, 1, kHeadSize},
-                            cache_.rows(first / chunk_size, head), {scores.data() + first, 1, n});
+                            cache_.rows(cache_.chunk_of_row(first), head),
+                            {scores.data() + first, 1, n});
       }
       kernels::add_softmax(scores, votes_[head]);
     }
@@ -73,7 +74,7 @@ KvCache Eviction::kept_rows() const {
     context_.pool.for_each(n_heads, [&](std::size_t head, std::size_t) {
       for (std::size_t i = 0; i < n; ++i) {
         const std::size_t old_row = kept[head * n_rows + begin + i];
-        kernels::read_row(cache_.rows(old_row / cache_.chunk_size(), head),
+        kernels::read_row(cache_.rows(cache_.chunk_of_row(old_row), head),
                           old_row % cache_.chunk_size(),
                           keys.row(i).subspan(head * kHeadSize, kHeadSize),
                           values.row(i).subspan(head * kHeadSize, kHeadSize));

@@ -234,6 +234,18 @@ std::string_view name_of(AttentionMode mode) {
   return {};
 }
 
+std::string_view name_of(ExchangeWay way) {
+  switch (way) {
+    case ExchangeWay::kShip:
+      return "ship";
+    case ExchangeWay::kGather:
+      return "gather";
+    case ExchangeWay::kAuto:
+      return "auto";
+  }
+  return {};
+}
+
 std::string BlockRef::name() const {
   return fmt::format("{}.{}", kind == BlockKind::kRwkv ? "blocks" : "moba", index);
 }

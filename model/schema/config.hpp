@@ -34,6 +34,9 @@ enum class ExchangeWay {
   kGather,  ///< Keys and values travel, unless they are in reach.
 };
 
+/// As on the command line: "auto", "ship" or "gather".
+std::string_view name_of(ExchangeWay way);
+
 /// What the checkpoint does not hold. The defaults are the released package's.
 struct AttentionConfig {
   AttentionMode mode = AttentionMode::kMoba;

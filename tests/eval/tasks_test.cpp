@@ -7,9 +7,11 @@
 
 #include <gtest/gtest.h>
 
+#include <regex.h>
+
 #include <algorithm>
-#include <regex>
 #include <set>
+#include <stdexcept>
 
 namespace longreach::eval {
 namespace {
@@ -54,6 +56,27 @@ class Tasks : public ::testing::Test {
   test::TempFolder folder_;
   std::unique_ptr<model::Tokenizer> bytes_ = model::open_tokenizer("bytes");
 };
+
+/// Every match of a POSIX extended regular expression, in order: the whole of it, then its groups.
+/// std::regex would take most of this file's time to compile, half a minute with sanitizers.
+std::vector<Texts> matches(const std::string& text, const std::string& pattern) {
+  constexpr std::size_t kMostGroups = 4;
+  regex_t compiled;
+  if (regcomp(&compiled, pattern.c_str(), REG_EXTENDED) != 0) throw std::invalid_argument(pattern);
+  EXPECT_LT(compiled.re_nsub, kMostGroups);
+  std::vector<Texts> found;
+  regmatch_t groups[kMostGroups];
+  const char* at = text.c_str();
+  for (int flags = 0; regexec(&compiled, at, kMostGroups, groups, flags) == 0; flags = REG_NOTBOL) {
+    Texts& match = found.emplace_back();
+    for (std::size_t i = 0; i <= compiled.re_nsub; ++i) {
+      match.emplace_back(at + groups[i].rm_so, at + groups[i].rm_eo);
+    }
+    at += groups[0].rm_eo;
+  }
+  regfree(&compiled);
+  return found;
+}
 
 std::size_t count(const std::string& text, const std::string& part) {
   std::size_t n = 0;
@@ -144,10 +167,10 @@ TEST_F(Tasks, RefuseALengthAndSayWhatTheyNeed) {
       const auto task = make(name, small);
       task->question(0);
     });
-    std::smatch match;
-    ASSERT_TRUE(std::regex_search(sentence, match, std::regex("needs about ([0-9]+) tokens")));
+    const std::vector<Texts> needs = matches(sentence, "needs about ([0-9]+) tokens");
+    ASSERT_EQ(needs.size(), 1) << sentence;
     // The words of another length are others.
-    small.lengths = {std::stoul(match[1]) + 60};
+    small.lengths = {std::stoul(needs[0][1]) + 60};
     EXPECT_NO_THROW(make(name, small)->question(0)) << name;
   }
 }
@@ -201,11 +224,11 @@ TEST_F(Tasks, OneNeedleInNoiseHasRulersForm) {
   EXPECT_EQ(task->name(), "niah_single_1-like");
   const std::string text = prompt(*task, 1), value = asked(*task, 1).expected.at(0);
   EXPECT_EQ(asked(*task, 1).n_new, 128);
-  std::smatch match;
-  ASSERT_TRUE(std::regex_search(
-      text, match, std::regex("One of the special magic numbers for ([a-z-]+) is: ([0-9]{7})\\.")));
-  EXPECT_EQ(match[2], value);
-  const std::string key = match[1];
+  const std::vector<Texts> needles =
+      matches(text, "One of the special magic numbers for ([a-z-]+) is: ([0-9]{7})\\.");
+  ASSERT_EQ(needles.size(), 1);
+  EXPECT_EQ(needles[0][2], value);
+  const std::string key = needles[0][1];
   EXPECT_TRUE(text.starts_with(
       "A special magic number is hidden within the following text. Make sure to memorize it. I "
       "will quiz you about the number afterwards.\nThe grass is green."));
@@ -225,17 +248,18 @@ TEST_F(Tasks, NeedlesAmongNeedlesHaveOneAnswer) {
       const auto task = make(name, options(4000, n_depths));
       for (std::size_t i = 0; i < task->specs().size(); ++i) {
         const std::string text = prompt(*task, i);
-        std::smatch asked_key;
-        ASSERT_TRUE(std::regex_search(text, asked_key, std::regex("for (" + key + ") mentioned")));
-        const std::regex needle("\nOne of the special magic (numbers|uuids) for (" + key +
-                                ") is: (" + value + ")\\.");
+        const std::vector<Texts> asked_key = matches(text, "for (" + key + ") mentioned");
+        ASSERT_FALSE(asked_key.empty());
+        const std::vector<Texts> needles =
+            matches(text, "\nOne of the special magic (numbers|uuids) for (" + key + ") is: (" +
+                              value + ")\\.");
         std::set<std::string> keys;
         std::string answer;
-        std::size_t n = 0;
-        for (std::sregex_iterator it(text.begin(), text.end(), needle), end; it != end; ++it, ++n) {
-          keys.insert((*it)[2]);
-          if ((*it)[2] == asked_key[1]) answer = (*it)[3];
+        for (const Texts& needle : needles) {
+          keys.insert(needle[2]);
+          if (needle[2] == asked_key[0][1]) answer = needle[3];
         }
+        const std::size_t n = needles.size();
         EXPECT_EQ(n, count(text, "One of the special")) << name;
         EXPECT_GT(n, 20) << name;
         EXPECT_EQ(keys.size(), n) << name;
@@ -268,10 +292,9 @@ TEST_F(Tasks, VariableTrackingHasRulersForm) {
   ASSERT_EQ(variables.size(), 5);
   EXPECT_EQ(std::set<std::string>(variables.begin(), variables.end()).size(), 5);
   EXPECT_EQ(asked(*task, 0).n_new, 30);
-  std::smatch match;
-  ASSERT_TRUE(
-      std::regex_search(text, match, std::regex("VAR " + variables[0] + " = ([0-9]{5})\n")));
-  const std::string value = match[1];
+  const std::vector<Texts> assigned = matches(text, "VAR " + variables[0] + " = ([0-9]{5})\n");
+  ASSERT_EQ(assigned.size(), 1);
+  const std::string value = assigned[0][1];
   EXPECT_TRUE(text.ends_with(
       "\nQuestion: Find all variables that are assigned the value " + value +
       " in the text above. Answer: According to the chain(s) of variable assignment in the text "
@@ -289,15 +312,13 @@ TEST_F(Tasks, VariableTrackingHasRulersForm) {
       "Memorize and track the chain(s) of variable assignment hidden in the following text.\n\n";
   EXPECT_TRUE(text.starts_with(opening));
   EXPECT_EQ(count(text, opening), 2);  // the solved example and the question
-  EXPECT_TRUE(std::regex_search(text, std::regex("they are:  [A-Z]{3}( [A-Z]{3}){4}\n\nMemorize")));
+  EXPECT_EQ(matches(text, "they are:  [A-Z]{3}( [A-Z]{3}){4}\n\nMemorize").size(), 1);
 }
 
 /// The words of "1. apple 2. pear" in order.
 Texts numbered_words(const std::string& text) {
   Texts words;
-  const std::regex word("[0-9]+\\. ([a-z-]+)");
-  for (std::sregex_iterator it(text.begin(), text.end(), word), end; it != end; ++it)
-    words.push_back((*it)[1]);
+  for (const Texts& match : matches(text, "[0-9]+\\. ([a-z-]+)")) words.push_back(match[1]);
   return words;
 }
 
@@ -326,8 +347,9 @@ TEST_F(Tasks, CommonWordsAreTheMostFrequent) {
     }
     for (const std::string& word : common) EXPECT_EQ(std::ranges::count(words, word), n_common);
     // The example before it is solved.
-    EXPECT_TRUE(std::regex_search(
-        text, std::regex("in the list are: 1\\. [a-z-]+ 2\\. .* 10\\. [a-z-]+\nBelow is")));
+    EXPECT_EQ(
+        matches(text, "in the list are: 1\\. [a-z-]+ 2\\. [^\n]* 10\\. [a-z-]+\nBelow is").size(),
+        1);
   }
 }
 
@@ -351,7 +373,7 @@ TEST_F(Tasks, CodedWordsFollowTheZetaLaw) {
   }
   for (const auto& [word, n] : counts) {
     if (word == "...") continue;
-    EXPECT_TRUE(std::regex_match(word, std::regex("[a-z]{6}")));
+    EXPECT_EQ(matches(word, "^[a-z]{6}$").size(), 1) << word;
     EXPECT_TRUE(std::ranges::count(answer, word) == 1 || n < counts[answer[2]]) << word;
   }
 }
@@ -494,7 +516,7 @@ TEST(Words, AreOnesOwnAndDifferent) {
   for (const auto list : {adjectives(), nouns()}) {
     for (const auto word : list) {
       EXPECT_TRUE(words.insert(word).second) << word;
-      EXPECT_TRUE(std::regex_match(std::string(word), std::regex("[a-z]{2,12}"))) << word;
+      EXPECT_EQ(matches(std::string(word), "^[a-z]{2,12}$").size(), 1) << word;
     }
   }
   EXPECT_GT(adjectives().size() * nouns().size(), 200'000);

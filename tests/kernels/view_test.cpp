@@ -14,6 +14,16 @@ namespace {
 const std::vector<std::size_t> kSizes = {
     1, 63, 64, 65, 4097, 1 << 20, 2 << 20, (2 << 20) + 1, std::size_t{65} << 20};
 
+TEST(MatView, CopiesOfRowsLeaveWhatLiesBetweenThem) {
+  const std::vector<int> from{1, 2, 3, 4, 5, 6};
+  std::vector<int> to(12);
+  copy_rows(MatView<const int>(from.data(), 3, 2), MatView<int>(to.data(), 3, 4).cols(1, 2));
+  EXPECT_EQ(to, (std::vector<int>{0, 1, 2, 0, 0, 3, 4, 0, 0, 5, 6, 0}));
+  std::vector<int> back(6);
+  copy_rows(MatView<int>(to.data(), 3, 4).cols(1, 2), MatView<int>(back.data(), 3, 2));
+  EXPECT_EQ(back, from);
+}
+
 TEST(Buffer, IsZeroedAlignedAndItsOwn) {
   for (const Pages pages : {Pages::kSmall, Pages::kLarge}) {
     std::vector<Buffer<std::uint8_t>> buffers;

@@ -53,7 +53,7 @@ struct Filled {
 /// A row of the cache: key, then value.
 std::vector<float> row_of(const KvCache& cache, std::size_t row, std::size_t head) {
   std::vector<float> both(2 * kHeadSize);
-  kernels::read_row(cache.rows(row / cache.chunk_size(), head), row % cache.chunk_size(),
+  kernels::read_row(cache.rows(cache.chunk_of_row(row), head), row % cache.chunk_size(),
                     std::span(both).first(kHeadSize), std::span(both).last(kHeadSize));
   return both;
 }
@@ -62,7 +62,7 @@ void score_all_rows(const KvCache& cache, std::size_t head, std::span<const floa
                     std::span<float> scores) {
   for (std::size_t first = 0; first < scores.size(); first += cache.chunk_size()) {
     const std::size_t n = std::min(cache.chunk_size(), scores.size() - first);
-    kernels::score_keys({q.data(), 1, kHeadSize}, cache.rows(first / cache.chunk_size(), head),
+    kernels::score_keys({q.data(), 1, kHeadSize}, cache.rows(cache.chunk_of_row(first), head),
                         {scores.data() + first, 1, n});
   }
 }
@@ -191,7 +191,8 @@ TEST(KvCacheTest, PublishesEachClosedChunkOnceByItsOwner) {
     }
     std::vector<std::uint64_t> own;
     for (std::size_t chunk = 0; chunk < 5; ++chunk) {
-      if (cache.owner_of_row(chunk * kChunk) == s) own.push_back(cache.chunk_id(chunk));
+      if (cache.owner_of_row(chunk * kChunk) == s)
+        own.push_back(cache.chunk_id(GlobalChunk(chunk)));
     }
     EXPECT_EQ(exchange.published, own) << "shard " << s;
     all.insert(all.end(), own.begin(), own.end());

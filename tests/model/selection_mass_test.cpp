@@ -23,11 +23,11 @@ constexpr std::size_t kTopK = 3;
 class Listener final : public Observer {
  public:
   std::size_t first_row = 0;
-  std::map<std::pair<std::size_t, std::size_t>, std::vector<std::uint32_t>> choices;
+  std::map<std::pair<std::size_t, std::size_t>, std::vector<GlobalChunk>> choices;
   std::map<std::pair<std::size_t, std::size_t>, MassShares> shares;
 
   void see_choice(std::size_t head, std::size_t query,
-                  std::span<const std::uint32_t> chunks) override {
+                  std::span<const GlobalChunk> chunks) override {
     choices[{head, first_row + query}] = {chunks.begin(), chunks.end()};
   }
   bool measures(std::size_t) const override { return true; }
@@ -91,7 +91,7 @@ class SelectionMass : public testing::Test {
     const std::vector<double> closed(masses.begin(), masses.end() - 1);
     if (const auto choice = listener.choices.find({head, row}); choice != listener.choices.end()) {
       EXPECT_EQ(choice->second.size(), kTopK - 1);
-      for (const std::uint32_t chunk : choice->second) seen += closed[chunk];
+      for (const GlobalChunk chunk : choice->second) seen += closed[number_of(chunk)];
     } else {
       seen = total;
     }

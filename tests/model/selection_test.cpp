@@ -8,7 +8,6 @@
 
 #include <array>
 #include <limits>
-#include <numeric>
 
 namespace longreach::model {
 namespace {
@@ -35,7 +34,7 @@ class BoundsIndex final : public ChunkIndex {
   }
   void close(std::size_t head, partition::LocalChunk chunk, const kernels::ChunkRows& rows,
              std::size_t n_rows) override {
-    Entry& entry = *chunks_[static_cast<std::size_t>(chunk)];
+    Entry& entry = *chunks_[number_of(chunk)];
     std::array<float, kHeadSize> key, value;
     for (std::size_t row = 0; row < n_rows; ++row) {
       kernels::read_row(rows, row, key, value);
@@ -89,10 +88,11 @@ struct Sequence {
 };
 
 /// What brute force chooses: the k best of the scores, ascending; the first among equals.
-std::vector<std::uint32_t> best(std::span<const float> scores, std::size_t k) {
-  std::vector<std::uint32_t> order(scores.size());
-  std::iota(order.begin(), order.end(), 0U);
-  std::ranges::stable_sort(order, [&](auto a, auto b) { return scores[a] > scores[b]; });
+std::vector<GlobalChunk> best(std::span<const float> scores, std::size_t k) {
+  std::vector<GlobalChunk> order;
+  for (std::size_t chunk = 0; chunk < scores.size(); ++chunk) order.push_back(GlobalChunk(chunk));
+  std::ranges::stable_sort(
+      order, [&](auto a, auto b) { return scores[number_of(a)] > scores[number_of(b)]; });
   order.resize(std::min(k, order.size()));
   std::ranges::sort(order);
   return order;
@@ -179,7 +179,7 @@ TEST(Selection, OfForksThatSharePiecesIsThatOfEachAlone) {
   EXPECT_EQ(forks[0].index().piece_identity(1), forks[3].index().piece_identity(1));
   EXPECT_NE(forks[0].index().piece_identity(2), forks[3].index().piece_identity(2));
   choose(with, segments, q.all());
-  std::vector<std::vector<std::uint32_t>> together;
+  std::vector<std::vector<GlobalChunk>> together;
   for (std::size_t i = 0; i < 12; ++i) {
     const auto chosen = with.workspace.selection.chosen(1, i);
     together.emplace_back(chosen.begin(), chosen.end());
@@ -211,7 +211,8 @@ TEST(Selection, TiesGoToTheLowerChunkAndNanNeverWins) {
       [&](std::size_t row) { return attention_span_of(with.attention, row); });
   select_chunks(with.context, {q.data(), 1, kHeadSize});
   const auto chosen = with.workspace.selection.chosen(0, 0);
-  EXPECT_EQ(std::vector(chosen.begin(), chosen.end()), (std::vector<std::uint32_t>{2, 3}));
+  EXPECT_EQ(std::vector(chosen.begin(), chosen.end()),
+            (std::vector{GlobalChunk{2}, GlobalChunk{3}}));
 }
 
 TEST(Selection, GoesByWhateverIndexACacheHas) {

@@ -60,7 +60,10 @@ TEST(Ownership, ChunksGoRound) {
         ASSERT_EQ(chunks_of(token / kChunk, {i, n_shards}), chunks[i]) << token << " " << n_shards;
         ASSERT_LE(tokens[i], tokens[0]) << "shard 0 never owns less than another one";
       }
-      const std::size_t owner = owner_of_chunk(token / kChunk, n_shards);
+      const auto chunk = GlobalChunk(token / kChunk);
+      const std::size_t owner = owner_of_chunk(chunk, n_shards);
+      ASSERT_EQ(number_of(local_chunk(chunk, n_shards)), chunks[owner]);
+      ASSERT_EQ(global_chunk(local_chunk(chunk, n_shards), {owner, n_shards}), chunk);
       ++tokens[owner];
       if (token % kChunk == kChunk - 1) ++chunks[owner];
     }

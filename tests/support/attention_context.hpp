@@ -11,15 +11,17 @@
 
 namespace longreach::test {
 
-/// Heads, attention, and a context of one shard with two threads.
+/// Heads, attention, and a context with two threads of the only shard, or of one of several.
 struct AttentionContext {
   AttentionContext(std::size_t n_heads, model::AttentionMode mode, std::size_t chunk_size,
-                   std::size_t top_k) {
+                   std::size_t top_k, model::Exchange* of_several = nullptr)
+      : exchange(of_several == nullptr ? alone : *of_several) {
     config.n_head = n_heads;
     config.n_embd = n_heads * kernels::kHeadSize;
     attention.mode = mode;
     attention.chunk_size = chunk_size;
     attention.top_k = top_k;
+    context.extents = model::shard_extents(config, exchange.shard());
   }
 
   std::size_t n_columns() const { return config.n_embd; }
@@ -28,7 +30,8 @@ struct AttentionContext {
   model::AttentionConfig attention;
   model::Weights weights;
   kernels::ThreadPool pool{2};
-  model::NoExchange exchange;
+  model::NoExchange alone;
+  model::Exchange& exchange;
   model::Observer no_observer;
   model::Workspace workspace{config, 2};
   model::Context context{config, attention, weights, workspace, pool, exchange, {}, &no_observer};

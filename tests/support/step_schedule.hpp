@@ -195,8 +195,7 @@ inline std::string text(const dist::EngineOptions& options) {
   return std::string(name_of(options.attention.mode)) + ", kv " +
          std::string(name_of(options.attention.kv)) + ", weights " +
          std::string(name_of(options.weights)) + ", " + std::to_string(options.n_threads) +
-         " threads, " +
-         (options.attention.exchange == model::ExchangeWay::kShip ? "ship" : "gather") +
+         " threads, " + std::string(name_of(options.attention.exchange)) +
          (options.chunks == dist::ChunkMemory::kShared ? ", shared" : ", own");
 }
 
