@@ -67,7 +67,10 @@ Generator::Generator(dist::Engine& engine, const model::ModelConfig& config,
       options_(options),
       without_text_(model::ids_without_text(tokenizer, config.vocab_size, config.end_token)),
       scheduler_(scheduler_options(engine, options, calls_are_units_)),
-      prefixes_(calls_are_units_ ? 0 : options.prefix_bytes, options.sequence_bytes) {}
+      prefixes_(0, options.sequence_bytes) {
+  options_.keeps_prefixes = options.keeps_prefixes && !calls_are_units_;
+  fit_prefixes();
+}
 
 Generator::~Generator() {
   if (std::uncaught_exceptions() > 0) return;  // the sessions' own destructors know what to do
@@ -170,16 +173,18 @@ void Generator::begin(Active& active) {
       prefixes_.use(found.kept);
       active.session = engine_.fork(kept_.at(found.kept));
       active.n_shared = found.n_kept;
+      count_bytes(active, found.kept, found.n_kept);
     } else {
       active.session = engine_.new_session();
     }
     plan_borders(active, found);
   }
+  fit_prefixes();
   after_rows(active);
 }
 
 void Generator::plan_borders(Active& active, const PrefixTree::Found& found) {
-  if (options_.prefix_bytes == 0 || active.request.prompt_logprobs_from || calls_are_units_) return;
+  if (!options_.keeps_prefixes || active.request.prompt_logprobs_from) return;
   // Where others part from it, where others are expected to, and all of it but the token that draws
   // the first one.
   std::vector<std::size_t> lengths = active.request.shared_lengths;
@@ -199,9 +204,37 @@ void Generator::plan_borders(Active& active, const PrefixTree::Found& found) {
 void Generator::keep_prefix(Active& active) {
   const PrefixTree::KeptId kept = ++n_kept_;
   kept_.emplace(kept, engine_.fork(*active.session));
-  const auto prefix = std::span(active.request.prompt).first(active.n_read());
-  for (const PrefixTree::KeptId gone : prefixes_.keep(prefix, kept)) kept_.erase(gone);
+  count_bytes(active, kept, active.n_read());
+  fit_prefixes();
+  drop(prefixes_.keep(std::span(active.request.prompt).first(active.n_read()), kept));
+  fit_prefixes();
   may_begin_ = true;
+}
+
+void Generator::count_bytes(Active& active, PrefixTree::KeptId kept, std::size_t n_kept) {
+  active.kept = kept;
+  const std::size_t n_tokens = active.n_prompt() + active.request.n_new;
+  scheduler_.set_bytes(active.id, options_.sequence_bytes.of(n_tokens - n_kept));
+}
+
+void Generator::fit_prefixes() {
+  if (!options_.keeps_prefixes) return;
+  for (;;) {
+    const std::size_t taken = scheduler_.running_bytes();
+    const std::size_t left = options_.memory_bytes - std::min(taken, options_.memory_bytes);
+    const auto gone = prefixes_.set_budget(left);
+    if (gone.empty()) return;
+    drop(gone);  // what requests shared with it, they have to themselves now
+  }
+}
+
+void Generator::drop(std::span<const PrefixTree::KeptId> gone) {
+  for (const PrefixTree::KeptId kept : gone) {
+    kept_.erase(kept);
+    for (const auto& [id, active] : active_) {
+      if (active->kept == kept) count_bytes(*active, 0, 0);
+    }
+  }
 }
 
 std::vector<RequestRows> Generator::next_rows() {
@@ -334,6 +367,7 @@ void Generator::finish(Active& active, Finished finished) {
   if (active.request.hashes_logits) finished.logits_sha256 = active.hash.hex_digest();
   scheduler_.remove(active.id);
   prefixes_.withdraw(active.id);
+  fit_prefixes();
   if (active.session) engine_.cancel(*std::move(active.session));
   may_begin_ = true;
   const auto ended = active_.extract(active.id);  // what the sink submits does not meet it

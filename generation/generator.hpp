@@ -30,11 +30,10 @@ struct GeneratorOptions {
   std::size_t max_running = 64;  ///< Requests at once; 1 in mode reference, where calls are units.
   std::size_t max_waiting = 1024;           ///< In the queue.
   std::optional<double> step_seconds = {};  ///< See SchedulerOptions.
-  /// Of sequences, on the rank that has least room for them; those of known prefixes are apart.
+  /// Of sequences and of known prefixes, on the rank that has least room. Prefixes give way.
   std::size_t memory_bytes = std::numeric_limits<std::size_t>::max();
   SequenceBytes sequence_bytes = {};
-  std::size_t prefix_bytes =
-      0;  ///< For known prefixes; 0: every prompt is read from its beginning.
+  bool keeps_prefixes = false;  ///< Else every prompt is read from its beginning.
 };
 
 /// Runs on the leader of an engine, which it has for itself. One thread.
@@ -107,6 +106,7 @@ class Generator {
     std::size_t n_before = 0;              ///< Tokens that session had read.
     std::shared_ptr<const dist::LogitsSink> logits;
     std::size_t n_shared = 0;          ///< Tokens known from others.
+    PrefixTree::KeptId kept = 0;       ///< A prefix whose memory it shares; 0: none.
     std::vector<std::size_t> borders;  ///< Where prefixes are to be kept; the next one last.
     std::size_t n_rows_to_come = 0;    ///< Whose logits are wanted and have not come.
     std::size_t last_step = 0;         ///< The one that its last rows are in.
@@ -130,6 +130,11 @@ class Generator {
   void begin(Active& active);
   void plan_borders(Active& active, const PrefixTree::Found& found);
   void keep_prefix(Active& active);
+  /// Counts for a request what it does not share with a kept prefix of so many tokens.
+  void count_bytes(Active& active, PrefixTree::KeptId kept, std::size_t n_kept);
+  /// Gives known prefixes what memory the running requests leave.
+  void fit_prefixes();
+  void drop(std::span<const PrefixTree::KeptId> gone);
 
   std::vector<RequestRows> next_rows();
   void wait_for_oldest();

@@ -121,6 +121,18 @@ std::vector<PrefixTree::KeptId> PrefixTree::keep(Tokens tokens, KeptId kept) {
   }
   node.kept = Kept{kept, clock_, ++n_uses_};
   kept_[kept] = &node;
+  shrink(gone);
+  return gone;
+}
+
+std::vector<PrefixTree::KeptId> PrefixTree::set_budget(std::size_t bytes) {
+  budget_bytes_ = bytes;
+  std::vector<KeptId> gone;
+  shrink(gone);
+  return gone;
+}
+
+void PrefixTree::shrink(std::vector<KeptId>& gone) {
   while (bytes() > budget_bytes_) {
     const auto least = std::ranges::min_element(kept_, {}, [this](const auto& each) {
       return std::pair(value_of(*each.second), each.second->kept->n_uses);
@@ -132,7 +144,6 @@ std::vector<PrefixTree::KeptId> PrefixTree::keep(Tokens tokens, KeptId kept) {
     kept_.erase(least);
     prune(victim);
   }
-  return gone;
 }
 
 std::size_t PrefixTree::tokens_behind_kept(const Node& node) const {

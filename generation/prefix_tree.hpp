@@ -57,6 +57,9 @@ class PrefixTree {
   /// Of all that is kept.
   std::size_t bytes() const;
 
+  /// From now on. Returns what has to go.
+  std::vector<KeptId> set_budget(std::size_t bytes);
+
  private:
   struct Kept {
     KeptId id = 0;
@@ -78,6 +81,8 @@ class PrefixTree {
   /// Takes away nodes that nothing needs, from this one upwards: those left have something kept or
   /// promised, or are where paths part.
   void prune(Node* node);
+  /// Takes from what is kept until it fits the budget, and adds what goes to `gone`.
+  void shrink(std::vector<KeptId>& gone);
   std::size_t tokens_behind_kept(const Node& node) const;
   std::size_t own_bytes(const Node& node) const;
   /// Of something kept; the least goes first, of equal ones that which was not used for longest.

@@ -25,7 +25,10 @@ std::optional<RequestId> Scheduler::begin_next(const std::function<bool(RequestI
   const auto next =
       std::ranges::find_if(waiting_, [&](const Waiting& w) { return may_begin(w.id); });
   if (next == waiting_.end()) return std::nullopt;
-  if (next->size.bytes > options_.memory_bytes - running_bytes_) return std::nullopt;
+  if (running_bytes_ > options_.memory_bytes ||
+      next->size.bytes > options_.memory_bytes - running_bytes_) {
+    return std::nullopt;
+  }
   const Waiting request = *next;
   waiting_.erase(next);
   running_bytes_ += request.size.bytes;
@@ -40,6 +43,12 @@ void Scheduler::remove(RequestId id) {
   if (found == running_.end()) return;
   running_bytes_ -= found->second.bytes;
   running_.erase(found);
+}
+
+void Scheduler::set_bytes(RequestId id, std::size_t bytes) {
+  Running& request = running_.at(id);
+  running_bytes_ += bytes - request.bytes;
+  request.bytes = bytes;
 }
 
 void Scheduler::set_prompt(RequestId id, std::size_t n_left, std::size_t n_until_border) {

@@ -71,8 +71,12 @@ class Scheduler {
   std::optional<RequestId> begin_next(const std::function<bool(RequestId)>& may_begin);
   /// A request ends, wherever it is.
   void remove(RequestId id);
+  /// Of all that run.
+  std::size_t running_bytes() const { return running_bytes_; }
 
   // Of running requests.
+  /// It takes other memory than was expected, as a part is shared.
+  void set_bytes(RequestId id, std::size_t bytes);
   /// The prompt has so many rows left, of which a step may have n_until_border at most. Requires:
   /// 1 <= n_until_border <= n_left.
   void set_prompt(RequestId id, std::size_t n_left, std::size_t n_until_border);

@@ -14,7 +14,7 @@ generation::GeneratorOptions generator_options(const partition::SequenceRoom& ro
   options.sequence_bytes = room.each;
   options.max_running =
       n_parallel.value_or(std::clamp<std::size_t>(room.bytes / longest, 1, kMostParallel));
-  options.prefix_bytes = options.memory_bytes;
+  options.keeps_prefixes = true;
   return options;
 }
 

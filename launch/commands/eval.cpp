@@ -106,7 +106,7 @@ generation::GeneratorOptions examiner_options(const EvalOptions& options, const 
   auto generator = generator_options(opened.room, longest_tokens, options.batch.n_parallel);
   // Which queries are measured, and in which order, must not depend on who shares a step.
   if (options.selection_mass) generator.max_running = 1;
-  if (!options.shares_prefixes) generator.prefix_bytes = 0;
+  generator.keeps_prefixes = options.shares_prefixes;
   return generator;
 }
 

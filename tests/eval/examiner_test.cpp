@@ -25,11 +25,14 @@ using model::AttentionMode;
 /// Prompts with common beginnings, to one golden model.
 class ExaminerTest : public ::testing::Test {
  protected:
-  Examiner examiner(dist::Engine& engine, std::size_t prefix_bytes, std::size_t n_at_once = 1) {
+  Examiner examiner(dist::Engine& engine, bool keeps_prefixes, std::size_t n_at_once = 1) {
     return {engine,
             golden_.config,
             *bytes_,
-            {.max_running = n_at_once, .sequence_bytes = {1, 0}, .prefix_bytes = prefix_bytes}};
+            {.max_running = n_at_once,
+             .memory_bytes = 1000,
+             .sequence_bytes = {1, 0},
+             .keeps_prefixes = keeps_prefixes}};
   }
   /// Asks one question and waits for its outcome.
   static Outcome outcome_of(Examiner& examiner, const Question& question) {
@@ -51,7 +54,7 @@ class ExaminerTest : public ::testing::Test {
     return question;
   }
 
-  static constexpr std::size_t kPrefixes = 1000, kNone = 0;
+  static constexpr bool kPrefixes = true, kNone = false;
 
   test::Golden golden_{300};
   std::unique_ptr<model::Tokenizer> bytes_ = model::open_tokenizer("bytes");

@@ -111,7 +111,10 @@ class GeneratorTest : public ::testing::Test {
   }
 
   static GeneratorOptions keeping_prefixes(std::size_t max_running) {
-    return {.max_running = max_running, .sequence_bytes = {1, 0}, .prefix_bytes = 1000};
+    return {.max_running = max_running,
+            .memory_bytes = 1000,
+            .sequence_bytes = {1, 0},
+            .keeps_prefixes = true};
   }
 
   test::Golden golden_{300};
@@ -168,6 +171,29 @@ TEST_F(GeneratorTest, WhatSeveralBeginWithIsReadOnce) {
   for (Request& each : requests) each.prompt_logprobs_from = 1;
   run(*engine, requests, keeping_prefixes(64));
   EXPECT_EQ(n_tokens_read_, 8 * 240);
+}
+
+TEST_F(GeneratorTest, PrefixesGiveWayToRequests) {
+  const auto engine = golden_.engine(AttentionMode::kMoba);
+  std::vector<Request> requests;
+  for (TokenId i = 0; i < 6; ++i) {
+    requests.push_back(request(200, 230, i, 10));
+    requests.back().sampler.banned = {golden_.config.end_token};
+    requests.back().shared_lengths = {200};
+  }
+  const std::vector<Result> alone = each_alone(*engine, requests);
+  // Room for one request, and the state of what it begins with beside it, whose cache is shared.
+  GeneratorOptions tight{.max_running = 4,
+                         .memory_bytes = 10 + 240 + 10,
+                         .sequence_bytes = {10, 1},
+                         .keeps_prefixes = true};
+  expect_same(run(*engine, requests, tight), alone);
+  const std::size_t n_generated = 6 * 9;
+  EXPECT_EQ(n_tokens_read_, 200 + 6 * 30 + n_generated);
+  // Without it the prefix goes, and all is read again.
+  tight.memory_bytes -= 10;
+  expect_same(run(*engine, requests, tight), alone);
+  EXPECT_EQ(n_tokens_read_, 6 * 230 + n_generated);
 }
 
 TEST_F(GeneratorTest, LogprobsAreThoseOfTheLogits) {

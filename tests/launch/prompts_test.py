@@ -42,8 +42,9 @@ class Prompts(job.JobTest):
         return lines
 
     def arguments(self, prompts, *args, out=None):
-        return ["generate", "--model", MODEL, "--prompts", prompts, "--out", out or self.out, "-n", 12, "--seed", 7,
-                "--threads", 1, *args]
+        options = {"-n": 12, "--seed": 7, "--threads": 1, **dict(zip(args[::2], args[1::2]))}
+        return ["generate", "--model", MODEL, "--prompts", prompts, "--out", out or self.out,
+                *(word for option in options.items() for word in option)]
 
     def results(self, out=None):
         found = [json.loads(line) for line in (out or self.out).read_text().splitlines()]
