@@ -210,6 +210,7 @@ base::TokenId Sampler::sample(std::span<const float> logits) {
 }
 
 void Sampler::record(base::TokenId token) {
+  if (options_.presence == 0 && options_.frequency == 0) return;  // nothing would come of it
   for (auto& [seen, count] : occurrences_) count *= options_.decay;
   occurrences_[token] += is_exempt_from_frequency(tokenizer_, token) ? 0 : 1;
 }

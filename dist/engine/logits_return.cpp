@@ -127,6 +127,10 @@ void LogitsReturn::send(base::MatView<const float> own_columns) {
 void LogitsReturn::finish() {
   if (sent_) sent_->wait();
   sent_.reset();
+  for (Batch& batch : expected_) {
+    for (ExpectedRow& row : batch) row.sink = nullptr;
+  }
+  while (!expected_.empty()) wait_for_next();
 }
 
 }  // namespace longreach::dist

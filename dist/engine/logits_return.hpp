@@ -42,6 +42,9 @@ class LogitsReturn {
   /// The references must outlive it. vocab_size: numbers of a row.
   LogitsReturn(const GridPosition& grid_position, std::size_t vocab_size, Recorder& recorder);
 
+  /// Waits until everything has left, and has come: what comes now is handed to nobody.
+  void finish();
+
   // On the leader.
   /// Announces the wanted rows of a step, in order.
   void expect(std::span<const ExpectedRow> rows);
@@ -60,8 +63,6 @@ class LogitsReturn {
   /// Takes this shard's columns of the next batch. The leader hands the batch out, when it is a
   /// shard of the last stage itself, with what the other shards send.
   void send(base::MatView<const float> own_columns);
-  /// Waits until everything has left.
-  void finish();
   /// Sent so far.
   std::uint64_t sent_bytes() const { return sent_bytes_; }
 

@@ -1,5 +1,5 @@
 /// The command `bench`: how fast a model decodes and reads prompts here, beside what the memory
-/// gives.
+/// gives, and what both cost each other.
 #pragma once
 
 #include "dist/comm/world.hpp"

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 namespace longreach::launch {
 namespace {
@@ -28,7 +29,46 @@ double percentile_range(std::vector<double> values) {
          values[static_cast<std::size_t>(0.1 * last)];
 }
 
+/// The smallest of the values that so large a share of them does not exceed.
+double percentile(std::vector<double> values, double share) {
+  std::ranges::sort(values);
+  const double rank = std::ceil(share * static_cast<double>(values.size()));
+  return values[static_cast<std::size_t>(std::max(rank, 1.0)) - 1];
+}
+
+/// The names of serving benchmarks.
+Json json_of(const TokenTimes& times) {
+  const auto n = static_cast<double>(times.intervals.size());
+  const double sum = std::accumulate(times.intervals.begin(), times.intervals.end(), 0.0);
+  return {{"mean_itl_ms", 1e3 * sum / n},
+          {"p50_itl_ms", 1e3 * percentile(times.intervals, 0.5)},
+          {"p99_itl_ms", 1e3 * percentile(times.intervals, 0.99)},
+          {"max_itl_ms", 1e3 * std::ranges::max(times.intervals)},
+          {"output_throughput", n / times.seconds}};
+}
+
+void add_mixed(Json& json, const MixedTimes& times) {
+  const auto n_prompt = static_cast<double>(times.n_prompt);
+  const double alone = n_prompt / median(times.alone);
+  const double among_them = n_prompt / median(times.among_them);
+  json["prompt_tokens"] = times.n_prompt;
+  if (times.step_ms) json["step_ms"] = *times.step_ms;
+  json.update({{"without_prompt", json_of(times.without_prompt)},
+               {"with_prompt", json_of(times.with_prompt)},
+               {"p99_itl_ratio", percentile(times.with_prompt.intervals, 0.99) /
+                                     percentile(times.without_prompt.intervals, 0.99)},
+               {"prompt_tokens_per_second", among_them},
+               {"prompt_tokens_per_second_alone", alone},
+               {"prompt_loss_percent", 100 * (1 - among_them / alone)}});
+}
+
 }  // namespace
+
+TokenTimes& TokenTimes::operator+=(const TokenTimes& other) {
+  intervals.insert(intervals.end(), other.intervals.begin(), other.intervals.end());
+  seconds += other.seconds;
+  return *this;
+}
 
 double median(std::vector<double> values) {
   std::ranges::sort(values);
@@ -78,6 +118,7 @@ std::string json_line(const OpenedModel& opened, const BenchResult& result) {
     for (const double seconds_per_token : result.eighths) speeds.push_back(1 / seconds_per_token);
     json["tokens_per_second_by_eighths"] = std::move(speeds);
   }
+  if (result.mixed) add_mixed(json, *result.mixed);
   return json.dump() + "\n";
 }
 

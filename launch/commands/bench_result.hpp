@@ -5,11 +5,30 @@
 #include "partition/plan.hpp"
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace longreach::launch {
+
+/// Of streams that decode at once.
+struct TokenTimes {
+  std::vector<double> intervals;  ///< Seconds between consecutive tokens of a stream.
+  double seconds = 0;             ///< In which they came.
+
+  TokenTimes& operator+=(const TokenTimes& other);
+};
+
+/// What a prompt and streams that decode cost each other.
+struct MixedTimes {
+  std::size_t n_prompt = 0;        ///< Tokens.
+  std::optional<double> step_ms;   ///< If the user chose it.
+  TokenTimes without_prompt;       ///< In all repeats.
+  TokenTimes with_prompt;          ///< The same.
+  std::vector<double> alone;       ///< Seconds of the prompt without streams, in each repeat.
+  std::vector<double> among_them;  ///< The same beside them.
+};
 
 /// One measurement, whatever the question.
 struct BenchResult {
@@ -28,6 +47,7 @@ struct BenchResult {
   std::size_t read_memory_bytes = 0;  ///< By each rank, to know the next one.
   std::vector<double>
       read_bandwidths;  ///< Bytes a second, of all ranks together, beside each repeat.
+  std::optional<MixedTimes> mixed;
 };
 
 /// The middle of the values, or of the two in the middle. Requires: at least one value.

@@ -22,7 +22,11 @@ namespace {
 // Bounds that keep products of sizes far from overflow.
 constexpr std::size_t kMaxThreads = 1024;
 constexpr std::size_t kMaxRepeats = 1000;
-constexpr std::size_t kMaxStreams = 1000;
+// A step has a row of each and, in `bench mixed`, some of a prompt.
+constexpr std::size_t kMaxStreams = 500;
+static_assert(kMaxStreams < model::kStepRows);
+// While shorter ones are read, streams may get no token that could be timed.
+constexpr std::size_t kMinMixedPrompt = 512;
 constexpr std::size_t kMaxReadMib = std::size_t{1} << 20;
 constexpr std::size_t kMaxSamples = 1'000'000;
 constexpr std::size_t kMaxDepths = 1000;
@@ -454,13 +458,15 @@ CLI::App& add_bench(CLI::App& app, BenchOptions& options) {
   add_choice<BenchQuestion, BenchQuestion>(command, "QUESTION", options.question,
                                            {{"decode", BenchQuestion::kDecode},
                                             {"prefill", BenchQuestion::kPrefill},
+                                            {"mixed", BenchQuestion::kMixed},
                                             {"exchange", BenchQuestion::kExchange}},
-                                           "tokens one by one, prompts, or messages of shards")
+                                           "tokens one by one, prompts, a prompt beside tokens of "
+                                           "other sequences, or messages\nof shards")
       ->required();
   add_model_options(command, options.model);
   add_repeatable(
       command, "--context", "N,..",
-      "decode: tokens before those that are timed, random and\nnot read; prefill: tokens "
+      "decode, mixed: tokens before those that are timed, random\nand not read; prefill: tokens "
       "of the prompt",
       [&options, first = true](const std::string& text) mutable {
         if (std::exchange(first, false)) options.contexts.clear();
@@ -468,18 +474,27 @@ CLI::App& add_bench(CLI::App& app, BenchOptions& options) {
       })
       ->delimiter(',')
       ->default_str("8192");
-  add_count(command, "--tokens", options.n_tokens, 1, kMaxTokens, "decode: tokens of a repeat")
+  add_count(command, "--tokens", options.n_tokens, 1, kMaxTokens,
+            "decode, mixed: tokens of a repeat; in mixed without the\nprompt, and 256 by default")
       ->default_str("32");
   add_count(command, "--streams", options.n_streams, 1, kMaxStreams,
-            "decode: sequences at once, which share steps")
+            "decode, mixed: sequences at once, which share steps; in\nmixed 8 by default")
       ->default_str("1");
   command.add_flag_callback(
       "--forks", [&options] { options.contexts_of_streams = StreamContexts::kForked; },
-      "decode: the streams are forks of one context and share\nits cache; default: each has its "
-      "own");
-  add_count(command, "--repeats", options.n_repeats, 1, kMaxRepeats, "the median counts")
+      "decode, mixed: the streams are forks of one context and\nshare its cache; default: each has "
+      "its own");
+  add_count(command, "--prompt-tokens", options.n_prompt, kMinMixedPrompt, kMaxTokens,
+            "mixed: tokens of the prompt")
+      ->default_str("65536");
+  add_real(command, "--step-ms", options.step_ms, 0.001, 1e6,
+           "mixed: milliseconds that a step may last while sequences\ndecode; default: three times "
+           "one without a prompt");
+  add_count(command, "--repeats", options.n_repeats, 1, kMaxRepeats,
+            "the median counts; in mixed 1 by default")
       ->default_str("5");
-  add_count(command, "--warmups", options.n_warmups, 0, kMaxRepeats, "repeats before those")
+  add_count(command, "--warmups", options.n_warmups, 0, kMaxRepeats,
+            "repeats before those; in mixed 0 by default")
       ->default_str("1");
   add_count(
       command, "--read-memory", options.read_memory_mib, 1, kMaxReadMib,
@@ -621,6 +636,31 @@ void check(EvalOptions& options) {
   }
 }
 
+/// Completes what depends on the question.
+void check(const CLI::App& command, BenchOptions& options) {
+  check_attention(options.model.attention);
+  const bool mixed = options.question == BenchQuestion::kMixed;
+  if (mixed) {
+    const auto set = [&](const char* name, std::size_t& target, std::size_t value) {
+      if (command.count(name) == 0) target = value;
+    };
+    set("--streams", options.n_streams, 8);
+    set("--tokens", options.n_tokens, 256);  // for a 99th percentile
+    set("--repeats", options.n_repeats, 1);  // of a long prompt
+    set("--warmups", options.n_warmups, 0);
+  }
+  if (options.model.attention.mode != model::AttentionMode::kReference) return;
+  if (mixed) {
+    base::input_error(
+        "--attention reference: a call reads one sequence, so bench mixed has nothing to measure");
+  }
+  if (options.question == BenchQuestion::kDecode && options.n_streams > 1) {
+    base::input_error(
+        "--streams: with --attention reference a call reads one sequence, so expected 1, found {}",
+        options.n_streams);
+  }
+}
+
 }  // namespace
 
 Command parse_options(int argc, const char* const* argv) {
@@ -682,7 +722,7 @@ Command parse_options(int argc, const char* const* argv) {
     return plan;
   }
   if (bench_command.parsed()) {
-    check_attention(bench.model.attention);
+    check(bench_command, bench);
     return bench;
   }
   if (eval_command.parsed()) {

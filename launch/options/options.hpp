@@ -130,10 +130,11 @@ struct EvalOptions {
 enum class BenchQuestion {
   kDecode,    ///< Tokens one by one, at the end of a context.
   kPrefill,   ///< Prompts.
+  kMixed,     ///< A prompt that is read while other sequences decode.
   kExchange,  ///< What the shards of a stage send each other.
 };
 
-/// What the streams of `bench decode` have read.
+/// What the streams of `bench decode` and `bench mixed` have read.
 enum class StreamContexts {
   kOwn,     ///< Each a context of its own.
   kForked,  ///< All the same one, whose cache they share.
@@ -146,7 +147,9 @@ struct BenchOptions {
   std::vector<std::size_t> contexts = {8192};
   std::size_t n_streams = 1;  ///< Decoded at once.
   StreamContexts contexts_of_streams = StreamContexts::kOwn;
-  std::size_t n_tokens = 32;  ///< Decoded in a repeat, of each stream.
+  std::size_t n_tokens = 32;  ///< Decoded in a repeat, of each stream; mixed: without the prompt.
+  std::size_t n_prompt = 65536;   ///< Tokens of the prompt of `mixed`.
+  std::optional<double> step_ms;  ///< See generation::SchedulerOptions.
   std::size_t n_repeats = 5;
   std::size_t n_warmups = 1;  ///< Repeats before those that count.
   /// Memory whose reading is timed for comparison. Default: more than caches hold.

@@ -322,6 +322,16 @@ TEST_F(GeneratorTest, CancelledRequestsEndAtTheNextStep) {
   expect_same(results, alone);
 }
 
+TEST_F(GeneratorTest, MayEndWhileLogitsAreUnderWay) {
+  // The last stage works on them when the first one has nothing more to do.
+  test::on_grid(golden_, {3, 1}, test::Golden::options(AttentionMode::kMoba),
+                [&](dist::Engine& engine) {
+                  Generator generator(engine, golden_.config, *bytes_, {});
+                  generator.submit(request(300, 300, 1, 5), [](const Event&) {});
+                  EXPECT_TRUE(generator.step());
+                });
+}
+
 TEST_F(GeneratorTest, GoesOnBehindASession) {
   const auto engine = golden_.engine(AttentionMode::kMoba);
   const Request whole = request(150, 200, 1, 10);

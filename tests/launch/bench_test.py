@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import time
 
 import job
 import program
@@ -78,7 +79,7 @@ class Bench(job.JobTest):
         return 4 * (4 * (2 * CHANNELS + 2 * HEADS * 64 * 64) + SPARSE * CHANNELS)
 
     def test_decode(self):
-        # Bytes are reported for the middle of the repeats that count: after 2 + 3 // 2 of 5 tokens each.
+        # Bytes are reported for the middle of the repeats that count: after 2 + 3 // 2 of 1 + 5 tokens each, and 1.
         results = self.bench("decode", "--context", "100,1000", "--tokens", 5, "--repeats", 3, "--warmups", 2,
                              "--threads", 2)
         self.assertEqual([result["context"] for result in results], [100, 1000])
@@ -87,26 +88,30 @@ class Bench(job.JobTest):
             self.assertEqual((result["weights"], result["kv"], result["attention"]), ("bf16", "f32", "moba"))
             self.assertEqual(result["ranks"], result["stages"] * result["shards"])
             self.assertEqual(result["bytes_per_token"], self.weight_bytes() + self.state_bytes() +
-                             attended_bytes(result["context"] + 15, "moba"))
+                             attended_bytes(result["context"] + 19, "moba"))
 
     def test_decode_in_reference_mode(self):
-        result, = self.bench("decode", "--context", 300, "--tokens", 2, "--streams", 2, "--repeats", 1, "--attention",
-                             "reference")
-        self.assertEqual((result["attention"], result["streams"]), ("reference", 2))
+        result, = self.bench("decode", "--context", 300, "--tokens", 2, "--repeats", 1, "--attention", "reference")
+        self.assertEqual((result["attention"], result["streams"]), ("reference", 1))
+
+    def test_prefill_in_reference_mode(self):
+        result, = self.bench("prefill", "--context", 20000, "--repeats", 1, "--warmups", 0, "--attention", "reference")
+        eighths = result["tokens_per_second_by_eighths"]
+        self.assertAlmostEqual(sum(1 / speed for speed in eighths) / 8 / result["seconds_per_token"], 1, places=2)
 
     def test_decode_with_full_attention(self):
         result, = self.bench("decode", "--context", 1000, "--tokens", 1, "--repeats", 1, "--attention", "full")
         self.assertEqual(result["attention"], "full")
         self.assertEqual(result["spread"], 0)
         self.assertEqual(result["bytes_per_token"],
-                         self.weight_bytes() + self.state_bytes() + attended_bytes(1001, "full"))
+                         self.weight_bytes() + self.state_bytes() + attended_bytes(1003, "full"))
 
     def test_formats_of_the_cache(self):
         for kv in ("bf16", "int8"):
             result, = self.bench("decode", "--context", 1000, "--tokens", 1, "--repeats", 1, "--kv", kv)
             self.assertEqual(result["kv"], kv)
             self.assertEqual(result["bytes_per_token"],
-                             self.weight_bytes() + self.state_bytes() + attended_bytes(1001, "moba", kv))
+                             self.weight_bytes() + self.state_bytes() + attended_bytes(1003, "moba", kv))
 
     def test_prefill(self):
         short, long = self.bench("prefill", "--context", "100,16384", "--repeats", 1, "--warmups", 0)
@@ -139,6 +144,49 @@ class Bench(job.JobTest):
         forks, = self.bench("decode", "--context", 500, "--tokens", 2, "--repeats", 1, "--streams", 3, "--forks")
         self.assertEqual((forks["streams"], forks["forks"], alone["forks"]), (3, True, False))
 
+    def check_mixed(self, result, n_streams, n_tokens):
+        """What belongs together in a line of `mixed`."""
+        self.assertEqual((result["streams"], result["tokens"]), (n_streams, n_tokens))
+        alone, beside = result["without_prompt"], result["with_prompt"]
+        for times in (alone, beside):
+            self.assertLess(0, times["p50_itl_ms"])
+            self.assertLessEqual(times["p50_itl_ms"], times["p99_itl_ms"])
+            self.assertLessEqual(times["p99_itl_ms"], times["max_itl_ms"])
+            self.assertLessEqual(times["mean_itl_ms"], times["max_itl_ms"])
+            # The stages' streams get their tokens at other times than the clock is read.
+            self.assertAlmostEqual(times["output_throughput"] * times["mean_itl_ms"] / 1e3 / n_streams, 1, delta=0.5)
+        self.assertAlmostEqual(result["p99_itl_ratio"], beside["p99_itl_ms"] / alone["p99_itl_ms"])
+        if result["repeats"] == 1:
+            self.assertAlmostEqual(result["tokens_per_second"] / alone["output_throughput"], 1)
+        share = result["prompt_tokens_per_second"] / result["prompt_tokens_per_second_alone"]
+        self.assertAlmostEqual(result["prompt_loss_percent"], 100 * (1 - share))
+
+    def test_mixed(self):
+        results = self.bench("mixed", "--context", "100,1000", "--prompt-tokens", 3000)
+        self.assertEqual([result["context"] for result in results], [100, 1000])
+        for result in results:
+            self.check_mixed(result, 8, 256)
+            self.assertEqual((result["prompt_tokens"], result["repeats"], result["warmups"]), (3000, 1, 0))
+            self.assertNotIn("step_ms", result)
+            weights = self.weight_bytes()
+            self.assertEqual(result["bytes_per_token"], weights // 8 + self.state_bytes() +
+                             attended_bytes(result["context"] + 128, "moba"))
+
+    def test_mixed_as_asked(self):
+        result, = self.bench("mixed", "--context", 500, "--prompt-tokens", 2000, "--streams", 3, "--forks", "--tokens", 20,
+                             "--repeats", 2, "--warmups", 1, "--step-ms", 0.001)
+        self.check_mixed(result, 3, 20)
+        self.assertEqual((result["step_ms"], result["forks"], result["repeats"], result["warmups"]), (0.001, True, 2, 1))
+        # A step that may last no time has 4 rows of the prompt: many more than with the default.
+        self.assertGreater(result["with_prompt"]["output_throughput"] / 3 * 2000 / result["prompt_tokens_per_second"],
+                           2000 / 4 * 0.9)
+
+    def test_mixed_on_stages(self):
+        for n_streams in (2, 3):
+            result, = self.bench_on_ranks(2, "mixed", "--context", 500, "--prompt-tokens", 2000, "--stages", 2,
+                                          "--streams", n_streams, "--tokens", 20)
+            self.check_mixed(result, n_streams, 20)
+
     def test_exchange(self):
         # Per head 2 chunks of 15 are chosen, so each of 2 shards offers 2 of 8 bytes to the other one; and of 3 partials,
         # of 66 numbers, those of chunks 0, 1, 0 are on shards 0, 1, 0 for the first head, 1, 0, 1 for the second one.
@@ -164,14 +212,23 @@ class Bench(job.JobTest):
                                   "--attention reference: .*")
 
     def test_a_signal_ends_it_between_two_results(self):
-        for question, contexts in (("prefill", "10,200000"), ("decode", "10,3000000")):
+        for question, *options in (("prefill", "--context", "10,200000"), ("decode", "--context", "10,3000000"),
+                                   ("mixed", "--context", "10,1000000", "--prompt-tokens", 512)):
             with self.subTest(question=question):
-                process = self.start("bench", question, "--model", TINY, "--context", contexts, "--tokens", 1,
-                                     "--read-memory", 1, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                process = self.start("bench", question, "--model", TINY, "--tokens", "1", "--read-memory", "1",
+                                     *map(str, options), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
                 self.assertEqual(json.loads(process.stdout.readline())["context"], 10)
                 process.send_signal(signal.SIGINT)
                 stdout, stderr = process.communicate(timeout=program.SECONDS)
                 self.assertEqual((process.returncode, stdout, stderr), (130, b"", b""))
+
+    def test_a_signal_ends_reading_beside_others(self):
+        process = self.start("bench", "mixed", "--model", TINY, "--context", 10, "--tokens", 1, "--prompt-tokens", 300000,
+                             "--trace", self.folder / "trace.json", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=program.SECONDS)
+        self.assertEqual((process.returncode, stdout, stderr), (130, b"", b""))
 
     def test_refusals(self):
         model = ["--model", TINY]
@@ -179,8 +236,12 @@ class Bench(job.JobTest):
         self.assert_refused(["bench", "speed", *model], "QUESTION", "prefill")
         self.assert_refused(["bench", "exchange", *model], "exchange", "shards")
         self.assert_refused(["bench", "decode", *model, "--context", 4 * 10**9], "--context", "GB")
+        self.assert_refused(["bench", "mixed", *model, "--prompt-tokens", 4 * 10**9], "--prompt-tokens", "GB")
+        self.assert_refused(["bench", "decode", *model, "--attention", "reference", "--streams", 2], "--streams")
+        self.assert_refused(["bench", "mixed", *model, "--attention", "reference"], "--attention reference")
         for option, values in {"--context": ("0", "8K", "1,x"), "--tokens": ("0",), "--repeats": ("0",), "--read-memory": ("0",),
-                               "--warmups": ("-1",)}.items():
+                               "--warmups": ("-1",), "--streams": ("0", "501"), "--prompt-tokens": ("511", "1e4"),
+                               "--step-ms": ("0", "-1", "nan", "x")}.items():
             for value in values:
                 with self.subTest(option=option, value=value):
                     self.assert_refused(["bench", "decode", *model, option, value], option)

@@ -87,7 +87,7 @@ TEST(ReferenceEviction, KeepsEveryHeadsRowsOfMostVotesThenTheWindow) {
     for (std::size_t row = n_past; row < kRows; ++row) rows.push_back(row);
     std::vector<float> key(kHeadSize), value(kHeadSize);
     for (std::size_t i = 0; i < rows.size(); ++i) {
-      kernels::read_row(kept.rows(i / 12, head), i % 12, key, value);
+      kernels::read_row(kept.rows(partition::GlobalChunk(i / 12), head), i % 12, key, value);
       const auto from =
           v.begin() + static_cast<std::ptrdiff_t>(rows[i] * kChannels + head * kHeadSize);
       EXPECT_TRUE(std::equal(value.begin(), value.end(), from)) << "head " << head << " row " << i;
