@@ -32,7 +32,7 @@ std::vector<float> numbers_of(const SequenceState& state) {
       numbers.push_back(static_cast<float>(field.size()));
       std::vector<float> row(2 * kernels::kHeadSize);
       const std::size_t last = field.size() - 1;
-      kernels::read_row(field.rows(last / field.chunk_size(), 1), last % field.chunk_size(),
+      kernels::read_row(field.rows(field.chunk_of_row(last), 1), last % field.chunk_size(),
                         std::span(row).first(kernels::kHeadSize),
                         std::span(row).last(kernels::kHeadSize));
       numbers.insert(numbers.end(), row.begin(), row.end());
