@@ -50,16 +50,16 @@ Json json_of(const TokenTimes& times) {
 void add_mixed(Json& json, const MixedTimes& times) {
   const auto n_prompt = static_cast<double>(times.n_prompt);
   const double alone = n_prompt / median(times.alone);
-  const double among_them = n_prompt / median(times.among_them);
+  const double beside_streams = n_prompt / median(times.beside_streams);
   json["prompt_tokens"] = times.n_prompt;
   if (times.step_ms) json["step_ms"] = *times.step_ms;
   json.update({{"without_prompt", json_of(times.without_prompt)},
                {"with_prompt", json_of(times.with_prompt)},
                {"p99_itl_ratio", percentile(times.with_prompt.intervals, 0.99) /
                                      percentile(times.without_prompt.intervals, 0.99)},
-               {"prompt_tokens_per_second", among_them},
+               {"prompt_tokens_per_second", beside_streams},
                {"prompt_tokens_per_second_alone", alone},
-               {"prompt_loss_percent", 100 * (1 - among_them / alone)}});
+               {"prompt_loss_percent", 100 * (1 - beside_streams / alone)}});
 }
 
 }  // namespace

@@ -22,12 +22,12 @@ struct TokenTimes {
 
 /// What a prompt and streams that decode cost each other.
 struct MixedTimes {
-  std::size_t n_prompt = 0;        ///< Tokens.
-  std::optional<double> step_ms;   ///< If the user chose it.
-  TokenTimes without_prompt;       ///< In all repeats.
-  TokenTimes with_prompt;          ///< The same.
-  std::vector<double> alone;       ///< Seconds of the prompt without streams, in each repeat.
-  std::vector<double> among_them;  ///< The same beside them.
+  std::size_t n_prompt = 0;            ///< Tokens.
+  std::optional<double> step_ms;       ///< If the user chose it.
+  TokenTimes without_prompt;           ///< In all repeats.
+  TokenTimes with_prompt;              ///< The same.
+  std::vector<double> alone;           ///< Seconds of the prompt without streams, in each repeat.
+  std::vector<double> beside_streams;  ///< The same beside them.
 };
 
 /// One measurement, whatever the question.

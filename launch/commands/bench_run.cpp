@@ -117,7 +117,8 @@ std::vector<dist::Session> filled_sessions(const BenchRun& run, std::size_t cont
 /// Sequences that a generator continues after what sessions have read, and when their tokens come.
 class Streams {
  public:
-  /// All but `generator` are used here only; events come to this object while that runs.
+  /// Submits a request for each session, of which at most so many tokens are asked. The references
+  /// must outlive this object, and this object the generator's last step.
   Streams(const BenchRun& run, Generator& generator, std::vector<dist::Session> sessions,
           std::size_t most_tokens)
       : run_(run), generator_(generator), streams_(sessions.size()) {
@@ -333,8 +334,8 @@ std::optional<BenchResult> measure_mixed(const BenchRun& run, std::size_t contex
     streams.record_to(&without_prompt);
     if (!streams.decode(options.n_tokens)) return std::nullopt;
     streams.record_to(&with_prompt);
-    const auto among_them = read("reading beside others");
-    if (!among_them) return std::nullopt;
+    const auto beside_streams = read("reading beside others");
+    if (!beside_streams) return std::nullopt;
     streams.record_to(nullptr);
 
     if (round < options.n_warmups) continue;
@@ -343,7 +344,7 @@ std::optional<BenchResult> measure_mixed(const BenchRun& run, std::size_t contex
     times.without_prompt += without_prompt;
     times.with_prompt += with_prompt;
     times.alone.push_back(*alone);
-    times.among_them.push_back(*among_them);
+    times.beside_streams.push_back(*beside_streams);
     measure_read_bandwidth(run, result);
   }
   return result;
