@@ -116,6 +116,10 @@ void widen(std::span<const base::Bf16> from, float* HWY_RESTRICT to) {
   }
 }
 
+/// From how many rows on it is worth while to widen weights once for all of them. With short
+/// vectors the rows of a tile are few, so weights are widened often in the inner loop.
+std::size_t least_widened_rows() { return kLanes < 16 ? 12 : 48; }
+
 }  // namespace longreach::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -127,6 +131,7 @@ HWY_EXPORT(panel_product_f32);
 HWY_EXPORT(panel_product_bf16);
 HWY_EXPORT(panel_product_int8);
 HWY_EXPORT(widen);
+HWY_EXPORT(least_widened_rows);
 
 /// Steps of k after which the next block of weights is fetched, so that a block of two panels stays
 /// in the second cache for all rows. Sums are carried on through y, which changes no bit.
@@ -263,8 +268,9 @@ void multiply(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix
       return multiply_float<float>(pool, x, w, y);
     case base::WeightFormat::kBf16:
       if (w.has_bf16_blocks()) return multiply_blocks<Bf16Block>(pool, x, w, y, to_terms);
-      return x.rows() < kLeastTaskRows ? multiply_float<base::Bf16>(pool, x, w, y)
-                                       : multiply_widened(pool, x, w, y);
+      return x.rows() < HWY_DYNAMIC_DISPATCH(least_widened_rows)()
+                 ? multiply_float<base::Bf16>(pool, x, w, y)
+                 : multiply_widened(pool, x, w, y);
     case base::WeightFormat::kInt8:
       return multiply_codes<Int8Block>(pool, x, w, y);
     case base::WeightFormat::kInt4:

@@ -228,8 +228,7 @@ TEST_P(EngineMemory, IsWhatWasEstimated) {
   };
   EXPECT_TRUE(near(need.cache + need.means, cache)) << need.cache << " " << cache;
   EXPECT_TRUE(near(need.states, states)) << need.states << " " << states;
-  EXPECT_TRUE(near(need.weights + need.states + 4 * 2 * 64 * 64,
-                   engine->bytes_per_token(0)));
+  EXPECT_TRUE(near(need.weights + need.states + 4 * 2 * 64 * 64, engine->bytes_per_token(0)));
   std::size_t reads = partition::stage_memory(sizes, {0, sizes.blocks.size()}, {}).weights;
   for (std::size_t i = 0; i < sizes.blocks.size(); ++i) {
     reads += partition::block_reads(sizes, i, 1);
