@@ -18,6 +18,8 @@ namespace {
 
 /// A prefix is kept where it saves so many tokens at least beyond one that is known.
 constexpr std::size_t kLeastGain = 32;
+/// Seconds; a clock holds more.
+constexpr double kLatestDeadline = 1e8;
 
 SchedulerOptions scheduler_options(const dist::Engine& engine, const GeneratorOptions& options,
                                    bool calls_are_units) {
@@ -80,38 +82,43 @@ Generator::~Generator() {
 }
 
 RequestId Generator::submit(Request request, EventSink sink) {
-  if (request.prompt.empty())
+  return add(std::move(request), std::move(sink), std::nullopt);
+}
+
+RequestId Generator::submit(Request request, EventSink sink, dist::Session behind) {
+  return add(std::move(request), std::move(sink), std::move(behind));
+}
+
+RequestId Generator::add(Request request, EventSink sink, std::optional<dist::Session> behind) {
+  if (request.prompt.empty()) {
     base::input_error("the prompt is empty, at least one token is needed");
+  }
   engine_.check_tokens(request.prompt);
   LR_CHECK(!request.prompt_logprobs_from || *request.prompt_logprobs_from > 0);
   auto& banned = request.sampler.banned;
   banned.insert(banned.end(), without_text_.begin(), without_text_.end());
-  return add(std::make_unique<Active>(std::move(request), std::move(sink), tokenizer_));
-}
-
-RequestId Generator::submit(Request request, EventSink sink, dist::Session behind) {
-  const RequestId id = submit(std::move(request), std::move(sink));
-  Active& active = *find(id);
-  active.n_before = behind.n_tokens();
-  active.session = std::move(behind);
-  return id;
-}
-
-RequestId Generator::add(std::unique_ptr<Active> active) {
-  const Request& request = active->request;
-  const std::size_t n_tokens = request.prompt.size() + request.n_new;
+  const std::size_t n_before = behind ? behind->n_tokens() : 0;
+  const std::size_t n_tokens = n_before + request.prompt.size() + request.n_new;
   const std::size_t bytes = options_.sequence_bytes.of(n_tokens);
   if (!scheduler_.fits(bytes)) {
     base::input_error(
         "{} tokens need {:.4g} GB of memory beside the model, {:.4g} GB are available", n_tokens,
         static_cast<double>(bytes) / 1e9, static_cast<double>(options_.memory_bytes) / 1e9);
   }
-  if (request.deadline_seconds) {
+  const RequestSize size{request.prompt.size(), bytes, request.priority};
+  auto active = std::make_unique<Active>(std::move(request), std::move(sink), tokenizer_);
+  if (const auto seconds = active->request.deadline_seconds) {
+    if (!(*seconds >= 0 && *seconds <= kLatestDeadline)) {
+      base::input_error("a deadline: expected 0 to {:.0f} seconds, found {}", kLatestDeadline,
+                        *seconds);
+    }
     active->deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(
-                                          std::chrono::duration<double>(*request.deadline_seconds));
+                                          std::chrono::duration<double>(*seconds));
   }
   active->id = ++n_submitted_;
-  scheduler_.add(active->id, {request.prompt.size(), bytes, request.priority});
+  active->n_before = n_before;
+  active->session = std::move(behind);
+  scheduler_.add(active->id, size);
   may_begin_ = true;
   return active_.emplace(active->id, std::move(active)).first->first;
 }
@@ -127,6 +134,7 @@ bool Generator::step(const dist::Progress& progress) {
   const Clock::time_point start = Clock::now();
   const std::vector<RequestRows> rows = next_rows();
   if (rows.empty()) {
+    LR_CHECK(!under_way_.empty() || scheduler_.n_running() == 0);  // or it would never end
     if (!under_way_.empty()) wait_for_oldest();
     return true;
   }
@@ -204,37 +212,38 @@ void Generator::plan_borders(Active& active, const PrefixTree::Found& found) {
 void Generator::keep_prefix(Active& active) {
   const PrefixTree::KeptId kept = ++n_kept_;
   kept_.emplace(kept, engine_.fork(*active.session));
-  count_bytes(active, kept, active.n_read());
-  fit_prefixes();
-  drop(prefixes_.keep(std::span(active.request.prompt).first(active.n_read()), kept));
+  const std::size_t n_read = active.n_read(), n_tokens = active.n_prompt() + active.request.n_new;
+  // What it shares with the prefix from now on is counted there.
+  const std::size_t own_bytes = options_.sequence_bytes.of(n_tokens - n_read);
+  const std::size_t others = scheduler_.running_bytes() - scheduler_.bytes_of(active.id);
+  const std::size_t taken = std::min(others + own_bytes, options_.memory_bytes);
+  drop(prefixes_.set_budget(options_.memory_bytes - taken));
+  const auto gone = prefixes_.keep(std::span(active.request.prompt).first(n_read), kept);
+  drop(gone);
+  if (std::ranges::count(gone, kept) == 0) {
+    count_bytes(active, kept, n_read);
+  }
   fit_prefixes();
   may_begin_ = true;
 }
 
 void Generator::count_bytes(Active& active, PrefixTree::KeptId kept, std::size_t n_kept) {
+  if (active.kept != 0) prefixes_.unpin(active.kept);
+  if (kept != 0) prefixes_.pin(kept);
   active.kept = kept;
-  const std::size_t n_tokens = active.n_prompt() + active.request.n_new;
+  const std::size_t n_tokens = active.n_before + active.n_prompt() + active.request.n_new;
   scheduler_.set_bytes(active.id, options_.sequence_bytes.of(n_tokens - n_kept));
 }
 
 void Generator::fit_prefixes() {
   if (!options_.keeps_prefixes) return;
-  for (;;) {
-    const std::size_t taken = scheduler_.running_bytes();
-    const std::size_t left = options_.memory_bytes - std::min(taken, options_.memory_bytes);
-    const auto gone = prefixes_.set_budget(left);
-    if (gone.empty()) return;
-    drop(gone);  // what requests shared with it, they have to themselves now
-  }
+  const std::size_t taken = std::min(scheduler_.running_bytes(), options_.memory_bytes);
+  drop(prefixes_.set_budget(options_.memory_bytes - taken));
+  scheduler_.set_reserved(prefixes_.pinned_bytes());
 }
 
 void Generator::drop(std::span<const PrefixTree::KeptId> gone) {
-  for (const PrefixTree::KeptId kept : gone) {
-    kept_.erase(kept);
-    for (const auto& [id, active] : active_) {
-      if (active->kept == kept) count_bytes(*active, 0, 0);
-    }
-  }
+  for (const PrefixTree::KeptId kept : gone) kept_.erase(kept);
 }
 
 std::vector<RequestRows> Generator::next_rows() {
@@ -271,9 +280,11 @@ bool Generator::submit(std::span<const RequestRows> rows, const dist::Progress& 
             : std::span<const TokenId>(&active.next, 1);
     wanted.push_back(active.wanted(tokens.size()));
     segments.push_back({&*active.session, tokens, wanted.back(), active.logits});
-    active.last_step = step.number;
     active.n_rows_to_come += wanted.back().size();
-    if (!wanted.back().empty()) step.requests.push_back(part.id);
+    if (!wanted.back().empty()) {
+      active.last_step = step.number;
+      step.requests.push_back(part.id);
+    }
     n_tokens_read_ += tokens.size();
   }
   if (calls_are_units_) {
@@ -365,6 +376,7 @@ void Generator::take(Active& active, const Heard::Drawn& drawn) {
 void Generator::finish(Active& active, Finished finished) {
   finished.text = active.text.flush();
   if (active.request.hashes_logits) finished.logits_sha256 = active.hash.hex_digest();
+  if (active.kept != 0) prefixes_.unpin(active.kept);
   scheduler_.remove(active.id);
   prefixes_.withdraw(active.id);
   fit_prefixes();

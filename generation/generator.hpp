@@ -17,11 +17,13 @@
 #include <chrono>
 #include <cstddef>
 #include <deque>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace longreach::generation {
@@ -30,7 +32,8 @@ struct GeneratorOptions {
   std::size_t max_running = 64;  ///< Requests at once; 1 in mode reference, where calls are units.
   std::size_t max_waiting = 1024;           ///< In the queue.
   std::optional<double> step_seconds = {};  ///< See SchedulerOptions.
-  /// Of sequences and of known prefixes, on the rank that has least room. Prefixes give way.
+  /// Of sequences and of known prefixes, on the rank that has least room. Prefixes give way,
+  /// but for those that running requests share.
   std::size_t memory_bytes = std::numeric_limits<std::size_t>::max();
   SequenceBytes sequence_bytes = {};
   bool keeps_prefixes = false;  ///< Else every prompt is read from its beginning.
@@ -52,8 +55,8 @@ class Generator {
   std::size_t n_requests() const { return active_.size(); }
 
   /// Takes a request; its events come during later steps. Requires: the queue is not full. Errors:
-  /// InputError for tokens outside the vocabulary, sampler options out of range, an empty prompt,
-  /// and a request that memory could never hold.
+  /// InputError for tokens outside the vocabulary, an empty stop string, sampler options out of
+  /// range, an empty prompt, and a request that memory could never hold.
   RequestId submit(Request request, EventSink sink);
   /// The same for a prompt that goes on behind what a session of the engine has read.
   RequestId submit(Request request, EventSink sink, dist::Session behind);
@@ -122,7 +125,7 @@ class Generator {
     std::vector<RequestId> requests;
   };
 
-  RequestId add(std::unique_ptr<Active> active);
+  RequestId add(Request request, EventSink sink, std::optional<dist::Session> behind);
   Active* find(RequestId id);
   void end_requests();
   void begin_requests();

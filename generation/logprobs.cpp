@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 namespace longreach::generation {
@@ -19,8 +20,12 @@ Logprobs logprobs_of(std::span<const float> logits, base::TokenId token, std::si
   std::vector<base::TokenId> ids(logits.size());
   std::iota(ids.begin(), ids.end(), base::TokenId{0});
   n_top = std::min(n_top, ids.size());
+  const auto number = [&](base::TokenId id) {  // no NaN, which has no order
+    const float logit = logits[static_cast<std::size_t>(id)];
+    return std::isnan(logit) ? -std::numeric_limits<float>::infinity() : logit;
+  };
   const auto is_better = [&](base::TokenId a, base::TokenId b) {
-    const float x = logits[static_cast<std::size_t>(a)], y = logits[static_cast<std::size_t>(b)];
+    const float x = number(a), y = number(b);
     return x > y || (x == y && a < b);
   };
   const auto end = ids.begin() + static_cast<std::ptrdiff_t>(n_top);

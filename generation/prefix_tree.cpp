@@ -3,6 +3,7 @@
 #include "kernels/base/error.hpp"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 namespace longreach::generation {
@@ -37,7 +38,11 @@ PrefixTree::Found PrefixTree::find(Tokens tokens, std::size_t most) const {
   return found;
 }
 
-void PrefixTree::use(KeptId kept) { kept_.at(kept)->kept = Kept{kept, clock_, ++n_uses_}; }
+void PrefixTree::use(KeptId kept) {
+  Kept& used = *kept_.at(kept)->kept;
+  used.clock = clock_;
+  used.n_uses = ++n_uses_;
+}
 
 PrefixTree::Node& PrefixTree::insert(Tokens tokens) {
   LR_CHECK(!tokens.empty());
@@ -108,21 +113,36 @@ void PrefixTree::withdraw(Owner owner) {
 }
 
 std::vector<PrefixTree::KeptId> PrefixTree::keep(Tokens tokens, KeptId kept) {
-  if (!can_hold(tokens.size())) return {kept};
-  std::vector<KeptId> gone;
   Node& node = insert(tokens);
-  if (node.kept) {
-    gone.push_back(node.kept->id);
-    kept_.erase(node.kept->id);
-  }
   if (node.promised) {
     std::erase_if(promised_, [&node](const auto& each) { return each.second == &node; });
     node.promised.reset();
   }
-  node.kept = Kept{kept, clock_, ++n_uses_};
+  if (!can_hold(tokens.size()) || (node.kept && node.kept->n_pins > 0)) {
+    prune(&node);
+    return {kept};
+  }
+  std::vector<KeptId> gone;
+  if (node.kept) {
+    gone.push_back(node.kept->id);
+    kept_.erase(node.kept->id);
+  }
+  node.kept = Kept{kept, 0, clock_, ++n_uses_};
   kept_[kept] = &node;
   shrink(gone);
   return gone;
+}
+
+void PrefixTree::pin(KeptId kept) { ++kept_.at(kept)->kept->n_pins; }
+
+void PrefixTree::unpin(KeptId kept) { --kept_.at(kept)->kept->n_pins; }
+
+std::size_t PrefixTree::pinned_bytes() const {
+  std::size_t sum = 0;
+  for (const auto& [id, node] : kept_) {
+    if (node->kept->n_pins > 0) sum += own_bytes(*node);
+  }
+  return sum;
 }
 
 std::vector<PrefixTree::KeptId> PrefixTree::set_budget(std::size_t bytes) {
@@ -135,8 +155,10 @@ std::vector<PrefixTree::KeptId> PrefixTree::set_budget(std::size_t bytes) {
 void PrefixTree::shrink(std::vector<KeptId>& gone) {
   while (bytes() > budget_bytes_) {
     const auto least = std::ranges::min_element(kept_, {}, [this](const auto& each) {
-      return std::pair(value_of(*each.second), each.second->kept->n_uses);
+      const Kept& kept = *each.second->kept;
+      return std::tuple(kept.n_pins > 0, value_of(*each.second), kept.n_uses);
     });
+    if (least->second->kept->n_pins > 0) return;
     Node* const victim = least->second;
     clock_ = std::max(clock_, value_of(*victim));
     gone.push_back(least->first);

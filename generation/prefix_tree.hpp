@@ -50,12 +50,19 @@ class PrefixTree {
   /// Takes back what of the owner's promises was not kept.
   void withdraw(Owner owner);
 
-  /// Keeps something after these tokens (not none), in place of what may be kept there. Returns
-  /// what has to go for it, perhaps itself; nothing else goes for what the budget cannot hold.
+  /// Keeps something after these tokens (not none), in place of what may be kept there and is not
+  /// pinned. Returns what has to go for it, perhaps itself; nothing else goes for what the budget
+  /// cannot hold. Whatever comes of it, a promise of these tokens is no longer one.
   std::vector<KeptId> keep(Tokens tokens, KeptId kept);
 
   /// Of all that is kept.
   std::size_t bytes() const;
+
+  /// Somebody shares the memory of what is kept: as long as that is so, it does not go.
+  void pin(KeptId kept);
+  void unpin(KeptId kept);
+  /// Of all that is pinned.
+  std::size_t pinned_bytes() const;
 
   /// From now on. Returns what has to go.
   std::vector<KeptId> set_budget(std::size_t bytes);
@@ -63,6 +70,7 @@ class PrefixTree {
  private:
   struct Kept {
     KeptId id = 0;
+    std::size_t n_pins = 0;
     // When it was used last.
     double clock = 0;
     std::uint64_t n_uses = 0;

@@ -25,8 +25,9 @@ std::optional<RequestId> Scheduler::begin_next(const std::function<bool(RequestI
   const auto next =
       std::ranges::find_if(waiting_, [&](const Waiting& w) { return may_begin(w.id); });
   if (next == waiting_.end()) return std::nullopt;
-  if (running_bytes_ > options_.memory_bytes ||
-      next->size.bytes > options_.memory_bytes - running_bytes_) {
+  // Alone it begins even where something is reserved, as nothing else would give that back.
+  const std::size_t taken = running_.empty() ? 0 : running_bytes_ + reserved_bytes_;
+  if (taken > options_.memory_bytes || next->size.bytes > options_.memory_bytes - taken) {
     return std::nullopt;
   }
   const Waiting request = *next;

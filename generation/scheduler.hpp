@@ -3,8 +3,8 @@
 ///
 /// The policy, in the order of its decisions:
 ///  1. Requests wait in one queue, higher priorities first, then in the order they came. The first
-///     one begins when its bytes fit beside those of the running ones; it is not overtaken, or a
-///     large one would never begin. The queue is bounded.
+///     one begins when its bytes fit beside those of the running ones; it is not overtaken (but by
+///     others while it waits for a prefix), or a large one would never begin. The queue is bounded.
 ///  2. A step has a row of every decoding sequence that is ready. Where several steps are under way
 ///     at once (stages), each has its share of the decoding sequences.
 ///  3. While sequences decode, a step has as many rows of prompts as keep it within the time
@@ -73,10 +73,13 @@ class Scheduler {
   void remove(RequestId id);
   /// Of all that run.
   std::size_t running_bytes() const { return running_bytes_; }
+  /// Memory that something else holds and cannot give back, from now on.
+  void set_reserved(std::size_t bytes) { reserved_bytes_ = bytes; }
 
   // Of running requests.
   /// It takes other memory than was expected, as a part is shared.
   void set_bytes(RequestId id, std::size_t bytes);
+  std::size_t bytes_of(RequestId id) const { return running_.at(id).bytes; }
   /// The prompt has so many rows left, of which a step may have n_until_border at most. Requires:
   /// 1 <= n_until_border <= n_left.
   void set_prompt(RequestId id, std::size_t n_left, std::size_t n_until_border);
@@ -117,7 +120,7 @@ class Scheduler {
   SchedulerOptions options_;
   std::vector<Waiting> waiting_;  ///< In the order of beginning.
   std::map<RequestId, Running> running_;
-  std::size_t running_bytes_ = 0;
+  std::size_t running_bytes_ = 0, reserved_bytes_ = 0;
   std::uint64_t n_changes_ = 0;
   StepCost cost_;
   StepRows last_step_;

@@ -58,6 +58,7 @@ std::size_t StepCost::prompt_rows_within(double seconds, std::size_t n_decoding)
   }
   // More rows cost less each: the number grows by and by to where that is measured.
   const double left = std::max(seconds - decoding_seconds(n_decoding).value_or(0), 0.0);
+  if (left == 0) return kLeastPromptRows;
   const bool all = left * sum.n_rows >= 2 * most * sum.seconds;
   const double n_rows = all ? 2 * most : left * sum.n_rows / sum.seconds;
   return std::max(static_cast<std::size_t>(n_rows), kLeastPromptRows);

@@ -145,7 +145,7 @@ class SharedPrompts final : public generation::SharedWork {
     double done = 0;
     for (const auto& replica : replicas_) done += replica.work_done;
     return progress_text("prompts", results_.n_done(), prompts_.size(), n_tokens_read(),
-                         seconds_since(start_), done / n_tokens_to_do_);
+                         seconds_since(start_), done / std::max(n_tokens_to_do_, 1.0));
   }
 
   const Prompts& prompts_;

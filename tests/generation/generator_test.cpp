@@ -322,6 +322,20 @@ TEST_F(GeneratorTest, CancelledRequestsEndAtTheNextStep) {
   expect_same(results, alone);
 }
 
+TEST_F(GeneratorTest, TheLastStepOfAPromptMayHaveNoLogits) {
+  // 512 rows tell of the tokens after them; the last one, in a step of its own, of nothing.
+  Request all = request(300, 513, 1, 0);
+  all.prompt_logprobs_from = 1;
+  const auto options = test::Golden::options(AttentionMode::kMoba);
+  const std::vector<Request> requests{all, request(0, 100, 2, 5), all};
+  const std::vector<Result> alone = each_alone(*golden_.engine(options), requests);
+  EXPECT_EQ(alone[0].prompt_logprobs.size(), 512);
+  test::on_grid(golden_, {2, 1}, options, [&](dist::Engine& engine) {
+    expect_same(run(engine, {all}, {}), {alone[0]});
+    expect_same(run(engine, requests, {}), alone);
+  });
+}
+
 TEST_F(GeneratorTest, MayEndWhileLogitsAreUnderWay) {
   // The last stage works on them when the first one has nothing more to do.
   test::on_grid(golden_, {3, 1}, test::Golden::options(AttentionMode::kMoba),

@@ -307,5 +307,37 @@ TEST(PrefixTreeTest, OfALongDialogueTheLastTurnsStay) {
   EXPECT_EQ(tree.find(dialogue, dialogue.size()).n_kept, dialogue.size());
 }
 
+TEST(PrefixTreeTest, WhatIsPinnedStays) {
+  PrefixTree tree(30, {10, 0});
+  const std::vector<base::TokenId> a{1, 1}, b{2, 2}, c{3, 3}, d{4, 4};
+  EXPECT_TRUE(tree.keep(a, 1).empty());
+  EXPECT_TRUE(tree.keep(b, 2).empty());
+  EXPECT_TRUE(tree.keep(c, 3).empty());
+  tree.pin(1);
+  tree.pin(1);
+  EXPECT_EQ(tree.pinned_bytes(), 10);
+  EXPECT_EQ(tree.keep(d, 4), (std::vector<PrefixTree::KeptId>{2}));
+  EXPECT_EQ(tree.keep(a, 5), (std::vector<PrefixTree::KeptId>{5}));  // nor is another put there
+  EXPECT_EQ(tree.set_budget(0), (std::vector<PrefixTree::KeptId>{3, 4}));
+  EXPECT_EQ(tree.find(a, 2).kept, 1u);
+  tree.unpin(1);
+  EXPECT_TRUE(tree.set_budget(10).empty());
+  EXPECT_EQ(tree.pinned_bytes(), 10);
+  tree.unpin(1);
+  EXPECT_EQ(tree.pinned_bytes(), 0);
+  EXPECT_EQ(tree.set_budget(0), (std::vector<PrefixTree::KeptId>{1}));
+}
+
+TEST(PrefixTreeTest, NobodyWaitsForWhatWasRefused) {
+  PrefixTree tree(100, {10, 10});
+  const std::vector<base::TokenId> tokens{1, 2, 3, 4};
+  tree.promise(tokens, 7);
+  EXPECT_EQ(tree.find(tokens, 4).n_promised, 4);
+  tree.set_budget(20);
+  EXPECT_EQ(tree.keep(tokens, 1), (std::vector<PrefixTree::KeptId>{1}));
+  EXPECT_EQ(tree.find(tokens, 4).n_promised, 0);
+  tree.withdraw(7);
+}
+
 }  // namespace
 }  // namespace longreach::generation

@@ -466,6 +466,19 @@ TEST(SchedulerTest, WhatMayNotBeginIsPassedOver) {
   EXPECT_EQ(scheduler.begin_next([](RequestId) { return true; }), 1u);
 }
 
+TEST(SchedulerTest, WhatIsReservedIsNotGivenOut) {
+  Scheduler scheduler({.memory_bytes = 100});
+  for (const RequestId id : {1, 2}) scheduler.add(id, {.n_prompt = 1, .bytes = 50});
+  const auto any = [](RequestId) { return true; };
+  EXPECT_EQ(scheduler.begin_next(any), 1u);
+  scheduler.set_bytes(1, 10);
+  scheduler.set_reserved(41);
+  EXPECT_EQ(scheduler.begin_next(any), std::nullopt);
+  scheduler.set_reserved(40);
+  EXPECT_EQ(scheduler.begin_next(any), 2u);
+  EXPECT_EQ(scheduler.running_bytes(), 60);
+}
+
 TEST(SchedulerTest, TheQueueIsBounded) {
   Scheduler scheduler({.memory_bytes = 10, .max_waiting = 2});
   EXPECT_TRUE(scheduler.fits(10));
