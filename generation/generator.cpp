@@ -53,9 +53,9 @@ std::vector<std::size_t> Generator::Active::wanted(std::size_t n) const {
   std::vector<std::size_t> positions;
   for (std::size_t i = n_read(); i < n_read() + n; ++i) {
     const bool gives_token = request.n_new > 0 && i + 1 >= n_prompt();
-    const bool tells_prompt = request.prompt_logprobs_from && i + 1 < n_prompt() &&
+    const bool is_of_prompt = request.prompt_logprobs_from && i + 1 < n_prompt() &&
                               i + 1 >= *request.prompt_logprobs_from;
-    if (gives_token || tells_prompt) positions.push_back(n_before + i);
+    if (gives_token || is_of_prompt) positions.push_back(n_before + i);
   }
   return positions;
 }
@@ -85,11 +85,11 @@ RequestId Generator::submit(Request request, EventSink sink) {
   return add(std::move(request), std::move(sink), std::nullopt);
 }
 
-RequestId Generator::submit(Request request, EventSink sink, dist::Session behind) {
-  return add(std::move(request), std::move(sink), std::move(behind));
+RequestId Generator::submit(Request request, EventSink sink, dist::Session after) {
+  return add(std::move(request), std::move(sink), std::move(after));
 }
 
-RequestId Generator::add(Request request, EventSink sink, std::optional<dist::Session> behind) {
+RequestId Generator::add(Request request, EventSink sink, std::optional<dist::Session> after) {
   if (request.prompt.empty()) {
     base::input_error("the prompt is empty, at least one token is needed");
   }
@@ -97,7 +97,7 @@ RequestId Generator::add(Request request, EventSink sink, std::optional<dist::Se
   LR_CHECK(!request.prompt_logprobs_from || *request.prompt_logprobs_from > 0);
   auto& banned = request.sampler.banned;
   banned.insert(banned.end(), without_text_.begin(), without_text_.end());
-  const std::size_t n_before = behind ? behind->n_tokens() : 0;
+  const std::size_t n_before = after ? after->n_tokens() : 0;
   const std::size_t n_tokens = n_before + request.prompt.size() + request.n_new;
   const std::size_t bytes = options_.sequence_bytes.of(n_tokens);
   if (!scheduler_.fits(bytes)) {
@@ -117,7 +117,7 @@ RequestId Generator::add(Request request, EventSink sink, std::optional<dist::Se
   }
   active->id = ++n_submitted_;
   active->n_before = n_before;
-  active->session = std::move(behind);
+  active->session = std::move(after);
   scheduler_.add(active->id, size);
   may_begin_ = true;
   return active_.emplace(active->id, std::move(active)).first->first;
@@ -138,8 +138,8 @@ bool Generator::step(const dist::Progress& progress) {
     if (!under_way_.empty()) wait_for_oldest();
     return true;
   }
-  if (!submit(rows, progress)) return false;
-  hand_out();
+  if (!submit_step(rows, progress)) return false;
+  dispatch_events();
   scheduler_.observe(base::seconds_since(start));
   return true;
 }
@@ -173,7 +173,7 @@ bool Generator::waits_for_prefix(const Active& active) const {
 void Generator::begin(Active& active) {
   active.logits = std::make_shared<const dist::LogitsSink>(
       [this, &active](std::size_t position, std::span<const float> logits) {
-        hear(active, position, logits);
+        on_logits(active, position, logits);
       });
   if (!active.session) {
     const auto found = prefixes_.find(active.request.prompt, active.n_sharable());
@@ -181,7 +181,7 @@ void Generator::begin(Active& active) {
       prefixes_.use(found.kept);
       active.session = engine_.fork(kept_.at(found.kept));
       active.n_shared = found.n_kept;
-      count_bytes(active, found.kept, found.n_kept);
+      share(active, found.kept, found.n_kept);
     } else {
       active.session = engine_.new_session();
     }
@@ -212,27 +212,31 @@ void Generator::plan_borders(Active& active, const PrefixTree::Found& found) {
 void Generator::keep_prefix(Active& active) {
   const PrefixTree::KeptId kept = ++n_kept_;
   kept_.emplace(kept, engine_.fork(*active.session));
-  const std::size_t n_read = active.n_read(), n_tokens = active.n_prompt() + active.request.n_new;
   // What it shares with the prefix from now on is counted there.
-  const std::size_t own_bytes = options_.sequence_bytes.of(n_tokens - n_read);
-  const std::size_t others = scheduler_.running_bytes() - scheduler_.bytes_of(active.id);
-  const std::size_t taken = std::min(others + own_bytes, options_.memory_bytes);
-  drop(prefixes_.set_budget(options_.memory_bytes - taken));
+  const std::size_t n_read = active.n_read(), before = scheduler_.bytes_of(active.id);
+  scheduler_.set_bytes(active.id, own_bytes(active, n_read));
+  fit_prefixes();
   const auto gone = prefixes_.keep(std::span(active.request.prompt).first(n_read), kept);
   drop(gone);
   if (std::ranges::count(gone, kept) == 0) {
-    count_bytes(active, kept, n_read);
+    share(active, kept, n_read);
+  } else {
+    scheduler_.set_bytes(active.id, before);
   }
   fit_prefixes();
   may_begin_ = true;
 }
 
-void Generator::count_bytes(Active& active, PrefixTree::KeptId kept, std::size_t n_kept) {
-  if (active.kept != 0) prefixes_.unpin(active.kept);
-  if (kept != 0) prefixes_.pin(kept);
-  active.kept = kept;
+std::size_t Generator::own_bytes(const Active& active, std::size_t n_shared) const {
   const std::size_t n_tokens = active.n_before + active.n_prompt() + active.request.n_new;
-  scheduler_.set_bytes(active.id, options_.sequence_bytes.of(n_tokens - n_kept));
+  return options_.sequence_bytes.of(n_tokens - n_shared);
+}
+
+void Generator::share(Active& active, PrefixTree::KeptId kept, std::size_t n_kept) {
+  if (active.kept != 0) prefixes_.unpin(active.kept);
+  prefixes_.pin(kept);
+  active.kept = kept;
+  scheduler_.set_bytes(active.id, own_bytes(active, n_kept));
 }
 
 void Generator::fit_prefixes() {
@@ -263,10 +267,10 @@ void Generator::wait_for_oldest() {
       engine_.wait_for(*active->session);
     }
   }
-  hand_out();
+  dispatch_events();
 }
 
-bool Generator::submit(std::span<const RequestRows> rows, const dist::Progress& progress) {
+bool Generator::submit_step(std::span<const RequestRows> rows, const dist::Progress& progress) {
   std::vector<std::vector<std::size_t>> wanted;
   wanted.reserve(rows.size());  // spans of it are taken
   std::vector<dist::SegmentRequest> segments;
@@ -312,50 +316,50 @@ void Generator::after_rows(Active& active) {
   } else {
     scheduler_.set_under_way(active.id);
   }
-  if (n_read <= n_prompt) heard_from_.insert(active.id);
+  if (n_read <= n_prompt) with_events_.insert(active.id);
 }
 
-void Generator::hear(Active& active, std::size_t position, std::span<const float> logits) {
+void Generator::on_logits(Active& active, std::size_t position, std::span<const float> logits) {
   --active.n_rows_to_come;
-  heard_from_.insert(active.id);
+  with_events_.insert(active.id);
   const Request& request = active.request;
   const std::size_t n_top = request.n_top_logprobs.value_or(0), i = position - active.n_before;
   if (request.hashes_logits) active.hash.update(std::as_bytes(logits));
   if (i + 1 < active.n_prompt()) {
-    active.heard.prompt.push_back({i + 1, logprobs_of(logits, request.prompt[i + 1], n_top)});
+    active.pending.prompt.push_back({i + 1, logprobs_of(logits, request.prompt[i + 1], n_top)});
     return;
   }
   try {
-    Heard::Drawn drawn{active.sampler.sample(logits), {}};
+    Pending::Drawn drawn{active.sampler.sample(logits), {}};
     if (request.n_top_logprobs) drawn.logprobs = logprobs_of(logits, drawn.token, n_top);
-    active.heard.drawn = std::move(drawn);
+    active.pending.drawn = std::move(drawn);
   } catch (const base::InputError& error) {
-    active.heard.error = error.what();
+    active.pending.error = error.what();
   }
 }
 
-void Generator::hand_out() {
-  for (const RequestId id : std::exchange(heard_from_, {})) {
+void Generator::dispatch_events() {
+  for (const RequestId id : std::exchange(with_events_, {})) {
     Active* const active = find(id);
     if (active == nullptr) continue;
-    const Heard heard = std::exchange(active->heard, {});
-    for (const PromptLogprobs& each : heard.prompt) active->sink(each);
+    const Pending pending = std::exchange(active->pending, {});
+    for (const PromptLogprobs& each : pending.prompt) active->sink(each);
     const std::size_t n_read = active->n_read(), n_prompt = active->n_prompt();
-    if (n_read <= n_prompt && n_read > active->n_told) {
-      active->n_told = n_read;
+    if (n_read <= n_prompt && n_read > active->n_reported) {
+      active->n_reported = n_read;
       active->sink(PromptProgress{n_read, active->n_shared});
     }
-    if (!heard.error.empty()) {
-      finish(*active, {.reason = FinishReason::kFailed, .error = heard.error});
-    } else if (heard.drawn) {
-      take(*active, *heard.drawn);
+    if (!pending.error.empty()) {
+      finish(*active, {.reason = FinishReason::kFailed, .error = pending.error});
+    } else if (pending.drawn) {
+      accept_token(*active, *pending.drawn);
     } else if (active->request.n_new == 0 && n_read == n_prompt && active->n_rows_to_come == 0) {
       finish(*active, {.reason = FinishReason::kLength});
     }
   }
 }
 
-void Generator::take(Active& active, const Heard::Drawn& drawn) {
+void Generator::accept_token(Active& active, const Pending::Drawn& drawn) {
   const Request& request = active.request;
   const auto end = [&](FinishReason reason) {
     finish(active, {.reason = reason, .end_token = drawn.token, .end_logprobs = drawn.logprobs});

@@ -1,8 +1,8 @@
 /// The loop that turns prompts into text: many requests at once, on one engine.
 ///
 /// Each step of the loop asks the scheduler for rows, submits them to the engine as one step, draws
-/// tokens from the logits that have come, and tells the requests' sinks. What a request gets does
-/// not depend, bit for bit, on what runs beside it, nor on which prefixes are known.
+/// tokens from the logits that have come, and reports to the requests' sinks. What a request gets
+/// does not depend, bit for bit, on what runs beside it, nor on which prefixes are known.
 #pragma once
 
 #include "dist/engine/engine.hpp"
@@ -58,8 +58,8 @@ class Generator {
   /// InputError for tokens outside the vocabulary, an empty stop string, sampler options out of
   /// range, an empty prompt, and a request that memory could never hold.
   RequestId submit(Request request, EventSink sink);
-  /// The same for a prompt that goes on behind what a session of the engine has read.
-  RequestId submit(Request request, EventSink sink, dist::Session behind);
+  /// The same for a prompt that goes on after what a session of the engine has read.
+  RequestId submit(Request request, EventSink sink, dist::Session after);
   /// Ends a request at the beginning of the next step. One that has finished is not noticed.
   void cancel(RequestId id) { cancelled_.push_back(id); }
 
@@ -75,7 +75,7 @@ class Generator {
   using Clock = std::chrono::steady_clock;
 
   /// What has come for a request since its last events.
-  struct Heard {
+  struct Pending {
     struct Drawn {
       base::TokenId token = 0;
       std::optional<Logprobs> logprobs;
@@ -86,7 +86,7 @@ class Generator {
   };
 
   /// A request that has not finished. Positions count from its first token, or from that of the
-  /// session it goes on behind.
+  /// session it goes on after.
   struct Active {
     Active(Request asked, EventSink events, const model::Tokenizer& tokenizer);
 
@@ -105,7 +105,7 @@ class Generator {
     TextStream text;
     base::Sha256 hash;
     std::optional<Clock::time_point> deadline;
-    std::optional<dist::Session> session;  ///< Once it has begun, or if it goes on behind one.
+    std::optional<dist::Session> session;  ///< Once it has begun, or if it goes on after one.
     std::size_t n_before = 0;              ///< Tokens that session had read.
     std::shared_ptr<const dist::LogitsSink> logits;
     std::size_t n_shared = 0;          ///< Tokens known from others.
@@ -113,10 +113,10 @@ class Generator {
     std::vector<std::size_t> borders;  ///< Where prefixes are to be kept; the next one last.
     std::size_t n_rows_to_come = 0;    ///< Whose logits are wanted and have not come.
     std::size_t last_step = 0;         ///< The one that its last rows are in.
-    std::size_t n_told = 0;            ///< Tokens of the prompt that progress was told of.
+    std::size_t n_reported = 0;        ///< Tokens of the prompt that progress was reported of.
     std::size_t n_generated = 0;
     base::TokenId next = 0;  ///< The token to read next, when it decodes.
-    Heard heard;
+    Pending pending;
   };
 
   /// A step that sequences wait for.
@@ -125,7 +125,7 @@ class Generator {
     std::vector<RequestId> requests;
   };
 
-  RequestId add(Request request, EventSink sink, std::optional<dist::Session> behind);
+  RequestId add(Request request, EventSink sink, std::optional<dist::Session> after);
   Active* find(RequestId id);
   void end_requests();
   void begin_requests();
@@ -133,21 +133,23 @@ class Generator {
   void begin(Active& active);
   void plan_borders(Active& active, const PrefixTree::Found& found);
   void keep_prefix(Active& active);
-  /// Counts for a request what it does not share with a kept prefix of so many tokens.
-  void count_bytes(Active& active, PrefixTree::KeptId kept, std::size_t n_kept);
+  /// What a request takes if it shares the memory of so many first tokens.
+  std::size_t own_bytes(const Active& active, std::size_t n_shared) const;
+  /// The request shares the memory of this kept prefix from now on.
+  void share(Active& active, PrefixTree::KeptId kept, std::size_t n_kept);
   /// Gives known prefixes what memory the running requests leave.
   void fit_prefixes();
   void drop(std::span<const PrefixTree::KeptId> gone);
 
   std::vector<RequestRows> next_rows();
   void wait_for_oldest();
-  bool submit(std::span<const RequestRows> rows, const dist::Progress& progress);
+  bool submit_step(std::span<const RequestRows> rows, const dist::Progress& progress);
   void after_rows(Active& active);
   /// Takes a row of logits from the engine, of which nothing may be called meanwhile.
-  void hear(Active& active, std::size_t position, std::span<const float> logits);
-  /// Tells sinks what was heard.
-  void hand_out();
-  void take(Active& active, const Heard::Drawn& drawn);
+  void on_logits(Active& active, std::size_t position, std::span<const float> logits);
+  /// Reports to sinks what has come.
+  void dispatch_events();
+  void accept_token(Active& active, const Pending::Drawn& drawn);
   void finish(Active& active, Finished finished);
 
   dist::Engine& engine_;
@@ -163,8 +165,8 @@ class Generator {
   std::map<RequestId, std::unique_ptr<Active>> active_;
   RequestId n_submitted_ = 0;
   std::vector<RequestId> cancelled_;
-  std::set<RequestId> heard_from_;
-  std::deque<UnderWay> under_way_;  ///< The oldest first.
+  std::set<RequestId> with_events_;  ///< Requests that something has come for.
+  std::deque<UnderWay> under_way_;   ///< The oldest first.
   std::size_t n_steps_ = 0;
   bool may_begin_ = false;  ///< Something has changed for requests that wait.
   std::size_t n_tokens_read_ = 0;

@@ -168,18 +168,18 @@ void PrefixTree::shrink(std::vector<KeptId>& gone) {
   }
 }
 
-std::size_t PrefixTree::tokens_behind_kept(const Node& node) const {
+std::size_t PrefixTree::tokens_after_kept(const Node& node) const {
   const Node* before = node.parent;
   while (before != nullptr && !before->kept) before = before->parent;
   return node.n_tokens - (before != nullptr ? before->n_tokens : 0);
 }
 
 std::size_t PrefixTree::own_bytes(const Node& node) const {
-  return sequence_bytes_.of(tokens_behind_kept(node));
+  return sequence_bytes_.of(tokens_after_kept(node));
 }
 
 double PrefixTree::value_of(const Node& node) const {
-  return node.kept->clock + static_cast<double>(tokens_behind_kept(node)) /
+  return node.kept->clock + static_cast<double>(tokens_after_kept(node)) /
                                 static_cast<double>(std::max<std::size_t>(own_bytes(node), 1));
 }
 

@@ -1,11 +1,11 @@
 /// Prefixes of token ids after which a session is kept, to begin other prompts from. Pure
-/// bookkeeping: it knows ids of what is kept, and what that costs; who keeps it is told what has to
-/// go.
+/// bookkeeping: it knows ids of what is kept, and what that costs; what has to go is
+/// returned.
 ///
 /// What is kept fits a budget in bytes. When it does not, that goes first which was not used for
 /// long and is cheap to read again for what it takes (GreedyDual-Size: Cao and Irani, "Cost-aware
 /// WWW proxy caching algorithms", 1997). A prefix shares the chunks of the longest one kept before
-/// it, so both its bytes and its cost are those of the tokens behind that one.
+/// it, so both its bytes and its cost are those of the tokens after that one.
 #pragma once
 
 #include "kernels/base/types.hpp"
@@ -91,7 +91,7 @@ class PrefixTree {
   void prune(Node* node);
   /// Takes from what is kept until it fits the budget, and adds what goes to `gone`.
   void shrink(std::vector<KeptId>& gone);
-  std::size_t tokens_behind_kept(const Node& node) const;
+  std::size_t tokens_after_kept(const Node& node) const;
   std::size_t own_bytes(const Node& node) const;
   /// Of something kept; the least goes first, of equal ones that which was not used for longest.
   double value_of(const Node& node) const;

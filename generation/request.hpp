@@ -1,4 +1,4 @@
-/// A request: a prompt and what is wanted of it; and the events that tell what comes of it.
+/// A request: a prompt and what is wanted of it; and the events that report what comes of it.
 #pragma once
 
 #include "generation/sampler.hpp"

@@ -15,9 +15,9 @@ constexpr std::size_t kMeasureEvery = 64;
 
 void Scheduler::add(RequestId id, const RequestSize& size) {
   LR_CHECK(fits(size.bytes) && !queue_is_full());
-  const auto behind = std::ranges::upper_bound(waiting_, size.priority, std::greater<>(),
-                                               [](const Waiting& w) { return w.size.priority; });
-  waiting_.insert(behind, {id, size});
+  const auto place = std::ranges::upper_bound(waiting_, size.priority, std::greater<>(),
+                                              [](const Waiting& w) { return w.size.priority; });
+  waiting_.insert(place, {id, size});
 }
 
 std::optional<RequestId> Scheduler::begin_next(const std::function<bool(RequestId)>& may_begin) {

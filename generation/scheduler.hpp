@@ -1,5 +1,5 @@
 /// Which requests begin, and which rows share a step: a pure policy. It knows numbers of tokens,
-/// bytes and measured seconds; who runs the steps tells it what came of them.
+/// bytes and measured seconds; whoever runs the steps reports what came of them.
 ///
 /// The policy, in the order of its decisions:
 ///  1. Requests wait in one queue, higher priorities first, then in the order they came. The first

@@ -13,7 +13,7 @@ std::size_t bucket_of(std::size_t n_rows) {
   return static_cast<std::size_t>(std::bit_width(n_rows));
 }
 
-/// Puts a time behind the others, of which the newest n_most stay.
+/// Appends a time, of which the newest n_most stay.
 template <typename Time>
 void push(std::vector<Time>& times, std::size_t n_most, Time time) {
   times.push_back(time);
