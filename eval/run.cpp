@@ -5,16 +5,15 @@
 
 #include <chrono>
 #include <map>
-#include <utility>
 
 namespace longreach::eval {
 namespace {
 
 /// The questions of a replica that are under way, and what has come of the others.
-class Run {
+class Questions final : public generation::Worker {
  public:
-  Run(const Task& task, Examiner& examiner, const partition::Grid& grid, const Settings& settings,
-      generation::WorkSource& source)
+  Questions(const Task& task, Examiner& examiner, const partition::Grid& grid,
+            const Settings& settings, generation::WorkSource& source)
       : task_(task),
         examiner_(examiner),
         grid_(grid),
@@ -22,10 +21,22 @@ class Run {
         source_(source),
         n_read_before_(examiner.n_tokens_read()) {}
 
-  bool finish() {
-    while (ask_more() && step()) {
-    }
-    return source_.finish();
+  std::size_t n_room() const override { return examiner_.n_room(); }
+  std::size_t n_under_way() const override { return under_way_.size(); }
+
+  void begin(std::size_t index) override {
+    UnderWay& asked = under_way_[index];
+    asked = {task_.question(index), std::chrono::steady_clock::now()};
+    examiner_.ask(asked.question, {[&asked](double share_read) { asked.share_read = share_read; },
+                                   [this, index](const Outcome& outcome) { end(index, outcome); }});
+  }
+
+  bool step(const dist::Progress& progress) override { return examiner_.step(progress); }
+
+  generation::WorkProgress progress() const override {
+    double n_asked = n_asked_;
+    for (const auto& [index, asked] : under_way_) n_asked += asked.share_read * length_of(index);
+    return {n_asked, examiner_.n_tokens_read() - n_read_before_};
   }
 
  private:
@@ -34,30 +45,6 @@ class Run {
     std::chrono::steady_clock::time_point start;
     double share_read = 0;
   };
-
-  /// Returns whether anything is under way.
-  bool ask_more() {
-    while (const std::size_t n_room = examiner_.n_room()) {
-      const auto index = under_way_.empty() ? source_.wait_for_next(n_room) : source_.next(n_room);
-      if (!index) break;
-      ask(*index);
-    }
-    return !under_way_.empty();
-  }
-
-  void ask(std::size_t index) {
-    Question question = task_.question(index);
-    UnderWay& asked = under_way_[index];
-    asked = {std::move(question), std::chrono::steady_clock::now()};
-    examiner_.ask(asked.question, {[&asked](double share_read) { asked.share_read = share_read; },
-                                   [this, index](const Outcome& outcome) { end(index, outcome); }});
-  }
-
-  /// Returns whether the run goes on.
-  bool step() {
-    const auto carry_on = [this](double) { return source_.carry_on(progress()); };
-    return examiner_.step(carry_on) && carry_on(1);
-  }
 
   void end(std::size_t index, const Outcome& outcome) {
     const auto asked = under_way_.extract(index);
@@ -71,12 +58,6 @@ class Run {
 
   double length_of(std::size_t index) const {
     return static_cast<double>(task_.specs()[index].length);
-  }
-
-  generation::WorkProgress progress() const {
-    double n_asked = n_asked_;
-    for (const auto& [index, asked] : under_way_) n_asked += asked.share_read * length_of(index);
-    return {n_asked, examiner_.n_tokens_read() - n_read_before_};
   }
 
   const Task& task_;
@@ -93,7 +74,8 @@ class Run {
 
 bool run(const Task& task, Examiner& examiner, const partition::Grid& grid,
          const Settings& settings, generation::WorkSource& source) {
-  return Run(task, examiner, grid, settings, source).finish();
+  Questions questions(task, examiner, grid, settings, source);
+  return generation::work(source, questions);
 }
 
 }  // namespace longreach::eval

@@ -413,4 +413,20 @@ std::unique_ptr<WorkSource> remote_source(const std::string& settings,
   return std::make_unique<RemoteSource>(settings, leaders);
 }
 
+bool work(WorkSource& source, Worker& worker) {
+  const auto carry_on = [&](double) { return source.carry_on(worker.progress()); };
+  for (;;) {
+    while (const std::size_t n_room = worker.n_room()) {
+      const bool is_idle = worker.n_under_way() == 0;
+      const auto piece = is_idle ? source.wait_for_next(n_room) : source.next(n_room);
+      if (!piece) break;
+      worker.begin(*piece);
+    }
+    if (worker.n_under_way() == 0) break;
+    // On several ranks a step does not ask.
+    if (!worker.step(carry_on) || !carry_on(1)) break;
+  }
+  return source.finish();
+}
+
 }  // namespace longreach::generation

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "dist/comm/communicator.hpp"
+#include "dist/engine/engine.hpp"
 
 #include <cstddef>
 #include <memory>
@@ -81,5 +82,26 @@ std::unique_ptr<WorkSource> leading_source(SharedWork& work, const std::string& 
 
 /// That of the leaders of other replicas. Collective, as above.
 std::unique_ptr<WorkSource> remote_source(const std::string& settings, dist::Communicator& leaders);
+
+/// What works on pieces, several at once, and adds their results to the source by itself.
+class Worker {
+ public:
+  Worker() = default;
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+  virtual ~Worker() = default;
+
+  /// How many more pieces could be under way.
+  virtual std::size_t n_room() const = 0;
+  virtual std::size_t n_under_way() const = 0;
+  /// Begins a piece; there is room for it.
+  virtual void begin(std::size_t piece) = 0;
+  /// Goes on with what is under way. Returns false when `progress` (of this step) stopped it.
+  virtual bool step(const dist::Progress& progress) = 0;
+  virtual WorkProgress progress() const = 0;
+};
+
+/// Works until no piece is left or the run is stopped. Returns what the source's finish does.
+bool work(WorkSource& source, Worker& worker);
 
 }  // namespace longreach::generation

@@ -12,9 +12,9 @@
 #include "launch/open_model.hpp"
 #include "launch/progress.hpp"
 #include "launch/prompt_file.hpp"
+#include "launch/request.hpp"
 #include "launch/run_settings.hpp"
 #include "launch/signals.hpp"
-#include "launch/token_file.hpp"
 #include "launch/usage.hpp"
 
 #include <fmt/format.h>
@@ -160,38 +160,16 @@ class SharedPrompts final : public generation::SharedWork {
 };
 
 /// The prompts of a replica that are under way.
-class PromptRun {
+class PromptWorker final : public generation::Worker {
  public:
-  PromptRun(const Prompts& prompts, generation::Generator& generator, std::size_t n_at_once,
-            generation::WorkSource& source)
+  PromptWorker(const Prompts& prompts, generation::Generator& generator, std::size_t n_at_once,
+               generation::WorkSource& source)
       : prompts_(prompts), generator_(generator), n_at_once_(n_at_once), source_(source) {}
 
-  /// Returns whether all prompts of the job are done, which its leader alone knows.
-  bool finish() {
-    while (begin_more() && step()) {
-    }
-    return source_.finish();
-  }
+  std::size_t n_room() const override { return n_at_once_ - under_way_.size(); }
+  std::size_t n_under_way() const override { return under_way_.size(); }
 
- private:
-  struct UnderWay {
-    Continuation continuation;
-    std::size_t n_read = 0;
-    Clock::time_point start = Clock::now();
-  };
-
-  /// Returns whether anything is under way.
-  bool begin_more() {
-    while (under_way_.size() < n_at_once_) {
-      const std::size_t n_room = n_at_once_ - under_way_.size();
-      const auto index = under_way_.empty() ? source_.wait_for_next(n_room) : source_.next(n_room);
-      if (!index) break;
-      begin(*index);
-    }
-    return !under_way_.empty();
-  }
-
-  void begin(std::size_t index) {
+  void begin(std::size_t index) override {
     const PromptLine& prompt = prompts_[index];
     if (!prompt.error.empty()) return add(index, error_line(prompt, prompt.error));
     UnderWay& own = under_way_[index];
@@ -204,6 +182,23 @@ class PromptRun {
       add(index, error_line(prompt, error.what()));
     }
   }
+
+  bool step(const dist::Progress& progress) override { return generator_.step(progress); }
+
+  generation::WorkProgress progress() const override {
+    double done = n_done_;
+    for (const auto& [index, own] : under_way_) {
+      done += static_cast<double>(own.n_read + own.continuation.tokens.size());
+    }
+    return {done, generator_.n_tokens_read()};
+  }
+
+ private:
+  struct UnderWay {
+    Continuation continuation;
+    std::size_t n_read = 0;
+    Clock::time_point start = Clock::now();
+  };
 
   void take(std::size_t, UnderWay& own, const generation::PromptProgress& progress) {
     own.n_read = progress.n_read;
@@ -231,27 +226,13 @@ class PromptRun {
     source_.add_result(index, line, progress());
   }
 
-  /// Returns whether the run goes on.
-  bool step() {
-    const auto carry_on = [this](double) { return source_.carry_on(progress()); };
-    return generator_.step(carry_on) && carry_on(1);
-  }
-
-  generation::WorkProgress progress() const {
-    double done = n_done_;
-    for (const auto& [index, own] : under_way_) {
-      done += static_cast<double>(own.n_read + own.continuation.tokens.size());
-    }
-    return {done, generator_.n_tokens_read()};
-  }
-
   const Prompts& prompts_;
   generation::Generator& generator_;
   std::size_t n_at_once_;
   generation::WorkSource& source_;
   std::map<std::size_t, UnderWay> under_way_;
-  double n_done_ =
-      0;  ///< Tokens of prompts that are done, with all that they might have generated.
+  /// Tokens of prompts that are done, with all that they might have generated.
+  double n_done_ = 0;
 };
 
 /// What the leaders of replicas need before a model is loaded; that of the job alone has the
@@ -273,8 +254,7 @@ Preparation prepare(const GenerateOptions& options, const OpenedModel& opened, b
     files.check_outputs();
   }
   const std::size_t vocab_size = opened.config.vocab_size;
-  check_vocabulary(options.continuation.stop_tokens, vocab_size, "--stop-token");
-  check_vocabulary(options.continuation.sampler.banned, vocab_size, "--ban-token");
+  check_vocabulary(options.continuation, vocab_size);
   Preparation prepared;
   prepared.tokenizer = open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer);
   prepared.settings = run_settings(opened, *prepared.tokenizer);
@@ -313,7 +293,8 @@ bool continue_all(const GenerateOptions& options, const OpenedModel& opened,
   const std::size_t n_at_once = 2 * generator_options.max_running;
   const std::string settings = eval::settings_text(prepared.settings);
   const auto finish = [&](std::unique_ptr<generation::WorkSource> source) {
-    return PromptRun(prompts, generator, n_at_once, *source).finish();
+    PromptWorker worker(prompts, generator, n_at_once, *source);
+    return generation::work(*source, worker);
   };
   if (!prepared.results) return finish(generation::remote_source(settings, leaders));
   Results& results = *prepared.results;
