@@ -1,5 +1,7 @@
 #include "launch/request.hpp"
 
+#include "launch/token_file.hpp"
+
 #include <utility>
 
 namespace longreach::launch {
@@ -16,6 +18,11 @@ generation::SamplerOptions sampler_of(const ContinuationOptions& options, std::u
 }
 
 }  // namespace
+
+void check_vocabulary(const ContinuationOptions& options, std::size_t vocab_size) {
+  check_vocabulary(options.stop_tokens, vocab_size, "--stop-token");
+  check_vocabulary(options.sampler.banned, vocab_size, "--ban-token");
+}
 
 generation::Request request_of(const ContinuationOptions& options,
                                std::vector<base::TokenId> prompt, std::uint64_t seed) {

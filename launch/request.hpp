@@ -4,10 +4,14 @@
 #include "generation/request.hpp"
 #include "launch/options/options.hpp"
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
 namespace longreach::launch {
+
+/// Errors: InputError naming the option, for token ids outside the vocabulary.
+void check_vocabulary(const ContinuationOptions& options, std::size_t vocab_size);
 
 /// The request to continue these tokens; with that seed, whatever the options say of one. Its
 /// logits are hashed.

@@ -50,8 +50,7 @@ std::string read_prompt(const GenerateOptions& options) {
 Prompt tokenize(const GenerateOptions& options, const OpenedModel& opened,
                 const std::string& text) {
   const std::size_t vocab_size = opened.config.vocab_size;
-  check_vocabulary(options.continuation.stop_tokens, vocab_size, "--stop-token");
-  check_vocabulary(options.continuation.sampler.banned, vocab_size, "--ban-token");
+  check_vocabulary(options.continuation, vocab_size);
   Prompt prompt{open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer), {}};
   prompt.tokens = prompt.tokenizer->encode(text);
   check_vocabulary(prompt.tokens, vocab_size, "the prompt (does --tokenizer fit the model?)");
