@@ -167,7 +167,7 @@ class Engine {
 
   /// Bytes of weights that every step reads once, on all ranks together.
   std::size_t weight_bytes() const;
-  /// Bytes of weights, state and cache that decoding one more token behind so many reads or writes,
+  /// Bytes of weights, state and cache that decoding one more token after so many reads or writes,
   /// on all ranks together.
   std::size_t bytes_per_token(std::size_t n_tokens) const;
 

@@ -44,7 +44,7 @@ struct ContinuationOptions {
   std::optional<std::uint64_t> seed;        ///< Default: whoever asks decides.
   std::vector<std::string> stop_strings;
   std::vector<base::TokenId> stop_tokens;
-  std::optional<std::size_t> n_top_logprobs;  ///< Of every token; default: none is told.
+  std::optional<std::size_t> n_top_logprobs;  ///< Of every token; default: none is reported.
 };
 
 /// How many requests an engine runs at once.
