@@ -98,7 +98,7 @@ std::vector<RequestRows> Scheduler::next_step() {
 
 std::size_t Scheduler::prompt_rows(std::size_t n_decoding_rows) {
   const std::size_t most = options_.max_rows - n_decoding_rows;
-  if (n_decoding() == 0) return most;
+  if (n_decoding() == 0 || options_.step_seconds == kNoLimit) return most;
   const bool is_known = cost_.decoding_seconds(n_decoding_rows).has_value();
   if (n_decoding_rows > 0 && (!is_known || n_mixed_ >= kMeasureEvery)) return 0;
   // Sequences in steps that are under way wait for this one, too, even if it has none of theirs.

@@ -37,6 +37,9 @@ struct SchedulerOptions {
   std::size_t max_waiting = 1024;                                      ///< Requests.
 };
 
+/// For SchedulerOptions::step_seconds where nobody waits for single tokens.
+inline constexpr double kNoLimit = std::numeric_limits<double>::infinity();
+
 /// What a request takes.
 struct RequestSize {
   std::size_t n_prompt = 0;  ///< Rows to read.

@@ -15,6 +15,7 @@ generation::GeneratorOptions generator_options(const partition::SequenceRoom& ro
   options.max_running =
       n_parallel.value_or(std::clamp<std::size_t>(room.bytes / longest, 1, kMostParallel));
   options.keeps_prefixes = true;
+  options.step_seconds = generation::kNoLimit;
   return options;
 }
 

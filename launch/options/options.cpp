@@ -267,10 +267,8 @@ void add_prompts(CLI::App& command, GenerateOptions& options) {
             "with every token its logarithm of probability, and\nthose of so many best ones")
       ->needs(prompts)
       ->group(group);
-  add_real(
-      command, "--step-ms", options.batch.step_ms, 0.001, 1e9,
-      "milliseconds that prompts may make a step last while\nothers decode; default: three steps "
-      "of decoding alone")
+  add_real(command, "--step-ms", options.batch.step_ms, 0.001, 1e9,
+           "milliseconds that prompts may make a step last while\nothers decode; default: no limit")
       ->needs(prompts)
       ->group(group);
   add_batch_options(command, options.batch, "prompts");

@@ -50,8 +50,8 @@ struct ContinuationOptions {
 /// How many requests an engine runs at once.
 struct BatchOptions {
   std::optional<std::size_t> n_parallel;  ///< At most; default: what fits, up to kMostParallel.
-  std::optional<double> step_ms;  ///< Of a step while sequences decode; default: the scheduler's.
-  std::size_t n_replicas = 1;     ///< Engines, among which the ranks are divided.
+  std::optional<double> step_ms;          ///< Of a step while sequences decode; default: no limit.
+  std::size_t n_replicas = 1;             ///< Engines, among which the ranks are divided.
 };
 
 /// `longreach generate`.

@@ -280,6 +280,16 @@ TEST(SchedulerTest, AGivenBudgetCounts) {
   EXPECT_GE(wait, 0.019);
 }
 
+TEST(SchedulerTest, WithoutALimitPromptsFillEachStepFromTheFirstOn) {
+  Simulator simulator({.step_seconds = kNoLimit}, linear_cost);
+  add_decoding(simulator, 8);
+  simulator.add(kMillion, 1);
+  simulator.step();
+  const std::size_t before = simulator.prompt_rows();
+  simulator.steps(10);
+  EXPECT_EQ(simulator.prompt_rows() - before, 10 * (512U - 8));
+}
+
 TEST(SchedulerTest, ABudgetBelowAPlainStepStopsNoPrompt) {
   Simulator simulator({.step_seconds = 0.001}, linear_cost);
   add_decoding(simulator, 8);
