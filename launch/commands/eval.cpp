@@ -127,16 +127,20 @@ bool ask(const EvalOptions& options, const OpenedModel& opened, const Preparatio
   eval::ResultFile& file = *prepared.file;
   file.add_setting(settings.back().first, settings.back().second);
   bool finished = false;
+  eval::RunProgress last;
   {
     StatusLine line(PlainLines::kEveryMinute);
     eval::SharedQuestions questions(*prepared.task, file, leaders.size(),
                                     [&](const eval::RunProgress& progress) {
+                                      last = progress;
                                       line.update([&] { return progress_text(progress); });
                                       return !signals.received();
                                     });
     finished = run(generation::leading_source(questions, compared, leaders));
   }
   file.sync();
+  base::write_message(
+      fmt::format("read {} tokens in {:.1f} s\n", last.n_tokens_read, last.seconds));
   if (!finished) {
     base::write_message(
         fmt::format("stopped after {} of {} questions; the same command goes on from there\n",
