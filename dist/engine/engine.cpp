@@ -57,7 +57,13 @@ Engine::~Engine() {
 void Engine::serve() {
   LR_CHECK(!leads());
   pipeline_.serve([this](const EngineMessage& message) {
-    std::visit(Overloaded{[this](const ReadMemory& m) { read_pass(m.n_bytes); },
+    std::visit(Overloaded{[this](const SaveSession& m) {
+                            together([&] { stage_.save(m.session, m.n_tokens); });
+                          },
+                          [this](const RestoreSession& m) {
+                            together([&] { stage_.restore(m.session, m.n_tokens); });
+                          },
+                          [this](const ReadMemory& m) { read_pass(m.n_bytes); },
                           [this](const CollectUsage&) { gather_usage(); },
                           [this](const CollectMasses&) { gather_masses(); },
                           [this](const CollectTrace&) { gather_trace({}); },
@@ -187,6 +193,31 @@ bool Engine::fill(Session& session, std::size_t n_tokens, std::uint64_t seed,
   session.n_tokens_ += n_tokens;
   return pipeline_.submit(FillSession{session.id_, n_tokens, seed},
                           grid_position_.grid.n_ranks() == 1 ? progress : Progress());
+}
+
+void Engine::together(const std::function<void()>& part) {
+  std::string error;
+  try {
+    part();
+  } catch (const base::InputError& thrown) {
+    error = thrown.what();
+  }
+  const std::vector<std::string> errors = gather_texts(*grid_position_.ranks, error);
+  if (!leads()) return;
+  const auto first = std::ranges::find_if_not(errors, &std::string::empty);
+  if (first != errors.end()) throw base::InputError(*first);
+}
+
+void Engine::save(const Session& session) {
+  pipeline_.submit(SaveSession{session.id_, session.n_tokens_}, {});
+  together([&] { stage_.save(session.id_, session.n_tokens_); });
+}
+
+Session Engine::restore(std::size_t n_tokens) {
+  const std::uint32_t id = n_sessions_++;
+  pipeline_.submit(RestoreSession{id, n_tokens}, {});
+  together([&] { stage_.restore(id, n_tokens); });
+  return {*this, id, n_tokens};
 }
 
 double Engine::read_bandwidth(std::size_t n_bytes) {

@@ -20,6 +20,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -131,6 +132,14 @@ class Engine {
   bool fill(Session& session, std::size_t n_tokens, std::uint64_t seed,
             const Progress& progress = {});
 
+  /// Saves the session to options.context; what it saved before must be what this session had read
+  /// then. Waits until it is on all disks. Errors: InputError naming the file, of any rank.
+  void save(const Session& session);
+  /// The session that was saved to options.context when it had read n_tokens tokens. Chunks of its
+  /// cache are mapped and read when they are chosen. Waits for all ranks. Errors: InputError naming
+  /// the file, of any rank.
+  Session restore(std::size_t n_tokens);
+
   /// Bytes a second that all threads of all ranks read together in one pass over n_bytes each rank,
   /// a multiple of 8; as slow as the slowest rank. The memory stays for the next pass. Waits for
   /// what was submitted. Errors: std::bad_alloc, which the other ranks do not know of.
@@ -174,6 +183,9 @@ class Engine {
  private:
   friend class Session;
 
+  /// Does this rank's part of something that may fail on any of them; the leader throws what one
+  /// has thrown. Collective: the ranks of the replica.
+  void together(const std::function<void()>& part);
   std::vector<RankUsage> gather_usage();
   std::vector<MassSample> gather_masses();
   void gather_trace(const std::filesystem::path& file);

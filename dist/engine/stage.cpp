@@ -47,6 +47,9 @@ Stage::Stage(const GridPosition& grid_position, const model::Checkpoint& checkpo
       hidden_(grid_position.is_last_stage() ? model::kLogitRows : 0, config.n_embd),
       logits_(grid_position.is_last_stage() ? model::kLogitRows : 0,
               context_.extents.vocabulary.size()) {
+  if (options.context) {
+    context_part_.emplace(*options.context, config_, attention_, blocks_, exchange_.shard());
+  }
   if (!options.fingerprints) return;
   const std::size_t rank = grid_position.stage * grid_position.grid.n_shards + grid_position.shard;
   context_.observer = &fingerprints_.emplace(*options.fingerprints, rank, grid_position.shard);
@@ -64,6 +67,17 @@ bool Stage::fill(std::uint32_t session, std::size_t n_tokens, std::uint64_t seed
                  const model::Progress& progress) {
   return model::append_random_tokens(sessions_.at(session), weights_.part, config_.n_head, n_tokens,
                                      seed, pool_, progress);
+}
+
+void Stage::save(std::uint32_t session, std::size_t n_tokens) {
+  LR_CHECK(context_part_);
+  context_part_->save(sessions_.at(session), n_tokens);
+}
+
+void Stage::restore(std::uint32_t session, std::size_t n_tokens) {
+  LR_CHECK(context_part_);
+  open(session);
+  context_part_->restore(sessions_.at(session), n_tokens, exchange_.chunk_store().reaches_all());
 }
 
 MatView<float> Stage::v_first(std::size_t n) {

@@ -1,6 +1,7 @@
 /// The part of the model that a rank computes, and the states of the sequences it keeps.
 #pragma once
 
+#include "dist/context/context_part.hpp"
 #include "dist/engine/grid.hpp"
 #include "dist/engine/logits_return.hpp"
 #include "dist/engine/shard_exchange.hpp"
@@ -29,6 +30,7 @@ struct EngineOptions {
   kernels::ThreadStart thread_started = {};  ///< As kernels::ThreadPool takes it.
   Recording recording = Recording::kNothing;
   std::optional<std::filesystem::path> fingerprints = {};  ///< Of all that is computed.
+  std::optional<std::filesystem::path> context = {};       ///< Where sessions are saved.
 };
 
 /// One rank's blocks at work. Neither copied nor moved.
@@ -52,6 +54,10 @@ class Stage {
   /// `progress` stopped it.
   bool fill(std::uint32_t session, std::size_t n_tokens, std::uint64_t seed,
             const model::Progress& progress);
+  /// This rank's part of saving a session, and of restoring one that was saved after n_tokens
+  /// tokens. Requires: options.context. Errors: InputError naming the file.
+  void save(std::uint32_t session, std::size_t n_tokens);
+  void restore(std::uint32_t session, std::size_t n_tokens);
   void close(std::uint32_t session) { sessions_.erase(session); }
   const model::SequenceState& state(std::uint32_t session) const { return sessions_.at(session); }
 
@@ -106,6 +112,7 @@ class Stage {
   model::Workspace workspace_;
   model::Observer no_observer_;
   std::optional<FingerprintFile> fingerprints_;
+  std::optional<ContextPart> context_part_;
   std::optional<SelectionMeter> meter_;
   model::Context context_;
   model::Rows hidden_, logits_;  ///< Of wanted rows, [kLogitRows, C] and [kLogitRows, columns].

@@ -9,6 +9,7 @@
 #include "launch/open_model.hpp"
 #include "launch/progress.hpp"
 #include "launch/request.hpp"
+#include "launch/saved_context.hpp"
 #include "launch/signals.hpp"
 #include "launch/standard_streams.hpp"
 #include "launch/statistics.hpp"
@@ -34,6 +35,7 @@ using Clock = std::chrono::steady_clock;
 struct Prompt {
   std::unique_ptr<model::Tokenizer> tokenizer;
   std::vector<TokenId> tokens;
+  ContextPoint before;  ///< What was read before; tokens of it that are not saved are in `tokens`.
 };
 
 std::string read_prompt(const GenerateOptions& options) {
@@ -51,9 +53,14 @@ Prompt tokenize(const GenerateOptions& options, const OpenedModel& opened,
                 const std::string& text) {
   const std::size_t vocab_size = opened.config.vocab_size;
   check_vocabulary(options.continuation, vocab_size);
-  Prompt prompt{open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer), {}};
+  Prompt prompt{open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer), {}, {}};
   prompt.tokens = prompt.tokenizer->encode(text);
   check_vocabulary(prompt.tokens, vocab_size, "the prompt (does --tokenizer fit the model?)");
+  if (!options.context) return prompt;
+  prompt.before =
+      context_point(*options.context, options.at, context_settings(opened, prompt.tokenizer.get()));
+  const auto& to_read = prompt.before.to_read;
+  prompt.tokens.insert(prompt.tokens.begin(), to_read.begin(), to_read.end());
   return prompt;
 }
 
@@ -88,16 +95,19 @@ class Generation {
              dist::Engine& engine, const StopSignals& signals)
       : engine_(engine),
         signals_(signals),
+        n_before_(prompt.before.n_saved),
         generator_(engine, opened.config, *prompt.tokenizer, {}),
         line_(prompt.tokens.size()) {
     statistics_.n_prompt = prompt.tokens.size();
     statistics_.seed = options.continuation.seed.value_or(random_seed());
     const bool is_one_call = engine.attention().mode == model::AttentionMode::kReference;
     n_step_rows_ = is_one_call ? statistics_.n_prompt : model::kStepRows;
-    id_ = generator_.submit(request_of(options.continuation, prompt.tokens, statistics_.seed),
-                            [this](const generation::Event& event) {
-                              std::visit([this](const auto& each) { take(each); }, event);
-                            });
+    id_ = generator_.submit(
+        request_of(options.continuation, prompt.tokens, statistics_.seed),
+        [this](const generation::Event& event) {
+          std::visit([this](const auto& each) { take(each); }, event);
+        },
+        session_at(engine, prompt.before));
   }
 
   /// Writes the text as it comes.
@@ -110,7 +120,7 @@ class Generation {
       if (!finished || signals_.received()) stop("signal");
     }
     statistics_.bytes_per_token =
-        engine_.bytes_per_token(statistics_.n_prompt + statistics_.n_decode_calls);
+        engine_.bytes_per_token(n_before_ + statistics_.n_prompt + statistics_.n_decode_calls);
     return statistics_;
   }
 
@@ -164,6 +174,7 @@ class Generation {
   dist::Engine& engine_;
   const StopSignals& signals_;
   RunStatistics statistics_;
+  std::size_t n_before_;  ///< Tokens that were read earlier.
   generation::Generator generator_;
   ProgressLine line_;
   std::size_t n_step_rows_ = 0;  ///< Of a step of this prompt, at most.
@@ -182,6 +193,7 @@ int run(const GenerateOptions& options, dist::World& world) {
   const StopSignals signals;  // from here on there is something to end cleanly
 
   OpenedModel opened = world.agree([&] { return open_model(options.model); });
+  opened.engine_options.context = options.context;
   opened.files.push_back({vocabulary_path(opened, options.tokenizer), InputFile::Readers::kSome});
   opened.files.push_back(
       {options.prompt_file.value_or(std::filesystem::path()), InputFile::Readers::kSome});
@@ -193,8 +205,9 @@ int run(const GenerateOptions& options, dist::World& world) {
     return tokenize(options, opened, text);
   });
   const std::size_t n_prompt = prompt.tokens.size(),
-                    n_all = n_prompt + options.continuation.n_tokens;
-  const double prompt_share = static_cast<double>(n_prompt) / static_cast<double>(n_all);
+                    n_all = prompt.before.n_saved + n_prompt + options.continuation.n_tokens;
+  const double prompt_share =
+      static_cast<double>(n_prompt) / static_cast<double>(n_prompt + options.continuation.n_tokens);
   const auto engine = load_engine(opened, {n_all, n_prompt, prompt_share, "-n"}, world);
   if (!engine->leads()) {
     engine->serve();

@@ -7,6 +7,7 @@
 #include "launch/npy.hpp"
 #include "launch/open_model.hpp"
 #include "launch/progress.hpp"
+#include "launch/saved_context.hpp"
 #include "launch/signals.hpp"
 #include "launch/standard_streams.hpp"
 #include "launch/token_file.hpp"
@@ -77,12 +78,13 @@ class LogitsRecorder {
     if (options.hash) hash_.emplace();
   }
 
-  /// The distinct positions from `begin` up to `end`, ascending.
-  std::vector<std::size_t> positions_between(std::size_t begin, std::size_t end) const {
+  /// The distinct positions from `begin` up to `end`, ascending, each with `n_before` added.
+  std::vector<std::size_t> positions_between(std::size_t begin, std::size_t end,
+                                             std::size_t n_before = 0) const {
     std::vector<std::size_t> positions;
     for (auto row = first_row(begin); row != rows_.end() && row->position < end; ++row) {
-      if (positions.empty() || positions.back() != row->position)
-        positions.push_back(row->position);
+      const std::size_t position = n_before + row->position;
+      if (positions.empty() || positions.back() != position) positions.push_back(position);
     }
     return positions;
   }
@@ -123,6 +125,7 @@ struct Recording {
   std::vector<TokenId> tokens;
   std::vector<std::size_t> calls;
   std::unique_ptr<LogitsRecorder> recorder;
+  ContextPoint before;
 };
 
 void check_outputs(const LogitsOptions& options, const OpenedModel& opened, std::size_t n_ranks) {
@@ -147,6 +150,10 @@ Recording recording_of(const LogitsOptions& options, const OpenedModel& opened) 
   recording.tokens.resize(std::accumulate(calls.begin(), calls.end(), std::size_t{0}));
   recording.recorder = std::make_unique<LogitsRecorder>(
       options, recorded_rows(options.positions, recording.tokens.size()), opened.config.vocab_size);
+  if (options.context) {
+    recording.before =
+        context_point(*options.context, options.at, context_settings(opened, nullptr));
+  }
   return recording;
 }
 
@@ -164,6 +171,7 @@ int run(const LogitsOptions& options, dist::World& world) {
   const StopSignals signals;
   OpenedModel opened = world.agree([&] { return open_model(options.model); });
   opened.engine_options.fingerprints = options.fingerprints;
+  opened.engine_options.context = options.context;
   opened.files.push_back({options.tokens, InputFile::Readers::kSome});
   Recording recording = world.agree([&] {
     if (!world.leads_job()) return Recording();
@@ -171,24 +179,26 @@ int run(const LogitsOptions& options, dist::World& world) {
     return recording_of(options, opened);
   });
   const std::size_t n_fed = recording.tokens.size();
+  const std::size_t n_before = recording.before.n_saved + recording.before.to_read.size();
   const std::size_t longest = recording.calls.empty() ? 0 : std::ranges::max(recording.calls);
   const double share = world.leads_job() ? prompt_share(recording) : 0;
-  const auto engine = load_engine(opened, {n_fed, longest, share, "--tokens"}, world);
+  const auto engine = load_engine(opened, {n_before + n_fed, longest, share, "--tokens"}, world);
   if (!engine->leads()) {
     engine->serve();
     return 0;
   }
 
   LogitsRecorder& recorder = *recording.recorder;
-  dist::Session session = engine->new_session();
+  dist::Session session = session_at(*engine, recording.before);
+  engine->read(session, recording.before.to_read, {}, {});
   ProgressLine line(n_fed);
   std::size_t begin = 0;
   for (const std::size_t length : recording.calls) {
     const bool finished = engine->read(
         session, std::span(recording.tokens).subspan(begin, length),
-        recorder.positions_between(begin, begin + length),
-        [&recorder](std::size_t position, std::span<const float> logits) {
-          recorder.record(position, logits);
+        recorder.positions_between(begin, begin + length, n_before),
+        [&recorder, n_before](std::size_t position, std::span<const float> logits) {
+          recorder.record(position - n_before, logits);
         },
         [&](double share_done) {
           const double n_done =

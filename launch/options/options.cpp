@@ -276,6 +276,17 @@ void add_prompts(CLI::App& command, GenerateOptions& options) {
     command.get_option(name)->needs(prompts);
 }
 
+/// A context that a command goes on from.
+template <typename Options>
+CLI::Option* add_context(CLI::App& command, Options& options, const char* what) {
+  CLI::Option* const context = add_path(command, "--context", "DIR", options.context,
+                                        std::string("a context that read made: ") + what);
+  add_count(command, "--at", options.at, 1, kMaxTokens,
+            "its first N tokens alone; default: all of them")
+      ->needs(context);
+  return context;
+}
+
 CLI::App& add_generate(CLI::App& app, GenerateOptions& options) {
   CLI::App& command = *app.add_subcommand("generate", "Continue a prompt");
   add_model_options(command, options.model);
@@ -286,6 +297,8 @@ CLI::App& add_generate(CLI::App& app, GenerateOptions& options) {
            "a file with the text to continue")
       ->excludes(prompt);
   add_prompts(command, options);
+  add_context(command, options, "the prompt follows its text")
+      ->excludes(command.get_option("--prompts"));
   add_count(command, "-n,--tokens", options.continuation.n_tokens, 1, kMaxTokens,
             "generate at most so many tokens")
       ->default_str("256");
@@ -349,6 +362,40 @@ CLI::App& add_generate(CLI::App& app, GenerateOptions& options) {
   return command;
 }
 
+CLI::App& add_read(CLI::App& app, ReadOptions& options) {
+  CLI::App& command =
+      *app.add_subcommand("read", "Read a text once, and save what it leaves behind");
+  add_model_options(command, options.model);
+  add_path(command, "--file", "FILE", options.text_file,
+           "the text to read; default: standard input");
+  add_path(command, "--save", "DIR", options.save,
+           "the context: a folder, made if it is not there; one that is there\nis continued")
+      ->required();
+  add_count(command, "--states-every", options.states_every, 1, kMaxTokens,
+            "tokens after which a state is saved, rounded up to whole chunks:\na run that is "
+            "killed goes on from there")
+      ->default_str("8192");
+  add_path(command, "--tokenizer", "T", options.tokenizer, kTokenizerHelp);
+  command.footer(
+      "Ctrl-C saves what was read; the same command goes on from there.\n\n"
+      "Example:\n  longreach read --model model.pth --file book.txt --save book.ctx\n"
+      "  longreach generate --model model.pth --context book.ctx --prompt 'Who is Ishmael?'");
+  return command;
+}
+
+CLI::App& add_context_command(CLI::App& app, ContextOptions& options) {
+  CLI::App& command = *app.add_subcommand("context", "Look at a context that read made");
+  CLI::App& inspect = *command.add_subcommand("inspect", "List its settings and states");
+  CLI::App& verify = *command.add_subcommand("verify", "Compare all files with their checksums");
+  for (CLI::App* const action : {&inspect, &verify}) {
+    add_path(*action, "CONTEXT", "DIR", options.context, "the context")->required();
+  }
+  add_model_options(verify, options.model);
+  verify.parse_complete_callback([&options] { options.action = ContextAction::kVerify; });
+  command.require_subcommand(1);
+  return command;
+}
+
 CLI::App& add_logits(CLI::App& app, LogitsOptions& options) {
   CLI::App& command =
       *app.add_subcommand("logits", "Compute logits, to compare with other programs");
@@ -356,11 +403,12 @@ CLI::App& add_logits(CLI::App& app, LogitsOptions& options) {
   add_path(command, "--tokens", "FILE", options.tokens,
            "token ids: .npy, a JSON list, or text separated by commas or blanks")
       ->required();
+  add_context(command, options, "the tokens follow its text");
   add_text(command, "--calls", "LENGTHS",
            "how the tokens are split into calls, e.g. 100,1*20; default: one call",
            [&options](const std::string& text) { options.calls = text; });
   add_text(command, "--positions", "LIST",
-           "positions whose logits are recorded, e.g. 0,5; default: all",
+           "positions in --tokens whose logits are recorded, e.g. 0,5;\ndefault: all",
            [&options](const std::string& text) { options.positions = text; });
   add_path(command, "--out", "FILE", options.out,
            "write the logits there: .npy, float32 (positions, vocabulary)");
@@ -668,6 +716,8 @@ Command parse_options(int argc, const char* const* argv) {
       "longreach COMMAND --help shows the options of a command.\n\n"
       "Example:\n  longreach generate --model model.pth --prompt 'Once upon a time' -n 50");
   GenerateOptions generate;
+  ReadOptions read;
+  ContextOptions context;
   LogitsOptions logits;
   TokenizeOptions tokenize;
   InspectOptions inspect;
@@ -675,6 +725,8 @@ Command parse_options(int argc, const char* const* argv) {
   BenchOptions bench;
   EvalOptions eval;
   const CLI::App& generate_command = add_generate(app, generate);
+  const CLI::App& read_command = add_read(app, read);
+  const CLI::App& context_command = add_context_command(app, context);
   const CLI::App& logits_command = add_logits(app, logits);
   const CLI::App& tokenize_command = add_tokenize(app, tokenize);
   add_inspect(app, inspect);
@@ -694,12 +746,21 @@ Command parse_options(int argc, const char* const* argv) {
   }
   if (app.get_subcommands().empty()) {
     base::input_error(
-        "expected a command: generate, logits, tokenize, inspect, plan, bench or eval (longreach "
+        "expected a command: generate, read, context, logits, tokenize, inspect, plan, bench or "
+        "eval (longreach "
         "--help says more)");
   }
   if (generate_command.parsed()) {
     check_attention(generate.model.attention);
     return generate;
+  }
+  if (read_command.parsed()) {
+    check_attention(read.model.attention);
+    return read;
+  }
+  if (context_command.parsed()) {
+    check_attention(context.model.attention);
+    return context;
   }
   if (logits_command.parsed()) {
     check_attention(logits.model.attention);

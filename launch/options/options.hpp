@@ -63,12 +63,34 @@ struct GenerateOptions {
   ContinuationOptions continuation;
   BatchOptions batch;     ///< Of many prompts.
   std::string tokenizer;  ///< "bytes" or a vocabulary file; empty: the model's.
+  std::optional<std::filesystem::path> context;  ///< What was read before the prompt.
+  std::optional<std::size_t> at;                 ///< So many tokens of it; default: all.
+};
+
+/// `longreach read`.
+struct ReadOptions {
+  ModelOptions model;
+  std::optional<std::filesystem::path> text_file;  ///< Default: standard input.
+  std::filesystem::path save;                      ///< The context.
+  std::size_t states_every = 8192;                 ///< Tokens, rounded up to whole chunks.
+  std::string tokenizer;                           ///< As above.
+};
+
+enum class ContextAction { kInspect, kVerify };
+
+/// `longreach context`.
+struct ContextOptions {
+  ContextAction action = ContextAction::kInspect;
+  std::filesystem::path context;
+  ModelOptions model;  ///< To verify.
 };
 
 /// `longreach logits`.
 struct LogitsOptions {
   ModelOptions model;
   std::filesystem::path tokens;
+  std::optional<std::filesystem::path> context;  ///< What was read before the tokens.
+  std::optional<std::size_t> at;                 ///< So many tokens of it; default: all.
   std::optional<std::string> calls;      ///< Lengths as parse_calls takes them; default: one call.
   std::optional<std::string> positions;  ///< As parse_positions takes them; default: all.
   std::optional<std::filesystem::path> out;  ///< A .npy file.
@@ -161,8 +183,9 @@ struct HelpText {
   std::string text;
 };
 
-using Command = std::variant<HelpText, GenerateOptions, LogitsOptions, TokenizeOptions,
-                             InspectOptions, PlanOptions, BenchOptions, EvalOptions>;
+using Command =
+    std::variant<HelpText, GenerateOptions, ReadOptions, ContextOptions, LogitsOptions,
+                 TokenizeOptions, InspectOptions, PlanOptions, BenchOptions, EvalOptions>;
 
 /// Reads the command line. Errors: InputError naming the option.
 Command parse_options(int argc, const char* const* argv);

@@ -1,9 +1,11 @@
 #include "model/cache/chunk_index.hpp"
 
+#include "kernels/base/error.hpp"
 #include "kernels/matmul/matrix.hpp"
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 namespace longreach::model {
 namespace {
@@ -38,11 +40,34 @@ void MeanKeyIndex::close(std::size_t head, partition::LocalChunk chunk,
                          const kernels::ChunkRows& rows, std::size_t n_rows) {
   std::array<float, kHeadSize> sums;
   kernels::sum_keys(rows, n_rows, sums);
-  const auto number = partition::number_of(chunk);
-  float* mean =
-      pieces_[number / kPieceChunks]->data() + head * kHeadNumbers + number % kPieceChunks;
+  float* const to = mean(head, chunk);
   for (std::size_t d = 0; d < kHeadSize; ++d) {
-    mean[d * kPieceChunks] = sums[d] / static_cast<float>(n_rows);
+    to[d * kPieceChunks] = sums[d] / static_cast<float>(n_rows);
+  }
+}
+
+float* MeanKeyIndex::mean(std::size_t head, partition::LocalChunk chunk) const {
+  const auto number = partition::number_of(chunk);
+  return pieces_[number / kPieceChunks]->data() + head * kHeadNumbers + number % kPieceChunks;
+}
+
+void MeanKeyIndex::save(partition::LocalChunk chunk, std::span<std::byte> entry) const {
+  LR_CHECK(entry.size() == bytes_per_chunk());
+  std::byte* to = entry.data();
+  for (std::size_t head = 0; head < n_head_; ++head) {
+    for (std::size_t d = 0; d < kHeadSize; ++d, to += sizeof(float)) {
+      std::memcpy(to, mean(head, chunk) + d * kPieceChunks, sizeof(float));
+    }
+  }
+}
+
+void MeanKeyIndex::load(partition::LocalChunk chunk, std::span<const std::byte> entry) {
+  LR_CHECK(entry.size() == bytes_per_chunk());
+  const std::byte* from = entry.data();
+  for (std::size_t head = 0; head < n_head_; ++head) {
+    for (std::size_t d = 0; d < kHeadSize; ++d, from += sizeof(float)) {
+      std::memcpy(mean(head, chunk) + d * kPieceChunks, from, sizeof(float));
+    }
   }
 }
 

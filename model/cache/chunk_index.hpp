@@ -8,6 +8,8 @@
 
 #include <cstddef>
 #include <memory>
+#include <span>
+#include <vector>
 
 namespace longreach::model {
 
@@ -33,6 +35,11 @@ class ChunkIndex {
   virtual void close(std::size_t head, partition::LocalChunk chunk, const kernels::ChunkRows& rows,
                      std::size_t n_rows) = 0;
 
+  /// Copies the entry of a closed chunk, bytes_per_chunk() of all heads, to `entry`.
+  virtual void save(partition::LocalChunk chunk, std::span<std::byte> entry) const = 0;
+  /// Takes an entry as it was saved, in place of closing the chunk. Requires: reserved.
+  virtual void load(partition::LocalChunk chunk, std::span<const std::byte> entry) = 0;
+
   /// scores[r][i] = score of query r with the i-th chunk of a piece, for one head. Higher is
   /// better. Shapes: q [n, 64], scores [n, <= kPieceChunks]. Threads: re-entrant.
   virtual void score(std::size_t head, std::size_t piece, base::MatView<const float> q,
@@ -56,6 +63,8 @@ class MeanKeyIndex final : public ChunkIndex {
   void reserve(std::size_t n_chunks) override;
   void close(std::size_t head, partition::LocalChunk chunk, const kernels::ChunkRows& rows,
              std::size_t n_rows) override;
+  void save(partition::LocalChunk chunk, std::span<std::byte> entry) const override;
+  void load(partition::LocalChunk chunk, std::span<const std::byte> entry) override;
   void score(std::size_t head, std::size_t piece, base::MatView<const float> q,
              base::MatView<float> scores) const override;
   const void* piece_identity(std::size_t piece) const override { return pieces_[piece].get(); }
@@ -66,6 +75,8 @@ class MeanKeyIndex final : public ChunkIndex {
   using Piece = std::shared_ptr<base::Buffer<float>>;  ///< [head][64 channels][kPieceChunks]
 
   Piece new_piece() const;
+  /// The first channel of a chunk's mean; the others follow kPieceChunks apart.
+  float* mean(std::size_t head, partition::LocalChunk chunk) const;
 
   std::size_t n_head_;
   std::vector<Piece> pieces_;

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <utility>
 
 namespace longreach::model {
 
@@ -26,6 +27,9 @@ class ChunkStore {
   Chunk allocate(std::size_t owner, std::size_t n_bytes) {
     return {memory_for(owner, n_bytes), next_id_++};
   }
+  /// A chunk that is final, in memory that somebody else has, such as a mapped file; it is empty
+  /// where this shard cannot read it. Counts as an allocation.
+  Chunk adopt(std::shared_ptr<std::byte> memory) { return {std::move(memory), next_id_++}; }
   /// Called once a chunk's owner has written its last row: it never changes from now on.
   virtual void publish(const Chunk& /*chunk*/) {}
 

@@ -45,6 +45,22 @@ KvCache KvCache::fork() const {
   return result;
 }
 
+void KvCache::restore(std::size_t n_rows,
+                      const std::function<std::shared_ptr<std::byte>(GlobalChunk)>& closed) {
+  LR_CHECK(chunks_.empty());
+  for (std::size_t chunk = 0; chunk < n_rows / chunk_size_; ++chunk) {
+    chunks_.push_back(exchange_->chunk_store().adopt(closed(GlobalChunk(chunk))));
+  }
+  reserve(n_rows);
+  n_rows_ = n_rows;
+}
+
+std::span<std::byte> KvCache::open_memory() {
+  const auto open = GlobalChunk(closed_chunks());
+  if (number_of(open) >= chunks_.size() || !keeps(open)) return {};
+  return {chunks_[number_of(open)].memory.get(), chunk_bytes()};
+}
+
 void KvCache::put_head(std::size_t head, base::MatView<const float> k,
                        base::MatView<const float> v) {
   for (std::size_t t = 0; t < k.rows(); ++t) {

@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -79,6 +80,24 @@ class KvCache {
   /// One head's rows of a chunk that is kept here or can be reached.
   kernels::ChunkRows rows(GlobalChunk chunk, std::size_t head) const;
 
+  /// All heads of a chunk that is kept here, as they lie in memory: chunk_bytes() of them.
+  std::span<const std::byte> chunk_memory(GlobalChunk chunk) const {
+    return {chunks_[number_of(chunk)].memory.get(), chunk_bytes()};
+  }
+  std::size_t chunk_bytes() const { return n_head_ * layout_.size_bytes(); }
+  bool keeps(GlobalChunk chunk) const {
+    return partition::owner_of_chunk(chunk, shard_.count) == shard_.index;
+  }
+
+  /// Makes the cache, which is empty, that of n_rows rows. The memory of closed chunks is what
+  /// `closed` says, empty where this shard cannot read it; their index entries are to be loaded
+  /// through restored_index(), and the open chunk's memory to be filled through open_memory().
+  void restore(std::size_t n_rows,
+               const std::function<std::shared_ptr<std::byte>(GlobalChunk)>& closed);
+  ChunkIndex& restored_index() { return *index_; }
+  /// Of the open chunk; empty if there is none, or it is not kept here.
+  std::span<std::byte> open_memory();
+
   /// Equal for chunks that caches share, on every shard.
   std::uint64_t chunk_id(GlobalChunk chunk) const { return chunks_[number_of(chunk)].id; }
 
@@ -92,10 +111,6 @@ class KvCache {
   friend void append_segments(std::span<const SegmentCache>, base::MatView<const float>,
                               base::MatView<const float>, kernels::ThreadPool&);
 
-  std::size_t chunk_bytes() const { return n_head_ * layout_.size_bytes(); }
-  bool keeps(GlobalChunk chunk) const {
-    return partition::owner_of_chunk(chunk, shard_.count) == shard_.index;
-  }
   Chunk new_chunk(GlobalChunk chunk) const;
   /// Makes room for rows up to `n_rows`, exclusively.
   void reserve(std::size_t n_rows);

@@ -200,5 +200,34 @@ TEST(KvCacheTest, PublishesEachClosedChunkOnceByItsOwner) {
   EXPECT_EQ(all.size(), 5U);
 }
 
+TEST_P(Cache, IsRestoredFromItsChunksAndEntries) {
+  test::Random random(5);
+  for (const std::size_t n : {1U, 31U, 32U, 33U, 96U, 107U}) {
+    constexpr std::size_t kChunk = 32;
+    Filled f(random, GetParam(), kChunk, {n});
+    KvCache restored(kHeads, kChunk, GetParam(), f.exchange);
+    restored.restore(n, [&](GlobalChunk chunk) {
+      const auto bytes = f.cache.chunk_memory(chunk);
+      auto copy = std::make_shared<base::Buffer<std::byte>>(bytes.size());
+      std::ranges::copy(bytes, copy->data());
+      return std::shared_ptr<std::byte>(copy, copy->data());
+    });
+    for (std::size_t c = 0; c < n / kChunk; ++c) {
+      std::vector<std::byte> entry(f.cache.index().bytes_per_chunk());
+      f.cache.index().save(LocalChunk(c), entry);
+      restored.restored_index().load(LocalChunk(c), entry);
+    }
+    std::ranges::copy(f.cache.open_memory(), restored.open_memory().begin());
+    EXPECT_EQ(restored.open_memory().empty(), n % kChunk == 0);
+    EXPECT_TRUE(test::same_bits(contents(restored), contents(f.cache))) << n;
+    const std::vector<float> more = random.normal(70 * kChannels);
+    kernels::ThreadPool pool(1);
+    for (KvCache* const cache : {&restored, &f.cache}) {
+      cache->append({more.data(), 70, kChannels}, {more.data(), 70, kChannels}, pool);
+    }
+    EXPECT_TRUE(test::same_bits(contents(restored), contents(f.cache))) << n;
+  }
+}
+
 }  // namespace
 }  // namespace longreach::model

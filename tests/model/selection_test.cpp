@@ -45,6 +45,13 @@ class BoundsIndex final : public ChunkIndex {
       }
     }
   }
+  void save(partition::LocalChunk chunk, std::span<std::byte> entry) const override {
+    std::ranges::copy(std::as_bytes(std::span(chunks_[number_of(chunk)].get(), 1)), entry.begin());
+  }
+  void load(partition::LocalChunk chunk, std::span<const std::byte> entry) override {
+    std::ranges::copy(
+        entry, std::as_writable_bytes(std::span(chunks_[number_of(chunk)].get(), 1)).begin());
+  }
   void score(std::size_t head, std::size_t piece, MatView<const float> q,
              MatView<float> scores) const override {
     for (std::size_t r = 0; r < q.rows(); ++r) {

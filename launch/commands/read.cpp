@@ -1,0 +1,122 @@
+#include "launch/commands/read.hpp"
+
+#include "kernels/base/error.hpp"
+#include "kernels/base/json.hpp"
+#include "kernels/base/read_file.hpp"
+#include "kernels/base/seconds.hpp"
+#include "kernels/base/write_all.hpp"
+#include "launch/open_model.hpp"
+#include "launch/progress.hpp"
+#include "launch/saved_context.hpp"
+#include "launch/signals.hpp"
+#include "launch/standard_streams.hpp"
+#include "launch/token_file.hpp"
+#include "launch/usage.hpp"
+#include "model/step.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace longreach::launch {
+namespace {
+
+using base::TokenId;
+
+/// A text and the context it goes to; on the leader.
+struct Reading {
+  std::vector<TokenId> tokens;
+  std::optional<dist::ContextDirectory> context;
+};
+
+/// Errors: InputError if the context holds something else.
+void require_beginning(const dist::ContextDirectory& context, std::span<const TokenId> tokens) {
+  const std::vector<TokenId> saved = context.tokens();
+  const std::size_t n = std::min(saved.size(), tokens.size());
+  const auto differs = std::ranges::mismatch(std::span(saved).first(n), tokens.first(n)).in1;
+  const auto n_alike = static_cast<std::size_t>(differs - std::span(saved).begin());
+  if (n_alike < saved.size()) {
+    base::input_error("{}: holds {} tokens of another text: {} tokens agree",
+                      base::utf8_name(context.path().string()), saved.size(), n_alike);
+  }
+}
+
+Reading open_reading(const ReadOptions& options, const OpenedModel& opened) {
+  const std::string text = options.text_file ? base::read_file(*options.text_file) : read_input();
+  if (text.empty()) base::input_error("the text is empty, at least one byte is needed");
+  NamedFiles files = model_files(opened, options.model, options.tokenizer);
+  if (options.text_file) files.add_input("--file", *options.text_file);
+  files.check_outputs();
+  const auto tokenizer = open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer);
+  Reading reading{tokenizer->encode(text), {}};
+  check_vocabulary(reading.tokens, opened.config.vocab_size,
+                   "the text (does --tokenizer fit the model?)");
+  reading.context = dist::ContextDirectory::open_to_write(
+      options.save, context_settings(opened, tokenizer.get()));
+  require_beginning(*reading.context, reading.tokens);
+  return reading;
+}
+
+/// Reads what the context does not hold yet.
+void read(const ReadOptions& options, dist::Engine& engine, Reading& reading,
+          const StopSignals& signals) {
+  dist::ContextDirectory& context = *reading.context;
+  const std::span<const TokenId> tokens = reading.tokens;
+  const std::size_t chunk_size = engine.attention().chunk_size, n_begin = context.n_tokens();
+  const auto start = std::chrono::steady_clock::now();
+  // States between chunks are small.
+  const std::size_t every = (options.states_every + chunk_size - 1) / chunk_size * chunk_size;
+  std::size_t n_read = n_begin;
+  if (n_read < tokens.size()) {
+    dist::Session session = n_begin > 0 ? engine.restore(n_begin) : engine.new_session();
+    ProgressLine line(tokens.size());
+    while (n_read < tokens.size() && !signals.received()) {
+      const std::size_t border = std::min((n_read / every + 1) * every, tokens.size());
+      const std::size_t n = std::min(border - n_read, model::kStepRows);
+      engine.read(session, tokens.subspan(n_read, n), {}, {});
+      n_read += n;
+      line.update(static_cast<double>(n_read) / static_cast<double>(tokens.size()));
+      if (n_read == border || signals.received()) {
+        engine.save(session);
+        context.add_state(tokens.first(n_read));
+      }
+    }
+  }
+  base::write_message(fmt::format(
+      "{} of {} tokens read in {:.1f} s; {} holds {} tokens, {} states\n", n_read - n_begin,
+      tokens.size(), base::seconds_since(start), base::utf8_name(options.save.string()),
+      context.n_tokens(), context.states().size()));
+  if (n_read < tokens.size()) {
+    base::write_message("stopped; the same command goes on from there\n");
+  }
+}
+
+}  // namespace
+
+int run(const ReadOptions& options, dist::World& world) {
+  const StopSignals signals;
+  OpenedModel opened = world.agree([&] { return open_model(options.model); });
+  opened.engine_options.context = options.save;
+  opened.files.push_back({vocabulary_path(opened, options.tokenizer), InputFile::Readers::kSome});
+  if (options.text_file) {
+    opened.files.push_back({*options.text_file, InputFile::Readers::kSome});
+  }
+  Reading reading =
+      world.agree([&] { return world.leads_job() ? open_reading(options, opened) : Reading(); });
+  const std::size_t n_tokens = reading.tokens.size();
+  const auto engine = load_engine(opened, {n_tokens, n_tokens, 1.0, "--file"}, world);
+  if (!engine->leads()) {
+    engine->serve();
+    return 0;
+  }
+  read(options, *engine, reading, signals);
+  write_trace(*engine, options.model);
+  log_usage(*engine, options.model);
+  return reading.context->n_tokens() < n_tokens ? signals.exit_code() : 0;
+}
+
+}  // namespace longreach::launch

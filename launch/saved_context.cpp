@@ -1,0 +1,70 @@
+#include "launch/saved_context.hpp"
+
+#include "eval/settings.hpp"
+#include "kernels/base/error.hpp"
+#include "kernels/base/json.hpp"
+#include "kernels/simd/isa.hpp"
+#include "launch/options/attention_options.hpp"
+#include "launch/run_settings.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <variant>
+
+namespace longreach::launch {
+
+dist::ContextSettings context_settings(const OpenedModel& opened,
+                                       const model::Tokenizer* tokenizer) {
+  const model::AttentionConfig& attention = opened.engine_options.attention;
+  if (attention.mode == model::AttentionMode::kReference) {
+    base::input_error("--attention reference: states of this mode are not saved");
+  }
+  dist::ContextSettings settings;
+  if (opened.checkpoint.preset() != nullptr) {
+    settings.emplace_back("model", model_name(opened.checkpoint));
+  } else {
+    settings.emplace_back("checkpoint", opened.checkpoint.fingerprint());
+  }
+  settings.emplace_back("weights", base::name_of(opened.engine_options.weights));
+  settings.emplace_back("isa", kernels::active_isa());
+  for (const AttentionPart part :
+       {AttentionPart::kCache, AttentionPart::kMode, AttentionPart::kChunks}) {
+    for (const auto& [name, value] : attention_settings(attention, part)) {
+      settings.emplace_back(
+          name, std::visit([](const auto& each) { return fmt::format("{}", each); }, value));
+    }
+  }
+  if (tokenizer != nullptr) {
+    settings.emplace_back("vocabulary",
+                          eval::hash_of_vocabulary(*tokenizer, opened.config.vocab_size));
+  }
+  return settings;
+}
+
+ContextPoint context_point(const std::filesystem::path& directory, std::optional<std::size_t> at,
+                           const dist::ContextSettings& settings) {
+  const auto context = dist::ContextDirectory::open(directory);
+  context.require(settings);
+  const std::string name = base::utf8_name(directory.string());
+  if (context.n_tokens() == 0) base::input_error("{}: holds no tokens yet", name);
+  const std::size_t n_tokens = at.value_or(context.n_tokens());
+  if (n_tokens > context.n_tokens()) {
+    base::input_error("--at: expected at most {}, the tokens of {}, found {}", context.n_tokens(),
+                      name, n_tokens);
+  }
+  ContextPoint point;
+  for (const dist::SavedState& state : context.states()) {
+    if (state.n_tokens <= n_tokens) point.n_saved = state.n_tokens;
+  }
+  const std::vector<base::TokenId> tokens = context.tokens();
+  point.to_read.assign(tokens.begin() + static_cast<std::ptrdiff_t>(point.n_saved),
+                       tokens.begin() + static_cast<std::ptrdiff_t>(n_tokens));
+  return point;
+}
+
+dist::Session session_at(dist::Engine& engine, const ContextPoint& point) {
+  return point.n_saved > 0 ? engine.restore(point.n_saved) : engine.new_session();
+}
+
+}  // namespace longreach::launch

@@ -1,0 +1,81 @@
+#include "model/state_layout.hpp"
+
+#include "kernels/base/error.hpp"
+
+namespace longreach::model {
+
+template <typename Visit>
+void StateLayout::visit_fields(Visit&& visit) const {
+  const Extents extents(config_);
+  const kernels::HeadLayout head(attention_.kv, attention_.chunk_size);
+  const std::vector<BlockRef> order = config_.execution_order();
+  for (std::size_t block = 0; block < order.size(); ++block) {
+    const auto visit_row =
+        [&]<typename State, typename Field>(const StateField<State, Field>& row) {
+          if constexpr (std::is_same_v<Field, KvCache>) {
+            const bool has_open = n_tokens_ % attention_.chunk_size != 0;
+            visit(block, row, has_open ? config_.n_head : 0, head.size_bytes());
+          } else {
+            visit(block, row, extents.of(row.shape[0]),
+                  extents.of(row.shape[1]) * extents.of(row.shape[2]) * sizeof(float));
+          }
+        };
+    if (order[block].kind == BlockKind::kRwkv) {
+      visit_state_table<RwkvState>(visit_row);
+    } else {
+      visit_state_table<SparseState>(visit_row);
+    }
+  }
+}
+
+StateLayout::StateLayout(const ModelConfig& config, const AttentionConfig& attention,
+                         std::size_t n_tokens)
+    : config_(config), attention_(attention), n_tokens_(n_tokens) {
+  visit_sizes([this](std::size_t, std::size_t n_bytes) {
+    ++n_pieces_;
+    size_bytes_ += n_bytes;
+  });
+}
+
+void StateLayout::visit_sizes(
+    const std::function<void(std::size_t number, std::size_t n_bytes)>& visit) const {
+  std::size_t number = 0;
+  visit_fields([&](std::size_t, const auto&, std::size_t n, std::size_t n_bytes) {
+    for (std::size_t i = 0; i < n; ++i) visit(number++, n_bytes);
+  });
+}
+
+void StateLayout::visit_pieces(SequenceState& state, partition::Range stage_blocks,
+                               partition::Shard shard,
+                               const std::function<void(const StatePiece&)>& visit) const {
+  StatePiece next;  // its memory aside
+  visit_fields([&]<typename State, typename Field>(std::size_t block,
+                                                   const StateField<State, Field>& row,
+                                                   std::size_t n, std::size_t n_bytes) {
+    partition::Range here{0, 0};
+    std::span<std::byte> memory;
+    bool is_owned = true;
+    if (block >= stage_blocks.begin && block < stage_blocks.end) {
+      Field& field = std::get<State>(state.blocks[block - stage_blocks.begin]).*row.member;
+      if constexpr (std::is_same_v<Field, KvCache>) {
+        LR_CHECK(field.size() == n_tokens_);
+        memory = field.open_memory();
+        here = {0, memory.empty() ? 0 : n};
+      } else {
+        memory = std::as_writable_bytes(std::span(field.data(), field.size()));
+        const bool is_divided = row.split == Split::kByHeads;
+        here = is_divided ? partition::heads_of(n, shard) : partition::Range{0, n};
+        is_owned = is_divided || shard.index == 0;
+      }
+      LR_CHECK(memory.size() == here.size() * n_bytes);
+    }
+    for (std::size_t i = here.begin; i < here.end; ++i) {
+      visit({next.number + i, next.offset + i * n_bytes,
+             memory.subspan((i - here.begin) * n_bytes, n_bytes), is_owned});
+    }
+    next.number += n;
+    next.offset += n * n_bytes;
+  });
+}
+
+}  // namespace longreach::model
