@@ -1,9 +1,11 @@
 #include "launch/run_settings.hpp"
 
 #include "kernels/base/error.hpp"
+#include "kernels/base/json.hpp"
 #include "kernels/simd/isa.hpp"
 
 #include <filesystem>
+#include <system_error>
 
 namespace longreach::launch {
 
@@ -40,6 +42,16 @@ void require_replicas(std::size_t n_replicas, std::size_t n_ranks) {
   if (n_ranks % n_replicas == 0) return;
   base::input_error("--replicas: expected a number that divides the {} rank{} of the job, found {}",
                     n_ranks, n_ranks == 1 ? "" : "s", n_replicas);
+}
+
+void require_readable_by_all(std::size_t n_replicas, std::string_view option,
+                             const std::filesystem::path& file) {
+  std::error_code ignored;
+  const bool is_stream =
+      std::filesystem::exists(file, ignored) && !std::filesystem::is_regular_file(file, ignored);
+  if (n_replicas == 1 || !is_stream) return;
+  base::input_error("{}: expected a plain file, as each of {} replicas reads it, found {}", option,
+                    n_replicas, base::utf8_name(file.string()));
 }
 
 }  // namespace longreach::launch

@@ -6,7 +6,9 @@
 #include "model/tokenizer/tokenizer.hpp"
 
 #include <cstddef>
+#include <filesystem>
 #include <string>
+#include <string_view>
 
 namespace longreach::launch {
 
@@ -19,5 +21,9 @@ eval::Settings run_settings(const OpenedModel& opened, const model::Tokenizer& t
 
 /// Errors: InputError naming --replicas.
 void require_replicas(std::size_t n_replicas, std::size_t n_ranks);
+/// Of a file that the leader of each replica reads: a pipe gives each of several something else.
+/// Errors: InputError naming the option.
+void require_readable_by_all(std::size_t n_replicas, std::string_view option,
+                             const std::filesystem::path& file);
 
 }  // namespace longreach::launch

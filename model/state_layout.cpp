@@ -4,6 +4,10 @@
 
 namespace longreach::model {
 
+std::size_t cached_rows(const AttentionConfig& attention, std::size_t n_tokens) {
+  return attention.mode == AttentionMode::kNone ? 0 : n_tokens;
+}
+
 template <typename Visit>
 void StateLayout::visit_fields(Visit&& visit) const {
   const Extents extents(config_);
@@ -13,7 +17,7 @@ void StateLayout::visit_fields(Visit&& visit) const {
     const auto visit_row =
         [&]<typename State, typename Field>(const StateField<State, Field>& row) {
           if constexpr (std::is_same_v<Field, KvCache>) {
-            const bool has_open = n_tokens_ % attention_.chunk_size != 0;
+            const bool has_open = cached_rows(attention_, n_tokens_) % attention_.chunk_size != 0;
             visit(block, row, has_open ? config_.n_head : 0, head.size_bytes());
           } else {
             visit(block, row, extents.of(row.shape[0]),
@@ -58,7 +62,7 @@ void StateLayout::visit_pieces(SequenceState& state, partition::Range stage_bloc
     if (block >= stage_blocks.begin && block < stage_blocks.end) {
       Field& field = std::get<State>(state.blocks[block - stage_blocks.begin]).*row.member;
       if constexpr (std::is_same_v<Field, KvCache>) {
-        LR_CHECK(field.size() == n_tokens_);
+        LR_CHECK(field.size() == cached_rows(attention_, n_tokens_));
         memory = field.open_memory();
         here = {0, memory.empty() ? 0 : n};
       } else {

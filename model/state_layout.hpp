@@ -13,6 +13,9 @@
 
 namespace longreach::model {
 
+/// Rows of a sequence's caches after so many tokens: none where sparse blocks attend to nothing.
+std::size_t cached_rows(const AttentionConfig& attention, std::size_t n_tokens);
+
 /// A piece of a state, and the memory where a shard has it.
 struct StatePiece {
   std::size_t number = 0;  ///< Among all pieces of the state.
@@ -36,7 +39,7 @@ class StateLayout {
   /// Calls visit(piece number, bytes) for all pieces, in order.
   void visit_sizes(const std::function<void(std::size_t number, std::size_t n_bytes)>& visit) const;
   /// Calls visit(piece) for what the shard has of `state`, which is that of its stage's blocks.
-  /// Requires: caches of n_tokens() rows.
+  /// Requires: caches of cached_rows(n_tokens()) rows.
   void visit_pieces(SequenceState& state, partition::Range stage_blocks, partition::Shard shard,
                     const std::function<void(const StatePiece&)>& visit) const;
 

@@ -157,8 +157,12 @@ void ContextPart::visit_caches(model::SequenceState& state, Visit&& visit) const
   }
 }
 
+std::size_t ContextPart::closed_chunks(std::size_t n_tokens) const {
+  return model::cached_rows(attention_, n_tokens) / attention_.chunk_size;
+}
+
 void ContextPart::save(model::SequenceState& state, std::size_t n_tokens) {
-  const std::size_t n_chunks = n_tokens / attention_.chunk_size;
+  const std::size_t n_chunks = closed_chunks(n_tokens);
   visit_caches(state, [&](const std::string& block, model::KvCache& cache) {
     save_chunks(cache, block, n_chunks);
   });
@@ -198,7 +202,7 @@ void ContextPart::restore(model::SequenceState& state, std::size_t n_tokens, boo
   visit_caches(state, [&](const std::string& block, model::KvCache& cache) {
     restore_cache(cache, block, n_tokens, reaches_all);
   });
-  n_saved_chunks_ = n_tokens / attention_.chunk_size;
+  n_saved_chunks_ = closed_chunks(n_tokens);
   const model::StateLayout layout(config_, attention_, n_tokens);
   const std::filesystem::path path = state_path(directory_, n_tokens);
   const File file(path, File::Mode::kRead);
@@ -217,10 +221,10 @@ void ContextPart::restore(model::SequenceState& state, std::size_t n_tokens, boo
 void ContextPart::restore_cache(model::KvCache& cache, const std::string& block,
                                 std::size_t n_tokens, bool reaches_all) {
   const CacheLayout layout(cache, config_.n_head);
-  const std::size_t n_chunks = n_tokens / attention_.chunk_size;
+  const std::size_t n_chunks = closed_chunks(n_tokens);
   std::optional<MappedChunks> mapped;
   if (n_chunks > 0) mapped.emplace(cache_path(directory_, block), layout, n_chunks);
-  cache.restore(n_tokens, [&](GlobalChunk chunk) {
+  cache.restore(model::cached_rows(attention_, n_tokens), [&](GlobalChunk chunk) {
     const bool is_read_here = reaches_all || cache.keeps(chunk);
     return is_read_here ? mapped->chunk(number_of(chunk)) : nullptr;
   });

@@ -40,6 +40,8 @@ class ContextPart {
   void verify(std::size_t n_tokens);
 
  private:
+  /// Of every cache after so many tokens.
+  std::size_t closed_chunks(std::size_t n_tokens) const;
   void save_chunks(model::KvCache& cache, const std::string& block, std::size_t n_chunks);
   void restore_cache(model::KvCache& cache, const std::string& block, std::size_t n_tokens,
                      bool reaches_all);

@@ -173,6 +173,9 @@ int run(const EvalOptions& options, dist::World& world) {
   const StopSignals signals;
   OpenedModel opened = world.agree([&] {
     require_replicas(options.batch.n_replicas, world.size());
+    for (const auto& file : options.task.files) {
+      require_readable_by_all(options.batch.n_replicas, "--input", file);
+    }
     return open_model(options.model);
   });
   opened.files.push_back({vocabulary_path(opened, options.tokenizer), InputFile::Readers::kSome});

@@ -323,6 +323,7 @@ int run_prompts(const GenerateOptions& options, dist::World& world) {
   const StopSignals signals;
   OpenedModel opened = world.agree([&] {
     require_replicas(options.batch.n_replicas, world.size());
+    require_readable_by_all(options.batch.n_replicas, "--prompts", *options.prompts);
     return open_model(options.model);
   });
   opened.files.push_back({vocabulary_path(opened, options.tokenizer), InputFile::Readers::kSome});

@@ -39,7 +39,7 @@ void require_beginning(const dist::ContextDirectory& context, std::span<const To
   const std::size_t n = std::min(saved.size(), tokens.size());
   const auto differs = std::ranges::mismatch(std::span(saved).first(n), tokens.first(n)).in1;
   const auto n_alike = static_cast<std::size_t>(differs - std::span(saved).begin());
-  if (n_alike < saved.size()) {
+  if (n_alike < n) {
     base::input_error("{}: holds {} tokens of another text: {} tokens agree",
                       base::utf8_name(context.path().string()), saved.size(), n_alike);
   }

@@ -156,6 +156,12 @@ class Prompts(job.JobTest):
         self.prompts([{"prompt": "The grass"}, {"prompt": "The sky"}])
         self.assertEqual(self.continued(prompts)[0], first[0])
 
+    def test_replicas_cannot_share_a_pipe(self):
+        pipe = self.folder / "pipe"
+        os.mkfifo(pipe)
+        done = self.run_ranks(2, *self.arguments(pipe, "--replicas", 2))
+        self.assert_reported_once(done, "--prompts: .*plain file.*")
+
     def test_bad_options(self):
         prompts = self.prompts([{"prompt": "The grass"}])
         generate = ["generate", "--model", MODEL]

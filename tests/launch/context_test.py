@@ -1,0 +1,188 @@
+#!/usr/bin/env python3
+"""Contexts: a text is read once, and what follows it has the bits of a run that never stopped, on any grid."""
+import json
+import os
+import random
+import shutil
+import signal
+import time
+
+import job
+import program
+from program import MODEL
+
+N_SAVED, N_ALL = 5000, 7000
+EVERY = 1024
+GRIDS = ((1, 1), (1, 3), (2, 2), (3, 1))
+
+
+class Contexts(job.JobTest):
+    def setUp(self):
+        super().setUp()
+        self.context = self.folder / "text.ctx"
+        source = random.Random(5)
+        self.bytes = bytes(source.choice(b"abcdefgh .\n") for _ in range(N_ALL))
+        self.text = self.file("text", self.bytes[:N_SAVED])
+
+    def on_grid(self, grid, *command):
+        n_stages, n_shards = grid
+        done = self.run_ranks(n_stages * n_shards, *command, "--stages", n_stages, "--shards", n_shards, "--threads", 1)
+        self.assertEqual(done.returncode, 0, done.stderr.decode(errors="replace"))
+        return done.stdout
+
+    def read(self, *args, text=None):
+        return ["read", "--model", MODEL, "--file", text or self.text, "--save", self.context, "--states-every", EVERY,
+                *args]
+
+    def tokens(self, begin, end=N_ALL):
+        return self.file(f"tokens-{begin}", ",".join(map(str, self.bytes[begin:end])))
+
+    def hash(self, begin, *args, at=None, grid=(1, 1)):
+        """Of the logits of three positions after the first `begin` tokens, which are read here or saved."""
+        before = ["--context", self.context] if at is None else ["--context", self.context, "--at", at]
+        n = N_ALL - begin
+        command = ["logits", "--model", MODEL, *before, "--tokens", self.tokens(begin), "--positions", f"0,{n - 100},{n - 1}",
+                   "--hash", *args]
+        return self.on_grid(grid, *command).split()[-1]
+
+    def lone_hash(self, begin, *args):
+        """The same, of one run that never stopped."""
+        positions = f"{begin},{N_ALL - 100},{N_ALL - 1}"
+        return self.output("logits", "--model", MODEL, "--tokens", self.tokens(0), "--positions", positions, "--hash",
+                           "--threads", 1, *args).split()[-1]
+
+    def manifest(self):
+        return json.loads((self.context / "manifest.json").read_text())
+
+    def states(self):
+        return [state["n_tokens"] for state in self.manifest()["states"]]
+
+    def test_grids_change_no_bit(self):
+        wanted = self.lone_hash(N_SAVED)
+        for written in GRIDS:
+            shutil.rmtree(self.context, ignore_errors=True)
+            self.on_grid(written, *self.read())
+            self.assertEqual(self.states(), [1024, 2048, 3072, 4096, 5000])
+            self.output("context", "verify", self.context, "--model", MODEL)
+            for opened in ((1, 1), (1, 2), (3, 2)):
+                with self.subTest(written=written, opened=opened):
+                    self.assertEqual(self.hash(N_SAVED, grid=opened), wanted)
+
+    def test_formats_and_modes(self):
+        for args in (("--kv", "int8"), ("--kv", "bf16", "--attention", "full"), ("--weights", "int8"),
+                     ("--chunk-size", 100), ("--attention", "none")):
+            with self.subTest(args=args):
+                shutil.rmtree(self.context, ignore_errors=True)
+                self.output(*self.read(*args))
+                self.assertEqual(self.hash(N_SAVED, *args, grid=(1, 2)), self.lone_hash(N_SAVED, *args))
+
+    def test_goes_back_to_any_token(self):
+        self.output(*self.read())
+        for at in (1, 1023, 1024, 3500, N_SAVED):
+            with self.subTest(at=at):
+                self.assertEqual(self.hash(at, at=at), self.lone_hash(at))
+        self.assert_refused(["logits", "--model", MODEL, "--context", self.context, "--at", N_SAVED + 1, "--tokens",
+                             self.tokens(10)], "--at", str(N_SAVED))
+
+    def test_an_answer_is_that_of_one_run(self):
+        self.output(*self.read())
+        end = ["-n", 20, "--temperature", 0, "--threads", 1]
+        both = self.file("both", self.bytes[:N_SAVED] + b" the pass key")
+        wanted = self.run_program("generate", "--model", MODEL, "--prompt-file", both, *end)
+        found = self.run_program("generate", "--model", MODEL, "--context", self.context, "--prompt", " the pass key", *end)
+        self.assertEqual((found.returncode, found.stdout), (0, wanted.stdout))
+        hash_of = [line for line in found.stderr.split() if len(line) == 64]
+        self.assertEqual(hash_of, [line for line in wanted.stderr.split() if len(line) == 64])
+
+    def test_a_longer_text_continues_it(self):
+        self.output(*self.read())
+        longer = self.file("longer", self.bytes[:6000])
+        done = self.run_program(*self.read(text=longer))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(b"1000 of 6000 tokens read", done.stderr)
+        self.assertEqual(self.states()[-2:], [5120, 6000])
+        self.assertEqual(self.hash(6000), self.lone_hash(6000))
+        # There is nothing left to do, also for a text that ends earlier.
+        for text in (longer, self.text):
+            self.assertRegex(self.run_program(*self.read(text=text)).stderr, rb"\A0 of ")
+        self.assert_refused(self.read(text=self.file("other", b"another text")), "another text")
+
+    def test_killed_it_goes_on(self):
+        source = random.Random(3)
+        wanted = self.lone_hash(N_SAVED)
+        grids = [(1, 1), (1, 2), (2, 1)]
+        for kill in range(12):
+            n_stages, n_shards = source.choice(grids)
+            running = self.start_job("-n", n_stages * n_shards, program.PROGRAM,
+                                     *self.read("--stages", n_stages, "--shards", n_shards, "--threads", 1))
+            time.sleep(source.uniform(0.1, 1.2))
+            pids = job.ranks_of(running.pid)
+            # A rank alone, or all at once.
+            for pid in source.choice((list(pids.values())[:1], [*pids.values(), running.pid])):
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            self.finish(running)
+            self.assert_gone(pids.values())
+            if kill % 4 == 3:
+                self.on_grid(source.choice(grids), *self.read())
+                self.assertEqual(self.states()[-1], N_SAVED)
+                self.output("context", "verify", self.context, "--model", MODEL)
+                self.assertEqual(self.hash(N_SAVED), wanted)
+                shutil.rmtree(self.context)
+
+    def test_damage_is_named(self):
+        self.output(*self.read())
+        for name, refused_at_once in (("states/5000", True), ("cache/moba.0.index", True), ("tokens", True),
+                                      ("manifest.json", True), ("cache/moba.1", False)):
+            path = self.context / name
+            whole = path.read_bytes()
+            cases = {"cut": whole[:len(whole) // 2], "empty": b"",
+                     "changed": whole[:700 % len(whole)] + b"~" + whole[700 % len(whole) + 1:]}
+            for what, content in cases.items():
+                with self.subTest(name=name, what=what):
+                    path.write_bytes(content)
+                    refused = self.run_program("context", "verify", self.context, "--model", MODEL)
+                    self.assert_one_sentence(refused, name)
+                    if refused_at_once or what != "changed":
+                        self.assert_refused(["generate", "--model", MODEL, "--context", self.context, "--prompt", "x"], name)
+            path.write_bytes(whole)
+        self.output("context", "verify", self.context, "--model", MODEL)
+
+    def test_what_does_not_fit_is_refused(self):
+        self.output(*self.read())
+        ask = ["generate", "--model", MODEL, "--context", self.context, "--prompt", "x"]
+        for args, name in ((("--kv", "bf16"), "kv"), (("--top-k", 2), "top_k"), (("--weights", "int8"), "weights"),
+                           (("--attention", "full"), "attention"), (("--attention", "reference"), "reference")):
+            self.assert_refused([*ask, *args], name)
+        self.assert_refused(["generate", "--model", MODEL, "--context", self.folder / "none", "--prompt", "x"], "none")
+        self.assert_refused(["generate", "--model", MODEL, "--at", 3, "--prompt", "x"], "--context")
+        other = self.folder / "other"
+        other.mkdir()
+        (other / "mine").write_text("no context")
+        self.assert_refused(["read", "--model", MODEL, "--file", self.text, "--save", other], "other")
+        self.assertEqual(sorted(os.listdir(other)), ["mine"])
+        manifest = self.context / "manifest.json"
+        manifest.write_text(json.dumps(self.manifest() | {"version": 2}))
+        self.assert_refused(ask, "version")
+
+    def test_one_writes_at_a_time(self):
+        long = self.file("long", self.bytes * 40)
+        first = self.start(*self.read(text=long), stderr=-1)
+        for _ in range(10 * program.SECONDS):
+            if (self.context / "manifest.json").exists() and self.states():
+                break
+            time.sleep(0.1)
+        self.assert_refused(self.read(text=long), "another run")
+        # Who reads sees the last complete state.
+        self.output("generate", "--model", MODEL, "--context", self.context, "--prompt", "x", "-n", 2, "--temperature", 0)
+        first.send_signal(signal.SIGINT)
+        _, errors = first.communicate(timeout=program.SECONDS)
+        self.assertEqual(first.returncode, 130, errors)
+        self.assertIn(b"goes on from there", errors)
+        self.output("context", "verify", self.context, "--model", MODEL)
+
+
+if __name__ == "__main__":
+    program.main()
