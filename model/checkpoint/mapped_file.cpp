@@ -1,13 +1,19 @@
 #include "model/checkpoint/mapped_file.hpp"
 
 #include "kernels/base/error.hpp"
+#include "kernels/base/write_all.hpp"
 
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
+#include <atomic>
 #include <cerrno>
+#include <csignal>
+#include <mutex>
+#include <string>
 #include <system_error>
 #include <utility>
 
@@ -41,6 +47,66 @@ void advise(std::span<const std::byte> bytes, int advice) {
   if (!bytes.empty()) ::madvise(address_of(bytes), bytes.size(), advice);
 }
 
+/// The files that are mapped, as the handler of SIGBUS needs to know them.
+class Mappings {
+ public:
+  /// Where there are more files, only the sentence is lost.
+  static constexpr std::size_t kMost = 4096;
+
+  static Mappings& instance() {
+    static Mappings mappings;
+    return mappings;
+  }
+
+  void add(std::span<const std::byte> bytes, const std::string& path) {
+    const std::lock_guard lock(mutex_);
+    for (Slot& slot : slots_) {
+      if (slot.begin.load() != nullptr) continue;
+      slot.n_bytes = bytes.size();
+      slot.message = "longreach: " + path + ": was shortened, or cannot be read any more\n";
+      slot.begin.store(bytes.data());
+      return;
+    }
+  }
+
+  void remove(std::span<const std::byte> bytes) {
+    const std::lock_guard lock(mutex_);
+    for (Slot& slot : slots_) {
+      if (slot.begin.load() == bytes.data()) slot.begin.store(nullptr);
+    }
+  }
+
+ private:
+  struct Slot {
+    std::atomic<const std::byte*> begin = nullptr;
+    std::size_t n_bytes = 0;
+    std::string message;
+  };
+
+  Mappings() {
+    struct sigaction action {};
+    action.sa_sigaction = on_bus_error;
+    action.sa_flags = SA_SIGINFO;
+    ::sigaction(SIGBUS, &action, nullptr);
+  }
+
+  /// A page of a file that is not there any more. Nothing can go on from here; what is done must be
+  /// safe in a handler of signals.
+  static void on_bus_error(int signal, siginfo_t* info, void*) {
+    const auto* const address = static_cast<const std::byte*>(info->si_addr);
+    for (const Slot& slot : instance().slots_) {
+      const std::byte* const begin = slot.begin.load();
+      if (begin == nullptr || address < begin || address >= begin + slot.n_bytes) continue;
+      base::write_message(slot.message);
+      ::_exit(2);
+    }
+    ::signal(signal, SIG_DFL);  // the access is tried again, and ends the process
+  }
+
+  std::mutex mutex_;
+  std::array<Slot, kMost> slots_;
+};
+
 }  // namespace
 
 MappedFile::MappedFile(const std::filesystem::path& path) {
@@ -60,6 +126,7 @@ MappedFile::MappedFile(const std::filesystem::path& path) {
     input_error("{}: its {} bytes cannot be mapped: {}", path.string(), size, system_reason());
   }
   bytes_ = {static_cast<const std::byte*>(address), size};
+  Mappings::instance().add(bytes_, path.string());
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
@@ -70,7 +137,9 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 }
 
 MappedFile::~MappedFile() {
-  if (!bytes_.empty()) ::munmap(address_of(bytes_), bytes_.size());
+  if (bytes_.empty()) return;
+  Mappings::instance().remove(bytes_);
+  ::munmap(address_of(bytes_), bytes_.size());
 }
 
 void MappedFile::expect(Access access) const {

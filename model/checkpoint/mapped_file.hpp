@@ -15,7 +15,8 @@ enum class Access {
 };
 
 /// Owns the mapping of one regular file. Move-only; moving it does not change the mapped address.
-/// The file must not be shortened while it is mapped: the system then ends the program (SIGBUS).
+/// If the file is shortened, or its disk fails, while it is mapped, the program ends where it
+/// touches what is gone: with a sentence that names the file, and exit code 2.
 class MappedFile {
  public:
   /// Maps the whole file; its pages are read when they are touched.

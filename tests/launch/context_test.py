@@ -150,6 +150,17 @@ class Contexts(job.JobTest):
             path.write_bytes(whole)
         self.output("context", "verify", self.context, "--model", MODEL)
 
+    def test_a_file_cut_while_it_is_mapped_is_named(self):
+        self.output(*self.read())
+        asking = self.start("generate", "--model", MODEL, "--context", self.context, "--prompt", "x", "-n", 1000000,
+                            "--ban-token", 0, stdout=-1, stderr=-1)
+        self.assertTrue(asking.stdout.read(1))
+        for cut in ("moba.0", "moba.1"):
+            os.truncate(self.context / "cache" / cut, 0)
+        _, errors = asking.communicate(timeout=program.SECONDS)
+        self.assertEqual(asking.returncode, 2, errors)
+        self.assertRegex(errors, rb"longreach: .*moba\.\d: was shortened[^\n]*\n\Z")
+
     def test_what_does_not_fit_is_refused(self):
         self.output(*self.read())
         ask = ["generate", "--model", MODEL, "--context", self.context, "--prompt", "x"]

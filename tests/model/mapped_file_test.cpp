@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <string>
 #include <utility>
@@ -38,6 +39,18 @@ TEST(MappedFile, KeepsItsAddressWhenItIsMoved) {
   second = std::move(moved);
   EXPECT_EQ(second.bytes().data(), address);
   EXPECT_EQ(contents(second), "first");
+}
+
+TEST(MappedFileDeathTest, NamesAFileThatWasShortened) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const TempFolder folder;
+  const auto path = folder.write("f", std::string(10000, 'x'));
+  const auto read_what_is_gone = [&] {
+    const MappedFile file(path);
+    std::filesystem::resize_file(path, 100);
+    ::_exit(contents(file).back() == 'x' ? 0 : 1);
+  };
+  EXPECT_EXIT(read_what_is_gone(), testing::ExitedWithCode(2), "longreach: .*f: was shortened");
 }
 
 TEST(MappedFile, RefusesWhatIsNoFileWithContents) {
