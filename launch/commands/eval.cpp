@@ -139,8 +139,10 @@ bool ask(const EvalOptions& options, const OpenedModel& opened, const Preparatio
     finished = run(generation::leading_source(questions, compared, leaders));
   }
   file.sync();
-  base::write_message(
-      fmt::format("read {} tokens in {:.1f} s\n", last.n_tokens_read, last.seconds));
+  if (options.model.verbosity == Verbosity::kInfo) {
+    base::write_message(
+        fmt::format("read {} tokens in {:.1f} s\n", last.n_tokens_read, last.seconds));
+  }
   if (!finished) {
     base::write_message(
         fmt::format("stopped after {} of {} questions; the same command goes on from there\n",
