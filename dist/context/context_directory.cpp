@@ -1,7 +1,9 @@
 #include "dist/context/context_directory.hpp"
 
+#include "kernels/base/descriptor.hpp"
 #include "kernels/base/error.hpp"
 #include "kernels/base/json.hpp"
+#include "kernels/base/output_file.hpp"
 #include "kernels/base/read_file.hpp"
 #include "model/checkpoint/tensor_file.hpp"
 
@@ -55,14 +57,10 @@ const nlohmann::json& part_of(const nlohmann::json& object, const char* key, boo
 
 /// Makes the names in a folder lasting.
 void sync_folder(const std::filesystem::path& folder) {
-  const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  const bool synced = descriptor >= 0 && ::fsync(descriptor) == 0;
-  const int error = errno;
-  if (descriptor >= 0) ::close(descriptor);
-  if (!synced) {
-    base::input_error("{}: {}", base::utf8_name(folder.string()),
-                      std::error_code(error, std::generic_category()).message());
-  }
+  const base::Descriptor opened(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (opened.is_open() && ::fsync(opened.number()) == 0) return;
+  base::input_error("{}: {}", base::utf8_name(folder.string()),
+                    std::error_code(errno, std::generic_category()).message());
 }
 
 void make_folder(const std::filesystem::path& folder) {
@@ -144,17 +142,7 @@ void ContextDirectory::write_manifest() const {
   for (const SavedState& state : states_) {
     json["states"].push_back({{"n_tokens", state.n_tokens}, {"tokens_crc32", state.tokens_crc32}});
   }
-  const std::string text = json.dump(1) + "\n";
-  const std::filesystem::path path = manifest_path(directory_), made = directory_ / "manifest.new";
-  std::error_code error;
-  std::filesystem::remove(made, error);
-  {
-    const File file(made, File::Mode::kWrite);
-    file.write_at(0, std::as_bytes(std::span(text)));
-    file.sync();
-  }
-  std::filesystem::rename(made, path, error);
-  if (error) base::input_error("{}: {}", base::utf8_name(path.string()), error.message());
+  base::write_file(manifest_path(directory_), json.dump(1) + "\n");
   sync_folder(directory_ / "cache");
   sync_folder(directory_ / "states");
   sync_folder(directory_);

@@ -1,6 +1,8 @@
 /// A file of a context: bytes at offsets.
 #pragma once
 
+#include "kernels/base/descriptor.hpp"
+
 #include <cstddef>
 #include <filesystem>
 #include <span>
@@ -14,11 +16,6 @@ class File {
 
   /// To write, the file is made if it is not there; what it holds stays.
   File(std::filesystem::path path, Mode mode);
-  File(File&& other) noexcept;
-  File& operator=(File&& other) noexcept;
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-  ~File();
 
   void write_at(std::size_t offset, std::span<const std::byte> bytes) const;
   /// Fills `bytes`. A file that ends before is an error.
@@ -26,14 +23,15 @@ class File {
   std::size_t size_bytes() const;
   /// Returns when what was written is on the disk.
   void sync() const;
-  /// Keeps other processes from locking the file until this is gone; false if one has done so.
+  /// Keeps other processes from locking the file until this is gone, where the file system has
+  /// locks; false if one has done so.
   bool lock() const;
 
  private:
   [[noreturn]] void fail(int error) const;
 
   std::filesystem::path path_;
-  int descriptor_;
+  base::Descriptor descriptor_;
 };
 
 }  // namespace longreach::dist

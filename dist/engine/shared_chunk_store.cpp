@@ -1,6 +1,7 @@
 #include "dist/engine/shared_chunk_store.hpp"
 
 #include "dist/comm/gather_values.hpp"
+#include "kernels/base/descriptor.hpp"
 #include "kernels/base/error.hpp"
 
 #include <fcntl.h>
@@ -23,31 +24,11 @@ constexpr std::size_t kPageBytes = 4096;
 /// Memory is mapped in pieces of about this size.
 constexpr std::size_t kPieceBytes = std::size_t{64} << 20;
 
-/// An open file; -1 for none.
-class File {
- public:
-  explicit File(int descriptor) : descriptor_(descriptor) {}
-  File(File&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
-  File& operator=(File&& other) noexcept {
-    std::swap(descriptor_, other.descriptor_);
-    return *this;
-  }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-  ~File() {
-    if (descriptor_ >= 0) ::close(descriptor_);
-  }
-  int get() const { return descriptor_; }
-
- private:
-  int descriptor_;
-};
-
 /// Mapped memory.
 class Mapping {
  public:
-  Mapping(const File& file, std::size_t offset, std::size_t n_bytes, int protection)
-      : memory_(::mmap(nullptr, n_bytes, protection, MAP_SHARED | MAP_NORESERVE, file.get(),
+  Mapping(const base::Descriptor& file, std::size_t offset, std::size_t n_bytes, int protection)
+      : memory_(::mmap(nullptr, n_bytes, protection, MAP_SHARED | MAP_NORESERVE, file.number(),
                        static_cast<off_t>(offset))),
         n_bytes_(n_bytes) {
     if (memory_ == MAP_FAILED) throw std::bad_alloc();
@@ -76,7 +57,7 @@ struct Address {
 /// One shard's file as this shard sees it. Slots begin behind the page of the mark.
 class Arena {
  public:
-  Arena(File file, bool is_own) : file_(std::move(file)), is_own_(is_own) {}
+  Arena(base::Descriptor file, bool is_own) : file_(std::move(file)), is_own_(is_own) {}
 
   std::size_t take(std::size_t slot_bytes) {
     if (!free_.empty()) {
@@ -96,7 +77,7 @@ class Arena {
 
   void give_back(std::size_t slot, std::size_t slot_bytes) {
     if (is_own_) {  // the memory goes back to the system, and comes zeroed
-      ::fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+      ::fallocate(file_.number(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                   static_cast<off_t>(kPageBytes + slot * slot_bytes),
                   static_cast<off_t>(slot_bytes));
     }
@@ -110,14 +91,14 @@ class Arena {
 
   void add_piece(std::size_t n_bytes) {
     const std::size_t offset = kPageBytes + pieces_.size() * n_bytes;
-    if (is_own_ && ::ftruncate(file_.get(), static_cast<off_t>(offset + n_bytes)) != 0) {
+    if (is_own_ && ::ftruncate(file_.number(), static_cast<off_t>(offset + n_bytes)) != 0) {
       throw std::bad_alloc();
     }
     // The others may map what is not there yet: they read no row before its shard says so.
     pieces_.emplace_back(file_, offset, n_bytes, is_own_ ? PROT_READ | PROT_WRITE : PROT_READ);
   }
 
-  File file_;
+  base::Descriptor file_;
   bool is_own_;
   std::vector<Mapping> pieces_;
   std::size_t n_slots_ = 0;
@@ -153,40 +134,40 @@ class MappedChunkStore final : public model::ChunkStore {
 };
 
 /// This shard's file with its mark, or none.
-File make_file(Address& address) {
-  File file(::memfd_create("longreach-chunks", MFD_CLOEXEC));
+base::Descriptor make_file(Address& address) {
+  base::Descriptor file(::memfd_create("longreach-chunks", MFD_CLOEXEC));
   std::random_device random;
-  address = {::getpid(), file.get(), {std::uint64_t{random()} << 32 | random(), random()}};
+  address = {::getpid(), file.number(), {std::uint64_t{random()} << 32 | random(), random()}};
   const bool made =
-      file.get() >= 0 && ::ftruncate(file.get(), kPageBytes) == 0 &&
-      ::pwrite(file.get(), address.mark.data(), sizeof(address.mark), 0) == sizeof(address.mark);
-  return made ? std::move(file) : File(-1);
+      file.is_open() && ::ftruncate(file.number(), kPageBytes) == 0 &&
+      ::pwrite(file.number(), address.mark.data(), sizeof(address.mark), 0) == sizeof(address.mark);
+  return made ? std::move(file) : base::Descriptor(-1);
 }
 
 /// Another shard's file. None if what is found there does not bear its mark: numbers of processes
 /// mean nothing on another node or in another container.
-File open_file(const Address& address) {
+base::Descriptor open_file(const Address& address) {
   const std::string path = fmt::format("/proc/{}/fd/{}", address.process, address.descriptor);
-  File file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  base::Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   std::array<std::uint64_t, 2> mark = {};
-  const bool found = file.get() >= 0 &&
-                     ::pread(file.get(), mark.data(), sizeof(mark), 0) == sizeof(mark) &&
+  const bool found = file.is_open() &&
+                     ::pread(file.number(), mark.data(), sizeof(mark), 0) == sizeof(mark) &&
                      mark == address.mark;
-  return found ? std::move(file) : File(-1);
+  return found ? std::move(file) : base::Descriptor(-1);
 }
 
 }  // namespace
 
 std::unique_ptr<model::ChunkStore> make_shared_chunk_store(Communicator& shards) {
   Address own;
-  File own_file = make_file(own);
+  base::Descriptor own_file = make_file(own);
   const std::vector<Address> addresses = gather_values(shards, own);
   std::vector<Arena> arenas;
-  bool in_reach = own_file.get() >= 0;
+  bool in_reach = own_file.is_open();
   for (std::size_t s = 0; s < addresses.size(); ++s) {
     const bool is_own = s == shards.rank();
-    File file = is_own ? std::move(own_file) : open_file(addresses[s]);
-    in_reach = in_reach && file.get() >= 0;
+    base::Descriptor file = is_own ? std::move(own_file) : open_file(addresses[s]);
+    in_reach = in_reach && file.is_open();
     arenas.emplace_back(std::move(file), is_own);
   }
   const std::vector<char> all = gather_values(shards, static_cast<char>(in_reach ? 1 : 0));

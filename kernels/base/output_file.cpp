@@ -55,18 +55,6 @@ std::optional<int> number_of(const std::string& text) {
   return number;
 }
 
-/// All bytes at an offset. Returns 0, or the number of the system's error.
-int write_all_at(int descriptor, std::size_t offset, std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::pwrite(descriptor, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno != EINTR) return errno;
-    if (n < 0) continue;
-    bytes = bytes.subspan(static_cast<std::size_t>(n));
-    offset += static_cast<std::size_t>(n);
-  }
-  return 0;
-}
-
 }  // namespace
 
 std::optional<FileIdentity> identity_of(const fs::path& name) {

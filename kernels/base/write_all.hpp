@@ -11,6 +11,10 @@ namespace longreach::base {
 /// does not block. Returns 0, or the number of the system's error.
 [[nodiscard]] int write_all(int descriptor, std::span<const std::byte> bytes) noexcept;
 
+/// Writes all bytes at an offset. Returns 0, or the number of the system's error.
+[[nodiscard]] int write_all_at(int descriptor, std::size_t offset,
+                               std::span<const std::byte> bytes) noexcept;
+
 /// Writes a message to standard error. What cannot be written is lost: a message never decides how
 /// a run ends.
 void write_message(std::string_view text) noexcept;

@@ -1,5 +1,6 @@
 #include "model/checkpoint/mapped_file.hpp"
 
+#include "kernels/base/descriptor.hpp"
 #include "kernels/base/error.hpp"
 #include "kernels/base/write_all.hpp"
 
@@ -21,21 +22,6 @@ namespace longreach::model {
 namespace {
 
 using base::input_error;
-
-/// A file descriptor that is closed at the end of its scope; a mapping outlives it.
-class Descriptor {
- public:
-  explicit Descriptor(int number) : number_(number) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (number_ >= 0) ::close(number_);
-  }
-  int number() const { return number_; }
-
- private:
-  int number_;
-};
 
 std::string system_reason() { return std::generic_category().message(errno); }
 
@@ -111,8 +97,8 @@ class Mappings {
 
 MappedFile::MappedFile(const std::filesystem::path& path) {
   // Non-blocking, or opening a named pipe would wait for a writer.
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (file.number() < 0) input_error("{}: cannot be opened: {}", path.string(), system_reason());
+  const base::Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!file.is_open()) input_error("{}: cannot be opened: {}", path.string(), system_reason());
   struct stat status {};
   if (::fstat(file.number(), &status) != 0) {
     input_error("{}: cannot be examined: {}", path.string(), system_reason());
