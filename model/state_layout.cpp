@@ -35,17 +35,8 @@ void StateLayout::visit_fields(Visit&& visit) const {
 StateLayout::StateLayout(const ModelConfig& config, const AttentionConfig& attention,
                          std::size_t n_tokens)
     : config_(config), attention_(attention), n_tokens_(n_tokens) {
-  visit_sizes([this](std::size_t, std::size_t n_bytes) {
-    ++n_pieces_;
-    size_bytes_ += n_bytes;
-  });
-}
-
-void StateLayout::visit_sizes(
-    const std::function<void(std::size_t number, std::size_t n_bytes)>& visit) const {
-  std::size_t number = 0;
-  visit_fields([&](std::size_t, const auto&, std::size_t n, std::size_t n_bytes) {
-    for (std::size_t i = 0; i < n; ++i) visit(number++, n_bytes);
+  visit_fields([this](std::size_t, const auto&, std::size_t n_pieces, std::size_t n_bytes) {
+    size_bytes_ += n_pieces * n_bytes;
   });
 }
 

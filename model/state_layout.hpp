@@ -32,14 +32,10 @@ class StateLayout {
   /// The configurations must outlive it.
   StateLayout(const ModelConfig& config, const AttentionConfig& attention, std::size_t n_tokens);
 
-  std::size_t n_tokens() const { return n_tokens_; }
-  std::size_t n_pieces() const { return n_pieces_; }
   /// Of all pieces together.
   std::size_t size_bytes() const { return size_bytes_; }
-  /// Calls visit(piece number, bytes) for all pieces, in order.
-  void visit_sizes(const std::function<void(std::size_t number, std::size_t n_bytes)>& visit) const;
   /// Calls visit(piece) for what the shard has of `state`, which is that of its stage's blocks.
-  /// Requires: caches of cached_rows(n_tokens()) rows.
+  /// Requires: caches of cached_rows rows.
   void visit_pieces(SequenceState& state, partition::Range stage_blocks, partition::Shard shard,
                     const std::function<void(const StatePiece&)>& visit) const;
 
@@ -51,7 +47,7 @@ class StateLayout {
   const ModelConfig& config_;
   const AttentionConfig& attention_;
   std::size_t n_tokens_;
-  std::size_t n_pieces_ = 0, size_bytes_ = 0;
+  std::size_t size_bytes_ = 0;
 };
 
 }  // namespace longreach::model
