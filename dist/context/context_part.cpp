@@ -34,7 +34,7 @@ std::span<const std::byte> bytes_of(const std::uint32_t& number) {
 struct CacheLayout {
   std::size_t n_head, head_bytes, entry_bytes;
 
-  explicit CacheLayout(const model::KvCache& cache, std::size_t n_heads)
+  CacheLayout(const model::KvCache& cache, std::size_t n_heads)
       : n_head(n_heads),
         head_bytes(cache.chunk_bytes() / n_heads),
         entry_bytes(cache.index().bytes_per_chunk()) {}
@@ -239,11 +239,17 @@ void ContextPart::restore_cache(model::KvCache& cache, const std::string& block,
   }
 }
 
-void ContextPart::verify(std::size_t n_tokens) {
+void ContextPart::verify_state(std::size_t n_tokens) {
   model::NoExchange exchange;
   model::SequenceState state(config_, attention_, blocks_, exchange);
   restore(state, n_tokens, true);
-  visit_caches(state, [&](const std::string& block, const model::KvCache& cache) {
+}
+
+void ContextPart::verify_chunks(std::size_t n_tokens) {
+  model::NoExchange exchange;
+  model::SequenceState state(config_, attention_, blocks_, exchange);
+  visit_caches(state, [&](const std::string& block, model::KvCache& cache) {
+    restore_cache(cache, block, n_tokens, true);
     const CacheLayout layout(cache, config_.n_head);
     if (cache.closed_chunks() == 0) return;
     const std::filesystem::path path = index_path(directory_, block);

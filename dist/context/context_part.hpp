@@ -34,10 +34,11 @@ class ContextPart {
   /// Errors: InputError naming the file.
   void restore(model::SequenceState& state, std::size_t n_tokens, bool reaches_all);
 
-  /// Compares a saved state and all closed chunks before it with their checksums; of a part that
-  /// has all blocks, and the only shard. Errors: InputError naming the file that is damaged, and
-  /// the tokens of a chunk.
-  void verify(std::size_t n_tokens);
+  /// Compares a saved state with its checksums; of a part that has all blocks, and the only shard.
+  /// Errors: InputError naming the file that is damaged.
+  void verify_state(std::size_t n_tokens);
+  /// The same of all chunks that are closed after so many tokens, whose tokens an error names.
+  void verify_chunks(std::size_t n_tokens);
 
  private:
   /// Of every cache after so many tokens.

@@ -27,10 +27,11 @@ int inspect(const dist::ContextDirectory& context) {
 int verify(const ContextOptions& options, const dist::ContextDirectory& context) {
   const OpenedModel opened = open_model(options.model);
   context.require(context_settings(opened, nullptr));
-  (void)context.tokens();
+  static_cast<void>(context.tokens());  // compares them with their checksum
   dist::ContextPart part(options.context, opened.config, opened.engine_options.attention,
                          {0, opened.config.execution_order().size()}, {});
-  for (const dist::SavedState& state : context.states()) part.verify(state.n_tokens);
+  for (const dist::SavedState& state : context.states()) part.verify_state(state.n_tokens);
+  part.verify_chunks(context.n_tokens());
   write_output(fmt::format("{}: whole\n", base::utf8_name(options.context.string())));
   return 0;
 }
