@@ -71,15 +71,16 @@ void read(const ReadOptions& options, dist::Engine& engine, Reading& reading,
   // States between chunks are small.
   const std::size_t every = (options.states_every + chunk_size - 1) / chunk_size * chunk_size;
   std::size_t n_read = n_begin;
-  if (n_read < tokens.size()) {
+  if (n_begin < tokens.size()) {
     dist::Session session = n_begin > 0 ? engine.restore(n_begin) : engine.new_session();
-    ProgressLine line(tokens.size());
+    ProgressLine line(tokens.size() - n_begin);
     while (n_read < tokens.size() && !signals.received()) {
       const std::size_t border = std::min((n_read / every + 1) * every, tokens.size());
       const std::size_t n = std::min(border - n_read, model::kStepRows);
       engine.read(session, tokens.subspan(n_read, n), {}, {});
       n_read += n;
-      line.update(static_cast<double>(n_read) / static_cast<double>(tokens.size()));
+      line.update(static_cast<double>(n_read - n_begin) /
+                  static_cast<double>(tokens.size() - n_begin));
       if (n_read == border || signals.received()) {
         engine.save(session);
         context.add_state(tokens.first(n_read));
