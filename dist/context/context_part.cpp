@@ -1,139 +1,66 @@
 #include "dist/context/context_part.hpp"
 
+#include "dist/context/chunk_file.hpp"
 #include "kernels/base/error.hpp"
 #include "kernels/base/json.hpp"
-#include "model/checkpoint/mapped_file.hpp"
-#include "model/checkpoint/tensor_file.hpp"
 #include "model/exchange.hpp"
 #include "model/state_layout.hpp"
 
-#include <algorithm>
 #include <cstdint>
-#include <cstring>
+#include <future>
 #include <memory>
-#include <optional>
 #include <utility>
 #include <vector>
 
 namespace longreach::dist {
 namespace {
 
-using partition::GlobalChunk;
-
-/// Chunks begin on pages, so that they can be mapped.
-constexpr std::size_t kPageBytes = 4096;
-
-std::uint32_t checksum(std::span<const std::byte> bytes) { return model::crc32_of(bytes, {}); }
-
-std::span<const std::byte> bytes_of(const std::uint32_t& number) {
-  return std::as_bytes(std::span(&number, 1));
-}
-
-/// Where the chunks of a block's cache lie, and what is known of each: a checksum of every head,
-/// the index entry, and a checksum of both.
-struct CacheLayout {
-  std::size_t n_head, head_bytes, entry_bytes;
-
-  CacheLayout(const model::KvCache& cache, std::size_t n_heads)
-      : n_head(n_heads),
-        head_bytes(cache.chunk_bytes() / n_heads),
-        entry_bytes(cache.index().bytes_per_chunk()) {}
-
-  std::size_t chunk_bytes() const { return n_head * head_bytes; }
-  std::size_t chunk_begin(std::size_t chunk) const {
-    return chunk * ((chunk_bytes() + kPageBytes - 1) / kPageBytes * kPageBytes);
-  }
-  std::size_t checksums_bytes() const { return n_head * sizeof(std::uint32_t); }
-  std::size_t record_bytes() const {
-    return checksums_bytes() + entry_bytes + sizeof(std::uint32_t);
-  }
-};
-
-/// What is known of a chunk, as it lies in the file.
-class ChunkRecord {
- public:
-  explicit ChunkRecord(const CacheLayout& layout)
-      : layout_(layout), bytes_(layout.record_bytes()) {}
-
-  std::span<std::byte> all() { return bytes_; }
-  std::span<std::byte> entry() {
-    return all().subspan(layout_.checksums_bytes(), layout_.entry_bytes);
-  }
-  std::uint32_t head_checksum(std::size_t head) const {
-    std::uint32_t number = 0;
-    std::memcpy(&number, bytes_.data() + head * sizeof(number), sizeof(number));
-    return number;
-  }
-
-  /// Completes it; the entry is in place.
-  void seal(std::span<const std::byte> chunk) {
-    for (std::size_t head = 0; head < layout_.n_head; ++head) {
-      const std::uint32_t sum =
-          checksum(chunk.subspan(head * layout_.head_bytes, layout_.head_bytes));
-      std::ranges::copy(bytes_of(sum),
-                        bytes_.begin() + static_cast<std::ptrdiff_t>(head * sizeof(sum)));
-    }
-    const std::uint32_t sum = checksum(sealed());
-    std::ranges::copy(bytes_of(sum), all().last(sizeof(sum)).begin());
-  }
-
-  bool is_whole() {
-    const std::uint32_t sum = checksum(sealed());
-    return std::ranges::equal(bytes_of(sum), all().last(sizeof(sum)));
-  }
-
- private:
-  std::span<const std::byte> sealed() { return all().first(bytes_.size() - sizeof(std::uint32_t)); }
-
-  const CacheLayout& layout_;
-  std::vector<std::byte> bytes_;
-};
-
-ChunkRecord read_record(const File& file, const std::filesystem::path& path,
-                        const CacheLayout& layout, std::size_t chunk) {
-  ChunkRecord record(layout);
-  file.read_at(chunk * layout.record_bytes(), record.all());
-  if (!record.is_whole()) {
-    base::input_error("{}: damaged: what is known of chunk {} does not match its checksum",
-                      base::utf8_name(path.string()), chunk);
-  }
-  return record;
-}
-
-std::filesystem::path cache_path(const std::filesystem::path& directory, const std::string& block) {
-  return directory / "cache" / block;
-}
-
-std::filesystem::path index_path(const std::filesystem::path& directory, const std::string& block) {
-  return directory / "cache" / (block + ".index");
-}
-
 std::filesystem::path state_path(const std::filesystem::path& directory, std::size_t n_tokens) {
   return directory / "states" / std::to_string(n_tokens);
 }
 
-/// A file's mapping of chunks, which whoever holds one of them keeps.
-class MappedChunks {
- public:
-  MappedChunks(const std::filesystem::path& path, const CacheLayout& layout, std::size_t n_chunks)
-      : layout_(layout), file_(std::make_shared<model::MappedFile>(path)) {
-    const std::size_t n_bytes = layout.chunk_begin(n_chunks - 1) + layout.chunk_bytes();
-    if (file_->bytes().size() < n_bytes) {
-      base::input_error("{}: damaged: expected {} bytes or more, found {}",
-                        base::utf8_name(path.string()), n_bytes, file_->bytes().size());
+/// Pieces of a state, copied, as they go to its file.
+struct StateCopy {
+  struct Piece {
+    std::size_t number, offset;
+    std::vector<std::byte> bytes;
+  };
+
+  std::filesystem::path path;
+  std::size_t checksums_begin = 0;
+  std::vector<Piece> pieces;
+
+  void write() const {
+    const File file(path, File::Mode::kWrite);
+    for (const Piece& piece : pieces) {
+      file.write_at(piece.offset, piece.bytes);
+      const std::uint32_t sum = checksum(piece.bytes);
+      file.write_at(checksums_begin + piece.number * sizeof(sum),
+                    std::as_bytes(std::span(&sum, 1)));
     }
-    file_->expect(model::Access::kScattered);
+    file.sync();
   }
+};
 
-  /// It is never written, as the chunk is closed.
-  std::shared_ptr<std::byte> chunk(std::size_t number) const {
-    const std::byte* const begin = file_->bytes().data() + layout_.chunk_begin(number);
-    return {file_, const_cast<std::byte*>(begin)};
+/// Chunks of a block that closed since the last state.
+struct ClosedChunks {
+  struct Closed {
+    GlobalChunk number;
+    std::shared_ptr<const std::byte> memory;
+    ChunkRecord record;  ///< Not sealed yet.
+  };
+
+  ChunkFile file;
+  std::vector<Closed> chunks;
+
+  void write() {
+    for (Closed& chunk : chunks) {
+      const std::span memory(chunk.memory.get(), file.layout().chunk_bytes());
+      chunk.record.seal(memory);
+      file.write(chunk.number, memory, chunk.record);
+    }
+    file.sync();
   }
-
- private:
-  const CacheLayout& layout_;
-  std::shared_ptr<model::MappedFile> file_;
 };
 
 }  // namespace
@@ -161,48 +88,75 @@ std::size_t ContextPart::closed_chunks(std::size_t n_tokens) const {
   return model::cached_rows(attention_, n_tokens) / attention_.chunk_size;
 }
 
-void ContextPart::save(model::SequenceState& state, std::size_t n_tokens) {
+/// What is written beside the computing.
+struct ContextPart::Writing {
+  std::vector<ClosedChunks> closed;
+  StateCopy state;
+  std::future<void> done = {};
+
+  void begin() {
+    done = std::async(std::launch::async, [this] {
+      for (ClosedChunks& of_block : closed) of_block.write();
+      state.write();
+    });
+  }
+};
+
+ContextPart::~ContextPart() = default;
+
+void ContextPart::save(model::SequenceState& state, std::size_t n_tokens, std::size_t n_written,
+                       bool reaches_all) {
+  finish();
+  move_to_files(state, closed_chunks(n_written), reaches_all);
+  writing_ = std::make_unique<Writing>();
   const std::size_t n_chunks = closed_chunks(n_tokens);
   visit_caches(state, [&](const std::string& block, model::KvCache& cache) {
-    save_chunks(cache, block, n_chunks);
+    const ChunkFileLayout layout(cache, config_.n_head);
+    ClosedChunks closed{{directory_, block, layout}, {}};
+    for (std::size_t c = n_begun_; c < n_chunks; ++c) {
+      const auto chunk = GlobalChunk(c);
+      if (!cache.keeps(chunk)) continue;
+      ChunkRecord record(layout);
+      cache.index().save(partition::local_chunk(chunk, shard_.count), record.entry());
+      closed.chunks.push_back({chunk, cache.chunk_memory(chunk), std::move(record)});
+    }
+    writing_->closed.push_back(std::move(closed));
   });
-  n_saved_chunks_ = n_chunks;
+  n_begun_ = n_chunks;
   const model::StateLayout layout(config_, attention_, n_tokens);
-  const File file(state_path(directory_, n_tokens), File::Mode::kWrite);
+  writing_->state = {state_path(directory_, n_tokens), layout.size_bytes(), {}};
   layout.visit_pieces(state, blocks_, shard_, [&](const model::StatePiece& piece) {
     if (!piece.is_owned) return;
-    file.write_at(piece.offset, piece.memory);
-    const std::uint32_t sum = checksum(piece.memory);
-    file.write_at(layout.size_bytes() + piece.number * sizeof(sum), bytes_of(sum));
+    writing_->state.pieces.push_back(
+        {piece.number, piece.offset, {piece.memory.begin(), piece.memory.end()}});
   });
-  file.sync();
+  writing_->begin();
 }
 
-void ContextPart::save_chunks(model::KvCache& cache, const std::string& block,
-                              std::size_t n_chunks) {
-  if (n_chunks <= n_saved_chunks_) return;
-  const CacheLayout layout(cache, config_.n_head);
-  const File chunks(cache_path(directory_, block), File::Mode::kWrite);
-  const File records(index_path(directory_, block), File::Mode::kWrite);
-  for (std::size_t c = n_saved_chunks_; c < n_chunks; ++c) {
-    const auto chunk = GlobalChunk(c);
-    if (!cache.keeps(chunk)) continue;
-    const std::span<const std::byte> memory = cache.chunk_memory(chunk);
-    chunks.write_at(layout.chunk_begin(c), memory);
-    ChunkRecord record(layout);
-    cache.index().save(partition::local_chunk(chunk, shard_.count), record.entry());
-    record.seal(memory);
-    records.write_at(c * layout.record_bytes(), record.all());
-  }
-  chunks.sync();
-  records.sync();
+void ContextPart::finish() {
+  // Memory of chunks is given back by the thread that takes it.
+  if (const auto writing = std::move(writing_)) writing->done.get();
+}
+
+void ContextPart::move_to_files(model::SequenceState& state, std::size_t n_chunks,
+                                bool reaches_all) {
+  if (n_chunks <= n_moved_) return;
+  visit_caches(state, [&](const std::string& block, model::KvCache& cache) {
+    ChunkFile file(directory_, block, {cache, config_.n_head});
+    file.map({n_moved_, n_chunks});
+    cache.move_to_files({n_moved_, n_chunks}, [&](GlobalChunk chunk) {
+      const bool is_read_here = reaches_all || cache.keeps(chunk);
+      return is_read_here ? file.mapped(chunk, file.record(chunk)) : nullptr;
+    });
+  });
+  n_moved_ = n_chunks;
 }
 
 void ContextPart::restore(model::SequenceState& state, std::size_t n_tokens, bool reaches_all) {
   visit_caches(state, [&](const std::string& block, model::KvCache& cache) {
     restore_cache(cache, block, n_tokens, reaches_all);
   });
-  n_saved_chunks_ = closed_chunks(n_tokens);
+  n_begun_ = n_moved_ = closed_chunks(n_tokens);
   const model::StateLayout layout(config_, attention_, n_tokens);
   const std::filesystem::path path = state_path(directory_, n_tokens);
   const File file(path, File::Mode::kRead);
@@ -220,21 +174,18 @@ void ContextPart::restore(model::SequenceState& state, std::size_t n_tokens, boo
 
 void ContextPart::restore_cache(model::KvCache& cache, const std::string& block,
                                 std::size_t n_tokens, bool reaches_all) {
-  const CacheLayout layout(cache, config_.n_head);
   const std::size_t n_chunks = closed_chunks(n_tokens);
-  std::optional<MappedChunks> mapped;
-  if (n_chunks > 0) mapped.emplace(cache_path(directory_, block), layout, n_chunks);
+  ChunkFile file(directory_, block, {cache, config_.n_head});
+  if (n_chunks > 0) file.map({0, n_chunks});
+  std::vector<std::pair<GlobalChunk, ChunkRecord>> kept;
   cache.restore(model::cached_rows(attention_, n_tokens), [&](GlobalChunk chunk) {
-    const bool is_read_here = reaches_all || cache.keeps(chunk);
-    return is_read_here ? mapped->chunk(number_of(chunk)) : nullptr;
+    if (!reaches_all && !cache.keeps(chunk)) return std::shared_ptr<model::MappedChunk>();
+    ChunkRecord record = file.record(chunk);
+    const auto mapped = file.mapped(chunk, record);
+    if (cache.keeps(chunk)) kept.emplace_back(chunk, std::move(record));
+    return mapped;
   });
-  if (n_chunks == 0) return;
-  const std::filesystem::path path = index_path(directory_, block);
-  const File records(path, File::Mode::kRead);
-  for (std::size_t c = 0; c < n_chunks; ++c) {
-    const auto chunk = GlobalChunk(c);
-    if (!cache.keeps(chunk)) continue;
-    ChunkRecord record = read_record(records, path, layout, c);
+  for (auto& [chunk, record] : kept) {
     cache.restored_index().load(partition::local_chunk(chunk, shard_.count), record.entry());
   }
 }
@@ -250,20 +201,8 @@ void ContextPart::verify_chunks(std::size_t n_tokens) {
   model::SequenceState state(config_, attention_, blocks_, exchange);
   visit_caches(state, [&](const std::string& block, model::KvCache& cache) {
     restore_cache(cache, block, n_tokens, true);
-    const CacheLayout layout(cache, config_.n_head);
-    if (cache.closed_chunks() == 0) return;
-    const std::filesystem::path path = index_path(directory_, block);
-    const File records(path, File::Mode::kRead);
     for (std::size_t c = 0; c < cache.closed_chunks(); ++c) {
-      const ChunkRecord record = read_record(records, path, layout, c);
-      const auto memory = cache.chunk_memory(GlobalChunk(c));
-      for (std::size_t head = 0; head < layout.n_head; ++head) {
-        const auto bytes = memory.subspan(head * layout.head_bytes, layout.head_bytes);
-        if (checksum(bytes) == record.head_checksum(head)) continue;
-        base::input_error("{}: damaged: head {} of tokens {} to {} does not match its checksum",
-                          base::utf8_name(cache_path(directory_, block).string()), head,
-                          c * attention_.chunk_size, (c + 1) * attention_.chunk_size - 1);
-      }
+      cache.file_of(GlobalChunk(c))->verify();
     }
   });
 }

@@ -9,12 +9,13 @@
 
 #include <cstddef>
 #include <filesystem>
-#include <map>
+#include <memory>
 #include <string>
 
 namespace longreach::dist {
 
-/// Neither copied nor moved. Not collective; ranks write disjoint parts of the same files.
+/// Neither copied nor moved; calls come from one thread. Not collective; ranks write disjoint parts
+/// of the same files.
 class ContextPart {
  public:
   /// The configurations must outlive it.
@@ -23,11 +24,19 @@ class ContextPart {
               partition::Shard shard);
   ContextPart(const ContextPart&) = delete;
   ContextPart& operator=(const ContextPart&) = delete;
+  ~ContextPart();
 
-  /// Writes what `state`, after n_tokens tokens, has and the files do not have yet; returns when it
-  /// is on the disk. States that are saved one after the other, or after the one restored, continue
-  /// each other. Errors: InputError naming the file.
-  void save(model::SequenceState& state, std::size_t n_tokens);
+  /// Begins to write what `state`, after n_tokens tokens, has and the files do not have yet, on a
+  /// thread of its own: what comes after may be read meanwhile. Waits for what was begun before,
+  /// which must be of states that this one continues, as must be the one restored. What all ranks
+  /// have written of the first n_written tokens serves as the caches' memory from now on;
+  /// `reaches_all`: also what other shards have written. All shards call it alike.
+  /// Errors: InputError naming the file, also of what was begun before.
+  void save(model::SequenceState& state, std::size_t n_tokens, std::size_t n_written,
+            bool reaches_all);
+  bool is_writing() const { return writing_ != nullptr; }
+  /// Returns when what was begun is on the disk. Errors: InputError naming the file.
+  void finish();
 
   /// Makes `state`, which nothing has been read into, the one that was saved after n_tokens tokens.
   /// Closed chunks are mapped, not read. `reaches_all`: those of other shards too.
@@ -41,9 +50,11 @@ class ContextPart {
   void verify_chunks(std::size_t n_tokens);
 
  private:
+  struct Writing;
+
   /// Of every cache after so many tokens.
   std::size_t closed_chunks(std::size_t n_tokens) const;
-  void save_chunks(model::KvCache& cache, const std::string& block, std::size_t n_chunks);
+  void move_to_files(model::SequenceState& state, std::size_t n_chunks, bool reaches_all);
   void restore_cache(model::KvCache& cache, const std::string& block, std::size_t n_tokens,
                      bool reaches_all);
   /// Calls visit(name of the block, its cache) for the sparse blocks of the stage.
@@ -55,7 +66,10 @@ class ContextPart {
   const model::AttentionConfig& attention_;
   partition::Range blocks_;
   partition::Shard shard_;
-  std::size_t n_saved_chunks_ = 0;  ///< Of every cache, that the files hold.
+  // Of every cache:
+  std::size_t n_begun_ = 0;  ///< Chunks that the files hold, or soon will.
+  std::size_t n_moved_ = 0;  ///< Chunks whose memory is that of files.
+  std::unique_ptr<Writing> writing_;
 };
 
 }  // namespace longreach::dist

@@ -46,6 +46,7 @@ Engine::Engine(Communicator& world, const model::Checkpoint& checkpoint,
       n_exceptions_(std::uncaught_exceptions()) {
   LR_CHECK(options.attention.mode != model::AttentionMode::kReference ||
            layout.grid.n_ranks() == 1);
+  if (options.context) reports_.emplace(*grid_position_.ranks);
 }
 
 Engine::~Engine() {
@@ -57,19 +58,20 @@ Engine::~Engine() {
 void Engine::serve() {
   LR_CHECK(!leads());
   pipeline_.serve([this](const EngineMessage& message) {
-    std::visit(Overloaded{[this](const SaveSession& m) {
-                            together([&] { stage_.save(m.session, m.n_tokens); });
-                          },
-                          [this](const RestoreSession& m) {
-                            together([&] { stage_.restore(m.session, m.n_tokens); });
-                          },
-                          [this](const ReadMemory& m) { read_pass(m.n_bytes); },
-                          [this](const CollectUsage&) { gather_usage(); },
-                          [this](const CollectMasses&) { gather_masses(); },
-                          [this](const CollectTrace&) { gather_trace({}); },
-                          [](const auto&) {}},  // about a session
-               message);
+    std::visit(
+        Overloaded{[this](const SaveSession& m) { save_part(m); },
+                   [this](const FinishSaving&) { together([&] { stage_.finish_saving(); }); },
+                   [this](const RestoreSession& m) {
+                     together([&] { stage_.restore(m.session, m.n_tokens); });
+                   },
+                   [this](const ReadMemory& m) { read_pass(m.n_bytes); },
+                   [this](const CollectUsage&) { gather_usage(); },
+                   [this](const CollectMasses&) { gather_masses(); },
+                   [this](const CollectTrace&) { gather_trace({}); },
+                   [](const auto&) {}},  // about a session
+        message);
   });
+  if (reports_) reports_->finish();
   stage_.finish_fingerprints();
 }
 
@@ -208,9 +210,33 @@ void Engine::together(const std::function<void()>& part) {
   if (first != errors.end()) throw base::InputError(*first);
 }
 
+void Engine::save_part(const SaveSession& message) {
+  const bool ends_another = stage_.is_saving();
+  std::string error;
+  try {
+    stage_.save(message);
+  } catch (const base::InputError& thrown) {
+    if (leads()) throw;
+    error = thrown.what();
+  }
+  if (ends_another && !leads()) reports_->send(error);
+}
+
 void Engine::save(const Session& session) {
-  pipeline_.submit(SaveSession{session.id_, session.n_tokens_}, {});
-  together([&] { stage_.save(session.id_, session.n_tokens_); });
+  const SaveSession message{session.id_, session.n_tokens_, n_saved_tokens()};
+  pipeline_.submit(message, {});
+  if (n_begun_tokens_ > n_finished_tokens_) reports_->expect(n_begun_tokens_);
+  n_begun_tokens_ = session.n_tokens_;
+  save_part(message);
+}
+
+std::size_t Engine::n_saved_tokens() { return std::max(n_finished_tokens_, reports_->poll()); }
+
+void Engine::finish_saving() {
+  pipeline_.submit(FinishSaving{}, {});
+  reports_->wait();
+  together([&] { stage_.finish_saving(); });
+  n_finished_tokens_ = n_begun_tokens_;
 }
 
 Session Engine::restore(std::size_t n_tokens) {

@@ -11,6 +11,7 @@
 #include "dist/comm/communicator.hpp"
 #include "dist/engine/logits_return.hpp"
 #include "dist/engine/pipeline.hpp"
+#include "dist/engine/save_reports.hpp"
 #include "dist/engine/stage.hpp"
 #include "kernels/base/types.hpp"
 #include "kernels/threads/read_bandwidth.hpp"
@@ -132,9 +133,15 @@ class Engine {
   bool fill(Session& session, std::size_t n_tokens, std::uint64_t seed,
             const Progress& progress = {});
 
-  /// Saves the session to options.context; what it saved before must be what this session had read
-  /// then. Waits until it is on all disks. Errors: InputError naming the file, of any rank.
+  /// Begins to save the session to options.context, beside what is read from now on; what was saved
+  /// before must be what this session had read then. The session stays until finish_saving().
+  /// Errors: InputError naming the file, also of what was begun before, of any rank.
   void save(const Session& session);
+  /// Tokens of the newest saved state that is on all disks; 0 if none is. Never waits. Errors: as
+  /// save.
+  std::size_t n_saved_tokens();
+  /// Waits until all that was begun is on all disks. Errors: as save.
+  void finish_saving();
   /// The session that was saved to options.context when it had read n_tokens tokens. Chunks of its
   /// cache are mapped and read when they are chosen. Waits for all ranks. Errors: InputError naming
   /// the file, of any rank.
@@ -183,6 +190,8 @@ class Engine {
  private:
   friend class Session;
 
+  /// This rank's part of saving.
+  void save_part(const SaveSession& message);
   /// Does this rank's part of something that may fail on any of them; the leader throws what one
   /// has thrown. Collective: the ranks of the replica.
   void together(const std::function<void()>& part);
@@ -203,6 +212,9 @@ class Engine {
   Stage stage_;
   LogitsReturn logits_;
   Pipeline pipeline_;
+  std::optional<SaveReports> reports_;  ///< If there is a context.
+  std::size_t n_begun_tokens_ = 0;      ///< Of the newest state whose saving began; 0 if none.
+  std::size_t n_finished_tokens_ = 0;   ///< Of the newest state that was waited for.
   std::optional<kernels::ReadYardstick> yardstick_;
   std::uint32_t n_sessions_ = 0;
   int n_exceptions_;  ///< Under way when the engine was made.

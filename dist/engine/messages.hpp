@@ -37,11 +37,14 @@ struct FillSession {
   std::uint32_t session;
   std::uint64_t n_tokens, seed;
 };
-/// Save what a session has read to the context that is written.
+/// Begin to save what a session has read to the context that is written.
 struct SaveSession {
   std::uint32_t session;
   std::uint64_t n_tokens;
+  std::uint64_t n_written;  ///< Tokens of the newest state that all ranks have written.
 };
+/// Wait until what was begun is written.
+struct FinishSaving {};
 /// Begin a session that has read what a state of the context was saved after.
 struct RestoreSession {
   std::uint32_t session;
@@ -65,9 +68,10 @@ struct CollectTrace {};
 struct Stop {};
 
 /// Sent as it lies in memory: all ranks run the same program.
-using EngineMessage = std::variant<StepHeader, OpenSession, ForkSession, CloseSession, FillSession,
-                                   SaveSession, RestoreSession, ReadMemory, MeasureSelection,
-                                   CollectMasses, CollectUsage, CollectTrace, Stop>;
+using EngineMessage =
+    std::variant<StepHeader, OpenSession, ForkSession, CloseSession, FillSession, SaveSession,
+                 FinishSaving, RestoreSession, ReadMemory, MeasureSelection, CollectMasses,
+                 CollectUsage, CollectTrace, Stop>;
 static_assert(std::is_trivially_copyable_v<EngineMessage>);
 static_assert(std::is_trivially_copyable_v<model::Segment>);
 

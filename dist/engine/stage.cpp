@@ -69,9 +69,21 @@ bool Stage::fill(std::uint32_t session, std::size_t n_tokens, std::uint64_t seed
                                      seed, pool_, progress);
 }
 
-void Stage::save(std::uint32_t session, std::size_t n_tokens) {
+void Stage::save(const SaveSession& message) {
   LR_CHECK(context_part_);
-  context_part_->save(sessions_.at(session), n_tokens);
+  context_part_->save(sessions_.at(message.session), message.n_tokens, message.n_written,
+                      exchange_.chunk_store().reaches_all());
+}
+
+void Stage::finish_saving() {
+  LR_CHECK(context_part_);
+  context_part_->finish();
+}
+
+void Stage::close(std::uint32_t session) {
+  // What is being written holds chunks, which all shards must let go of at the same time.
+  if (is_saving()) finish_saving();
+  sessions_.erase(session);
 }
 
 void Stage::restore(std::uint32_t session, std::size_t n_tokens) {

@@ -4,6 +4,7 @@
 #include "dist/context/context_part.hpp"
 #include "dist/engine/grid.hpp"
 #include "dist/engine/logits_return.hpp"
+#include "dist/engine/messages.hpp"
 #include "dist/engine/shard_exchange.hpp"
 #include "dist/trace/fingerprints.hpp"
 #include "dist/trace/selection_meter.hpp"
@@ -54,11 +55,14 @@ class Stage {
   /// `progress` stopped it.
   bool fill(std::uint32_t session, std::size_t n_tokens, std::uint64_t seed,
             const model::Progress& progress);
-  /// This rank's part of saving a session, and of restoring one that was saved after n_tokens
-  /// tokens. Requires: options.context. Errors: InputError naming the file.
-  void save(std::uint32_t session, std::size_t n_tokens);
+  /// This rank's part of saving a session, which goes on beside the computing, and of restoring one
+  /// that was saved after n_tokens tokens. Requires: options.context. Errors: InputError naming the
+  /// file, also of what was begun before.
+  void save(const SaveSession& message);
+  bool is_saving() const { return context_part_ && context_part_->is_writing(); }
+  void finish_saving();
   void restore(std::uint32_t session, std::size_t n_tokens);
-  void close(std::uint32_t session) { sessions_.erase(session); }
+  void close(std::uint32_t session);
   const model::SequenceState& state(std::uint32_t session) const { return sessions_.at(session); }
 
   /// The n rows of a step, [n, C]: what the stage takes from the one before and passes on.

@@ -18,6 +18,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <deque>
 #include <optional>
 #include <span>
 #include <vector>
@@ -74,6 +75,12 @@ void read(const ReadOptions& options, dist::Engine& engine, Reading& reading,
   if (n_begin < tokens.size()) {
     dist::Session session = n_begin > 0 ? engine.restore(n_begin) : engine.new_session();
     ProgressLine line(tokens.size() - n_begin);
+    std::deque<std::size_t> begun;
+    const auto name_saved = [&] {
+      for (; !begun.empty() && begun.front() <= engine.n_saved_tokens(); begun.pop_front()) {
+        context.add_state(tokens.first(begun.front()));
+      }
+    };
     while (n_read < tokens.size() && !signals.received()) {
       const std::size_t border = std::min((n_read / every + 1) * every, tokens.size());
       const std::size_t n = std::min(border - n_read, model::kStepRows);
@@ -83,9 +90,12 @@ void read(const ReadOptions& options, dist::Engine& engine, Reading& reading,
                   static_cast<double>(tokens.size() - n_begin));
       if (n_read == border || signals.received()) {
         engine.save(session);
-        context.add_state(tokens.first(n_read));
+        begun.push_back(n_read);
       }
+      name_saved();
     }
+    engine.finish_saving();
+    name_saved();
   }
   base::write_message(fmt::format(
       "{} of {} tokens read in {:.1f} s; {} holds {} tokens, {} states\n", n_read - n_begin,

@@ -1,6 +1,8 @@
 /// Where the memory of a cache's chunks comes from.
 #pragma once
 
+#include "model/cache/mapped_chunk.hpp"
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -10,8 +12,12 @@ namespace longreach::model {
 
 /// A chunk's memory: all heads of it, keys and values.
 struct Chunk {
+  /// From now on its memory is what a file has of it, the same bytes; empty if `mapped` is null.
+  void move_to(std::shared_ptr<MappedChunk> mapped);
+
   std::shared_ptr<std::byte> memory;  ///< Empty where this shard cannot read it.
   std::uint64_t id = 0;  ///< The same on all shards; caches share a chunk if it has the same id.
+  std::shared_ptr<MappedChunk> file = {};  ///< If the memory is that of a file.
 };
 
 /// All shards of a stage allocate the same chunks in the same order, and drop them likewise, but
@@ -25,13 +31,21 @@ class ChunkStore {
 
   /// Zeroed memory for a chunk that shard `owner` keeps and alone writes. Errors: std::bad_alloc.
   Chunk allocate(std::size_t owner, std::size_t n_bytes) {
-    return {memory_for(owner, n_bytes), next_id_++};
+    return {memory_for(owner, n_bytes), next_id_++, nullptr};
   }
-  /// A chunk that is final, in memory that somebody else has, such as a mapped file; it is empty
-  /// where this shard cannot read it. Counts as an allocation.
-  Chunk adopt(std::shared_ptr<std::byte> memory) { return {std::move(memory), next_id_++}; }
+  /// A chunk that is final, and lies in a file; null where this shard cannot read it. Counts as an
+  /// allocation.
+  Chunk adopt(std::shared_ptr<MappedChunk> file) {
+    Chunk chunk{nullptr, next_id_++};
+    chunk.move_to(std::move(file));
+    return chunk;
+  }
   /// Called once a chunk's owner has written its last row: it never changes from now on.
   virtual void publish(const Chunk& /*chunk*/) {}
+
+  /// What is held in memory of chunks that lie in files. Set before the first one is adopted.
+  MappedHeads& mapped_heads() { return mapped_heads_; }
+  void limit_mapped_heads(std::size_t n_bytes) { mapped_heads_ = MappedHeads(n_bytes); }
 
   /// Whether this shard, and so every other, can read the chunks of all.
   virtual bool reaches_all() const = 0;
@@ -42,6 +56,7 @@ class ChunkStore {
 
  private:
   std::uint64_t next_id_ = 0;
+  MappedHeads mapped_heads_;
 };
 
 /// Memory of this process, for the chunks of one shard alone.

@@ -35,6 +35,7 @@ KvCache KvCache::fork() const {
   KvCache result(n_head_, chunk_size_, format(), *exchange_,
                  index_->fork(own_chunks(closed_chunks())));
   result.n_rows_ = n_rows_;
+  result.has_files_ = has_files_;
   result.chunks_ = chunks_;
   if (const std::size_t open = closed_chunks(); open < chunks_.size()) {
     result.chunks_[open] = new_chunk(GlobalChunk(open));
@@ -45,14 +46,22 @@ KvCache KvCache::fork() const {
   return result;
 }
 
-void KvCache::restore(std::size_t n_rows,
-                      const std::function<std::shared_ptr<std::byte>(GlobalChunk)>& closed) {
+void KvCache::restore(std::size_t n_rows, const FileOf& file_of) {
   LR_CHECK(chunks_.empty());
   for (std::size_t chunk = 0; chunk < n_rows / chunk_size_; ++chunk) {
-    chunks_.push_back(exchange_->chunk_store().adopt(closed(GlobalChunk(chunk))));
+    chunks_.push_back(exchange_->chunk_store().adopt(file_of(GlobalChunk(chunk))));
+    has_files_ = true;
   }
   reserve(n_rows);
   n_rows_ = n_rows;
+}
+
+void KvCache::move_to_files(partition::Range chunks, const FileOf& file_of) {
+  LR_CHECK(chunks.end <= closed_chunks());
+  for (std::size_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
+    chunks_[chunk].move_to(file_of(GlobalChunk(chunk)));
+    has_files_ = true;
+  }
 }
 
 std::span<std::byte> KvCache::open_memory() {

@@ -81,22 +81,32 @@ class KvCache {
   kernels::ChunkRows rows(GlobalChunk chunk, std::size_t head) const;
 
   /// All heads of a chunk that is kept here, as they lie in memory: chunk_bytes() of them.
-  std::span<const std::byte> chunk_memory(GlobalChunk chunk) const {
-    return {chunks_[number_of(chunk)].memory.get(), chunk_bytes()};
+  std::shared_ptr<const std::byte> chunk_memory(GlobalChunk chunk) const {
+    return chunks_[number_of(chunk)].memory;
   }
   std::size_t chunk_bytes() const { return n_head_ * layout_.size_bytes(); }
   bool keeps(GlobalChunk chunk) const {
     return partition::owner_of_chunk(chunk, shard_.count) == shard_.index;
   }
 
-  /// Makes the cache, which is empty, that of n_rows rows. The memory of closed chunks is what
-  /// `closed` says, empty where this shard cannot read it; their index entries are to be loaded
-  /// through restored_index(), and the open chunk's memory to be filled through open_memory().
-  void restore(std::size_t n_rows,
-               const std::function<std::shared_ptr<std::byte>(GlobalChunk)>& closed);
+  /// A chunk as a file has it; null where this shard cannot read it.
+  using FileOf = std::function<std::shared_ptr<MappedChunk>(GlobalChunk)>;
+  /// Makes the cache, which is empty, that of n_rows rows. Closed chunks are those of files; their
+  /// index entries are to be loaded through restored_index(), and the open chunk's memory to be
+  /// filled through open_memory().
+  void restore(std::size_t n_rows, const FileOf& file_of);
+  /// From now on these closed chunks are those of files, which have the same bytes.
+  void move_to_files(partition::Range chunks, const FileOf& file_of);
   ChunkIndex& restored_index() { return *index_; }
   /// Of the open chunk; empty if there is none, or it is not kept here.
   std::span<std::byte> open_memory();
+
+  /// The file that a chunk lies in; null if none, or if this shard cannot read it.
+  const std::shared_ptr<MappedChunk>& file_of(GlobalChunk chunk) const {
+    return chunks_[number_of(chunk)].file;
+  }
+  /// Whether any chunk lies in a file.
+  bool has_files() const { return has_files_; }
 
   /// Equal for chunks that caches share, on every shard.
   std::uint64_t chunk_id(GlobalChunk chunk) const { return chunks_[number_of(chunk)].id; }
@@ -125,6 +135,7 @@ class KvCache {
   std::size_t chunk_size_;
   kernels::HeadLayout layout_;  ///< Of a head in a chunk.
   std::size_t n_rows_ = 0;
+  bool has_files_ = false;
   std::vector<Chunk> chunks_;  ///< Of all shards, by global number.
   std::unique_ptr<ChunkIndex> index_;
 };

@@ -13,6 +13,7 @@
 #include <atomic>
 #include <cerrno>
 #include <csignal>
+#include <cstdint>
 #include <mutex>
 #include <string>
 #include <system_error>
@@ -23,13 +24,15 @@ namespace {
 
 using base::input_error;
 
+constexpr std::uintptr_t kPageBytes = 4096;
+
 std::string system_reason() { return std::generic_category().message(errno); }
 
 // munmap and madvise take a pointer to non-const, though neither writes.
 void* address_of(std::span<const std::byte> bytes) { return const_cast<std::byte*>(bytes.data()); }
 
 // Should it fail, only speed or memory suffers.
-void advise(std::span<const std::byte> bytes, int advice) {
+void give_advice(std::span<const std::byte> bytes, int advice) {
   if (!bytes.empty()) ::madvise(address_of(bytes), bytes.size(), advice);
 }
 
@@ -95,7 +98,27 @@ class Mappings {
 
 }  // namespace
 
-MappedFile::MappedFile(const std::filesystem::path& path) {
+void advise(std::span<const std::byte> bytes, Expected expected) {
+  // The system wants whole pages; of those that others share, none is let go.
+  const auto begin = reinterpret_cast<std::uintptr_t>(bytes.data()), end = begin + bytes.size();
+  const bool is_inner = expected == Expected::kLater;
+  const std::uintptr_t first = (begin + (is_inner ? kPageBytes - 1 : 0)) / kPageBytes * kPageBytes;
+  const std::uintptr_t last = (end + (is_inner ? 0 : kPageBytes - 1)) / kPageBytes * kPageBytes;
+  if (first >= last) return;
+  const int advice = expected == Expected::kSoon  ? MADV_WILLNEED
+                     : expected == Expected::kNow ? MADV_POPULATE_READ
+                                                  : MADV_DONTNEED;
+  give_advice({reinterpret_cast<const std::byte*>(first), last - first}, advice);
+}
+
+MappedFile::MappedFile(const std::filesystem::path& path) { map(path, 0, {}); }
+
+MappedFile::MappedFile(const std::filesystem::path& path, std::size_t offset, std::size_t n_bytes) {
+  map(path, offset, n_bytes);
+}
+
+void MappedFile::map(const std::filesystem::path& path, std::size_t offset,
+                     std::optional<std::size_t> n_bytes) {
   // Non-blocking, or opening a named pipe would wait for a writer.
   const base::Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!file.is_open()) input_error("{}: cannot be opened: {}", path.string(), system_reason());
@@ -106,8 +129,14 @@ MappedFile::MappedFile(const std::filesystem::path& path) {
   if (S_ISDIR(status.st_mode)) input_error("{}: expected a file, found a folder", path.string());
   if (!S_ISREG(status.st_mode)) input_error("{}: expected a regular file", path.string());
   if (status.st_size == 0) input_error("{}: the file is empty", path.string());
-  const auto size = static_cast<std::size_t>(status.st_size);
-  void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.number(), 0);
+  const auto file_size = static_cast<std::size_t>(status.st_size);
+  const std::size_t size = n_bytes.value_or(file_size);
+  if (offset + size > file_size) {
+    input_error("{}: damaged: expected {} bytes or more, found {}", path.string(), offset + size,
+                file_size);
+  }
+  void* address =
+      ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.number(), static_cast<off_t>(offset));
   if (address == MAP_FAILED) {
     input_error("{}: its {} bytes cannot be mapped: {}", path.string(), size, system_reason());
   }
@@ -129,9 +158,9 @@ MappedFile::~MappedFile() {
 }
 
 void MappedFile::expect(Access access) const {
-  advise(bytes_, access == Access::kScattered ? MADV_RANDOM : MADV_NORMAL);
+  give_advice(bytes_, access == Access::kScattered ? MADV_RANDOM : MADV_NORMAL);
 }
 
-void MappedFile::release_pages() const { advise(bytes_, MADV_DONTNEED); }
+void MappedFile::release_pages() const { give_advice(bytes_, MADV_DONTNEED); }
 
 }  // namespace longreach::model

@@ -24,9 +24,12 @@ class Contexts(job.JobTest):
         self.bytes = bytes(source.choice(b"abcdefgh .\n") for _ in range(N_ALL))
         self.text = self.file("text", self.bytes[:N_SAVED])
 
-    def on_grid(self, grid, *command):
+    def run_on_grid(self, grid, *command):
         n_stages, n_shards = grid
-        done = self.run_ranks(n_stages * n_shards, *command, "--stages", n_stages, "--shards", n_shards, "--threads", 1)
+        return self.run_ranks(n_stages * n_shards, *command, "--stages", n_stages, "--shards", n_shards, "--threads", 1)
+
+    def on_grid(self, grid, *command):
+        done = self.run_on_grid(grid, *command)
         self.assertEqual(done.returncode, 0, done.stderr.decode(errors="replace"))
         return done.stdout
 
@@ -149,6 +152,17 @@ class Contexts(job.JobTest):
                         self.assert_refused(["generate", "--model", MODEL, "--context", self.context, "--prompt", "x"], name)
             path.write_bytes(whole)
         self.output("context", "verify", self.context, "--model", MODEL)
+
+    def test_a_damaged_chunk_is_named_when_it_is_chosen(self):
+        self.output(*self.read())
+        chunks = self.context / "cache" / "moba.1"
+        chunks.write_bytes(bytes(byte ^ 1 for byte in chunks.read_bytes()))
+        for grid in ((1, 1), (1, 3), (2, 1)):
+            with self.subTest(grid=grid):
+                done = self.run_on_grid(grid, "generate", "--model", MODEL, "--context", self.context, "--prompt", "x")
+                self.assertNotEqual(done.returncode, 0)
+                self.assertEqual(done.stdout, b"")
+                self.assertRegex(done.stderr, rb"longreach: [^\n]*moba\.1: damaged: head \d+ of tokens \d+ to \d+ ")
 
     def test_a_file_cut_while_it_is_mapped_is_named(self):
         self.output(*self.read())

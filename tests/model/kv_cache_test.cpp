@@ -3,6 +3,7 @@
 #include "tests/support/compare.hpp"
 #include "tests/support/kv_formats.hpp"
 #include "tests/support/random.hpp"
+#include "tests/support/temp_folder.hpp"
 
 #include <gtest/gtest.h>
 
@@ -202,16 +203,23 @@ TEST(KvCacheTest, PublishesEachClosedChunkOnceByItsOwner) {
 
 TEST_P(Cache, IsRestoredFromItsChunksAndEntries) {
   test::Random random(5);
+  const test::TempFolder folder;
   for (const std::size_t n : {1U, 31U, 32U, 33U, 96U, 107U}) {
     constexpr std::size_t kChunk = 32;
     Filled f(random, GetParam(), kChunk, {n});
+    const auto in_file = [&](GlobalChunk chunk) {
+      const auto memory = f.cache.chunk_memory(chunk);
+      const auto path =
+          folder.write(fmt::format("{}.{}", n, number_of(chunk)),
+                       {reinterpret_cast<const char*>(memory.get()), f.cache.chunk_bytes()});
+      const auto file = std::make_shared<MappedFile>(path);
+      const std::size_t first_row = number_of(chunk) * kChunk;
+      return std::make_shared<MappedChunk>(file, file->bytes(), std::vector<std::uint32_t>(kHeads),
+                                           path.string(),
+                                           partition::Range{first_row, first_row + kChunk});
+    };
     KvCache restored(kHeads, kChunk, GetParam(), f.exchange);
-    restored.restore(n, [&](GlobalChunk chunk) {
-      const auto bytes = f.cache.chunk_memory(chunk);
-      auto copy = std::make_shared<base::Buffer<std::byte>>(bytes.size());
-      std::ranges::copy(bytes, copy->data());
-      return std::shared_ptr<std::byte>(copy, copy->data());
-    });
+    restored.restore(n, in_file);
     for (std::size_t c = 0; c < n / kChunk; ++c) {
       std::vector<std::byte> entry(f.cache.index().bytes_per_chunk());
       f.cache.index().save(LocalChunk(c), entry);
@@ -220,6 +228,7 @@ TEST_P(Cache, IsRestoredFromItsChunksAndEntries) {
     std::ranges::copy(f.cache.open_memory(), restored.open_memory().begin());
     EXPECT_EQ(restored.open_memory().empty(), n % kChunk == 0);
     EXPECT_TRUE(test::same_bits(contents(restored), contents(f.cache))) << n;
+    f.cache.move_to_files({0, n / kChunk}, in_file);
     const std::vector<float> more = random.normal(70 * kChannels);
     kernels::ThreadPool pool(1);
     for (KvCache* const cache : {&restored, &f.cache}) {

@@ -1,0 +1,49 @@
+#include "dist/engine/save_reports.hpp"
+
+#include "kernels/base/error.hpp"
+
+#include <algorithm>
+#include <span>
+
+namespace longreach::dist {
+
+SaveReports::SaveReports(Communicator& ranks) : ranks_(ranks.split(0)) {}
+
+void SaveReports::send(const std::string& error) {
+  finish();
+  leaving_ = {};
+  std::ranges::copy(error.substr(0, leaving_.error.size() - 1), leaving_.error.begin());
+  sent_ = ranks_->send(std::as_bytes(std::span(&leaving_, 1)), 0);
+}
+
+void SaveReports::expect(std::size_t n_tokens) {
+  Expected& expected =
+      expected_.emplace_back(Expected{n_tokens, std::vector<SaveReport>(ranks_->size() - 1), {}});
+  for (std::size_t rank = 1; rank < ranks_->size(); ++rank) {
+    expected.messages.push_back(
+        ranks_->receive(std::as_writable_bytes(std::span(&expected.reports[rank - 1], 1)), rank));
+  }
+}
+
+void SaveReports::take() {
+  for (const SaveReport& report : expected_.front().reports) {
+    if (report.error[0] != '\0') throw base::InputError(report.error.data());
+  }
+  n_written_ = expected_.front().n_tokens;
+  expected_.pop_front();
+}
+
+std::size_t SaveReports::poll() {
+  const auto done = [](const auto& message) { return message->done(); };
+  while (!expected_.empty() && std::ranges::all_of(expected_.front().messages, done)) take();
+  return n_written_;
+}
+
+void SaveReports::wait() {
+  while (!expected_.empty()) {
+    for (const auto& message : expected_.front().messages) message->wait();
+    take();
+  }
+}
+
+}  // namespace longreach::dist
