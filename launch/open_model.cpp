@@ -75,6 +75,7 @@ void share_length(RunLength& length, dist::Communicator& world) {
   share(length.context_tokens);
   share(length.longest_call_tokens);
   share(length.prompt_share);
+  share(length.tokens_in_memory);
 }
 
 RunRequest run_request(const OpenedModel& opened, const RunLength& length, std::size_t n_replicas) {
@@ -82,8 +83,9 @@ RunRequest run_request(const OpenedModel& opened, const RunLength& length, std::
   grid.prompt_share = length.prompt_share;
   return {.sizes =
               [&](std::size_t context_tokens) {
-                return run_sizes(opened, context_tokens,
-                                 std::min(length.longest_call_tokens, context_tokens));
+                RunLength shorter = length;
+                shorter.context_tokens = context_tokens;
+                return run_sizes(opened, shorter);
               },
           .context_tokens = length.context_tokens,
           .model = opened.checkpoint.path().string(),
@@ -162,11 +164,15 @@ NamedFiles model_files(const OpenedModel& opened, const ModelOptions& options,
   return files;
 }
 
-partition::RunSizes run_sizes(const OpenedModel& opened, std::size_t context_tokens,
-                              std::size_t longest_call_tokens) {
+partition::RunSizes run_sizes(const OpenedModel& opened, const RunLength& length) {
   const dist::EngineOptions& options = opened.engine_options;
-  return model::run_sizes(opened.config, options.attention, options.weights, context_tokens,
-                          longest_call_tokens, 0);
+  partition::RunSizes sizes =
+      model::run_sizes(opened.config, options.attention, options.weights, length.context_tokens,
+                       std::min(length.longest_call_tokens, length.context_tokens), 0);
+  sizes.mapped_tokens =
+      length.context_tokens - std::min(length.context_tokens, length.tokens_in_memory);
+  sizes.mapped_bytes = options.cache_memory.value_or(0);
+  return sizes;
 }
 
 void require_grid_fits(const model::AttentionConfig& attention, std::size_t n_ranks) {
@@ -192,8 +198,7 @@ std::unique_ptr<dist::Engine> load_engine(OpenedModel& opened, RunLength length,
     require_grid_fits(opened.engine_options.attention, n_ranks);
     return plan_for_replica(run_request(opened, length, n_replicas), reports, shares, replica);
   });
-  opened.room = partition::sequence_room(
-      run_sizes(opened, length.context_tokens, length.longest_call_tokens), plan);
+  opened.room = partition::sequence_room(run_sizes(opened, length), plan);
   const partition::Layout layout = partition::layout_of(plan);
   require_one_layout(layout, all);
 

@@ -15,6 +15,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -51,11 +52,12 @@ struct RunLength {
   std::size_t longest_call_tokens;  ///< In one call of the engine.
   double prompt_share;              ///< As partition::PlanRequest has it, about.
   std::string option;               ///< Which option decides this, for messages.
+  /// The chunks of at most so many are in memory, the others in files; default: all.
+  std::size_t tokens_in_memory = std::numeric_limits<std::size_t>::max();
 };
 
-/// What memory and plans of a run of so many tokens depend on, but for the number of threads.
-partition::RunSizes run_sizes(const OpenedModel& opened, std::size_t context_tokens,
-                              std::size_t longest_call_tokens);
+/// What memory and plans of a run depend on, but for the number of threads.
+partition::RunSizes run_sizes(const OpenedModel& opened, const RunLength& length);
 
 /// Errors: InputError naming --attention when that mode cannot run on so many ranks.
 void require_grid_fits(const model::AttentionConfig& attention, std::size_t n_ranks);

@@ -5,6 +5,10 @@
 namespace longreach::partition {
 namespace {
 
+std::size_t mapped_chunks(const RunSizes& s, Shard shard) {
+  return chunks_of(s.mapped_tokens / s.chunk_size, shard);
+}
+
 std::size_t cache_bytes(const RunSizes& s, Shard shard) {
   const std::size_t n_closed = s.context_tokens / s.chunk_size;
   const bool has_open = s.context_tokens % s.chunk_size != 0 &&
@@ -12,7 +16,8 @@ std::size_t cache_bytes(const RunSizes& s, Shard shard) {
   // Large pages make a chunk take its memory as a whole. Shards of a node share chunks in memory of
   // small pages; of those on other nodes this counts up to a chunk too little.
   const std::size_t open_bytes = shard.count == 1 ? s.cache.chunk_bytes : s.cache.open_bytes;
-  return chunks_of(n_closed, shard) * s.cache.chunk_bytes + (has_open ? open_bytes : 0);
+  return (chunks_of(n_closed, shard) - mapped_chunks(s, shard)) * s.cache.chunk_bytes +
+         (has_open ? open_bytes : 0);
 }
 
 std::size_t closed_chunks(const RunSizes& s, Shard shard) {
@@ -67,6 +72,12 @@ MemoryNeed stage_memory(const RunSizes& sizes, Range blocks, Shard shard) {
   need.program = kProgramBytes + (is_alone ? 0 : kMessagePassingBytes);
   need.buffers = sizes.buffers.row_bytes +
                  sizes.n_threads * closed_chunks(sizes, shard) * sizes.buffers.score_bytes;
+  std::size_t n_sparse = 0;
+  for (std::size_t i = blocks.begin; i < blocks.end; ++i) {
+    if (sizes.blocks[i].kind == BlockKind::kSparse) ++n_sparse;
+  }
+  need.cache = std::min(sizes.mapped_bytes,
+                        n_sparse * mapped_chunks(sizes, shard) * sizes.cache.chunk_bytes);
   if (blocks.begin == 0) need.weights += sizes.input.of(shard);
   if (blocks.end == sizes.blocks.size()) {
     need.weights += sizes.output.of(shard);

@@ -76,6 +76,8 @@ struct RunSizes {
   AttendedRows attended;
   BufferSizes buffers;
   std::size_t context_tokens = 0;  ///< Prompt and continuation.
+  std::size_t mapped_tokens = 0;   ///< The first ones, whose chunks lie in files.
+  std::size_t mapped_bytes = 0;    ///< At most so many of those a rank holds in memory.
   std::size_t step_rows = 1;       ///< Rows of a prompt that are read in one step.
   std::size_t n_threads = 0;       ///< Of a rank.
 };

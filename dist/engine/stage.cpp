@@ -47,6 +47,7 @@ Stage::Stage(const GridPosition& grid_position, const model::Checkpoint& checkpo
       hidden_(grid_position.is_last_stage() ? model::kLogitRows : 0, config.n_embd),
       logits_(grid_position.is_last_stage() ? model::kLogitRows : 0,
               context_.extents.vocabulary.size()) {
+  if (options.cache_memory) exchange_.chunk_store().limit_mapped_heads(*options.cache_memory);
   if (options.context) {
     context_part_.emplace(*options.context, config_, attention_, blocks_, exchange_.shard());
   }

@@ -32,6 +32,8 @@ struct EngineOptions {
   Recording recording = Recording::kNothing;
   std::optional<std::filesystem::path> fingerprints = {};  ///< Of all that is computed.
   std::optional<std::filesystem::path> context = {};       ///< Where sessions are saved.
+  /// Most bytes of mapped chunks that this rank holds in memory; default: the system decides.
+  std::optional<std::size_t> cache_memory = {};
 };
 
 /// One rank's blocks at work. Neither copied nor moved.

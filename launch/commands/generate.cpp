@@ -194,6 +194,7 @@ int run(const GenerateOptions& options, dist::World& world) {
 
   OpenedModel opened = world.agree([&] { return open_model(options.model); });
   opened.engine_options.context = options.context;
+  opened.engine_options.cache_memory = options.cache_memory;
   opened.files.push_back({vocabulary_path(opened, options.tokenizer), InputFile::Readers::kSome});
   opened.files.push_back(
       {options.prompt_file.value_or(std::filesystem::path()), InputFile::Readers::kSome});
@@ -208,7 +209,8 @@ int run(const GenerateOptions& options, dist::World& world) {
                     n_all = prompt.before.n_saved + n_prompt + options.continuation.n_tokens;
   const double prompt_share =
       static_cast<double>(n_prompt) / static_cast<double>(n_prompt + options.continuation.n_tokens);
-  const auto engine = load_engine(opened, {n_all, n_prompt, prompt_share, "-n"}, world);
+  const auto engine = load_engine(
+      opened, {n_all, n_prompt, prompt_share, "-n", n_all - prompt.before.n_saved}, world);
   if (!engine->leads()) {
     engine->serve();
     return 0;

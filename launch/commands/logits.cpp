@@ -172,6 +172,7 @@ int run(const LogitsOptions& options, dist::World& world) {
   OpenedModel opened = world.agree([&] { return open_model(options.model); });
   opened.engine_options.fingerprints = options.fingerprints;
   opened.engine_options.context = options.context;
+  opened.engine_options.cache_memory = options.cache_memory;
   opened.files.push_back({options.tokens, InputFile::Readers::kSome});
   Recording recording = world.agree([&] {
     if (!world.leads_job()) return Recording();
@@ -182,7 +183,10 @@ int run(const LogitsOptions& options, dist::World& world) {
   const std::size_t n_before = recording.before.n_saved + recording.before.to_read.size();
   const std::size_t longest = recording.calls.empty() ? 0 : std::ranges::max(recording.calls);
   const double share = world.leads_job() ? prompt_share(recording) : 0;
-  const auto engine = load_engine(opened, {n_before + n_fed, longest, share, "--tokens"}, world);
+  const auto engine = load_engine(
+      opened,
+      {n_before + n_fed, longest, share, "--tokens", n_before + n_fed - recording.before.n_saved},
+      world);
   if (!engine->leads()) {
     engine->serve();
     return 0;

@@ -186,7 +186,8 @@ std::string as_json_text(const Plan& plan, std::size_t context_tokens, double pr
 int run(const PlanOptions& options) {
   const OpenedModel opened = open_model(options.model);
   // A prompt may be all of the context, in one call.
-  partition::RunSizes sizes = run_sizes(opened, options.context_tokens, options.context_tokens);
+  partition::RunSizes sizes =
+      run_sizes(opened, {options.context_tokens, options.context_tokens, 0, ""});
   sizes.n_threads = options.model.n_threads.value_or(0);
   const double prompt_share =
       options.prompt_share.value_or(default_prompt_share(options.context_tokens));

@@ -12,6 +12,7 @@
 #include "launch/standard_streams.hpp"
 #include "launch/token_file.hpp"
 #include "launch/usage.hpp"
+#include "model/state.hpp"
 #include "model/step.hpp"
 
 #include <fmt/format.h>
@@ -62,15 +63,28 @@ Reading open_reading(const ReadOptions& options, const OpenedModel& opened) {
   return reading;
 }
 
+/// States between chunks are small: they hold no open one.
+std::size_t tokens_between_states(const ReadOptions& options, const OpenedModel& opened) {
+  constexpr std::size_t kDefault = 8192, kCachePerState = 10;
+  const partition::RunSizes sizes = run_sizes(opened, {1, 1, 1.0, "--file"});
+  const std::size_t chunk_size = sizes.chunk_size;
+  const std::size_t bytes_of_chunks = opened.config.n_sparse * sizes.cache.chunk_bytes;
+  std::size_t every = kDefault;
+  if (bytes_of_chunks > 0) {
+    const std::size_t wanted = kCachePerState * model::recurrent_bytes(opened.config);
+    every = std::max(every, (wanted + bytes_of_chunks - 1) / bytes_of_chunks * chunk_size);
+  }
+  every = options.states_every.value_or(every);
+  return (every + chunk_size - 1) / chunk_size * chunk_size;
+}
+
 /// Reads what the context does not hold yet.
-void read(const ReadOptions& options, dist::Engine& engine, Reading& reading,
+void read(const ReadOptions& options, std::size_t every, dist::Engine& engine, Reading& reading,
           const StopSignals& signals) {
   dist::ContextDirectory& context = *reading.context;
   const std::span<const TokenId> tokens = reading.tokens;
-  const std::size_t chunk_size = engine.attention().chunk_size, n_begin = context.n_tokens();
+  const std::size_t n_begin = context.n_tokens();
   const auto start = std::chrono::steady_clock::now();
-  // States between chunks are small.
-  const std::size_t every = (options.states_every + chunk_size - 1) / chunk_size * chunk_size;
   std::size_t n_read = n_begin;
   if (n_begin < tokens.size()) {
     dist::Session session = n_begin > 0 ? engine.restore(n_begin) : engine.new_session();
@@ -112,6 +126,7 @@ int run(const ReadOptions& options, dist::World& world) {
   const StopSignals signals;
   OpenedModel opened = world.agree([&] { return open_model(options.model); });
   opened.engine_options.context = options.save;
+  opened.engine_options.cache_memory = options.cache_memory;
   opened.files.push_back({vocabulary_path(opened, options.tokenizer), InputFile::Readers::kSome});
   if (options.text_file) {
     opened.files.push_back({*options.text_file, InputFile::Readers::kSome});
@@ -119,12 +134,14 @@ int run(const ReadOptions& options, dist::World& world) {
   Reading reading =
       world.agree([&] { return world.leads_job() ? open_reading(options, opened) : Reading(); });
   const std::size_t n_tokens = reading.tokens.size();
-  const auto engine = load_engine(opened, {n_tokens, n_tokens, 1.0, "--file"}, world);
+  const std::size_t every = tokens_between_states(options, opened);
+  // Chunks move to files when the state after theirs is saved.
+  const auto engine = load_engine(opened, {n_tokens, n_tokens, 1.0, "--file", 2 * every}, world);
   if (!engine->leads()) {
     engine->serve();
     return 0;
   }
-  read(options, *engine, reading, signals);
+  read(options, every, *engine, reading, signals);
   write_trace(*engine, options.model);
   log_usage(*engine, options.model);
   return reading.context->n_tokens() < n_tokens ? signals.exit_code() : 0;

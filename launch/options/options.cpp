@@ -81,6 +81,23 @@ Integer read_integer(const std::string& name, const std::string& text, Integer l
   return *value;
 }
 
+/// "4096", "500M", "4G", "4GiB": units are powers of 1024.
+std::size_t read_bytes(const std::string& name, const std::string& text) {
+  constexpr std::size_t kMaxBytes = std::size_t{1} << 50;
+  constexpr std::string_view kUnits = "KMGT";
+  std::string_view digits = text;
+  if (digits.ends_with("iB")) digits.remove_suffix(2);
+  const std::size_t unit = digits.empty() ? kUnits.npos : kUnits.find(digits.back());
+  if (unit != kUnits.npos) digits.remove_suffix(1);
+  const std::size_t shift = unit == kUnits.npos ? 0 : 10 * (unit + 1);
+  const auto value = parse_number<std::size_t>(digits);
+  if (!value || *value == 0 || *value > kMaxBytes >> shift ||
+      (unit == kUnits.npos && digits.size() != text.size())) {
+    refuse(name, "a number of bytes, such as 500M or 4G", text);
+  }
+  return *value << shift;
+}
+
 template <typename Target>
 CLI::Option* add_count(CLI::App& app, const std::string& names, Target& target, std::size_t least,
                        std::size_t most, const std::string& description) {
@@ -276,6 +293,14 @@ void add_prompts(CLI::App& command, GenerateOptions& options) {
     command.get_option(name)->needs(prompts);
 }
 
+CLI::Option* add_cache_memory(CLI::App& command, std::optional<std::size_t>& bytes) {
+  return add_text(
+      command, "--cache-memory", "SIZE",
+      "hold at most so much of a context's cache in memory, on each\nrank, e.g. 500M or "
+      "4G; default: what the system leaves",
+      [&bytes](const std::string& text) { bytes = read_bytes("--cache-memory", text); });
+}
+
 /// A context that a command goes on from.
 template <typename Options>
 CLI::Option* add_context(CLI::App& command, Options& options, const char* what) {
@@ -284,6 +309,7 @@ CLI::Option* add_context(CLI::App& command, Options& options, const char* what) 
   add_count(command, "--at", options.at, 1, kMaxTokens,
             "its first N tokens alone; default: all of them")
       ->needs(context);
+  add_cache_memory(command, options.cache_memory)->needs(context);
   return context;
 }
 
@@ -373,8 +399,9 @@ CLI::App& add_read(CLI::App& app, ReadOptions& options) {
       ->required();
   add_count(command, "--states-every", options.states_every, 1, kMaxTokens,
             "tokens after which a state is saved, rounded up to whole chunks:\na run that is "
-            "killed goes on from there")
-      ->default_str("8192");
+            "killed goes on from there; default: 8192, or more if\nstates would be more than a "
+            "tenth of the cache");
+  add_cache_memory(command, options.cache_memory);
   add_path(command, "--tokenizer", "T", options.tokenizer, kTokenizerHelp);
   command.footer(
       "Ctrl-C saves what was read; the same command goes on from there.\n\n"

@@ -65,6 +65,7 @@ struct GenerateOptions {
   std::string tokenizer;  ///< "bytes" or a vocabulary file; empty: the model's.
   std::optional<std::filesystem::path> context;  ///< What was read before the prompt.
   std::optional<std::size_t> at;                 ///< So many tokens of it; default: all.
+  std::optional<std::size_t> cache_memory;       ///< See dist::EngineOptions.
 };
 
 /// `longreach read`.
@@ -72,7 +73,8 @@ struct ReadOptions {
   ModelOptions model;
   std::optional<std::filesystem::path> text_file;  ///< Default: standard input.
   std::filesystem::path save;                      ///< The context.
-  std::size_t states_every = 8192;                 ///< Tokens, rounded up to whole chunks.
+  std::optional<std::size_t> states_every;         ///< Tokens, rounded up to whole chunks.
+  std::optional<std::size_t> cache_memory;         ///< See dist::EngineOptions.
   std::string tokenizer;                           ///< As above.
 };
 
@@ -91,6 +93,7 @@ struct LogitsOptions {
   std::filesystem::path tokens;
   std::optional<std::filesystem::path> context;  ///< What was read before the tokens.
   std::optional<std::size_t> at;                 ///< So many tokens of it; default: all.
+  std::optional<std::size_t> cache_memory;       ///< See dist::EngineOptions.
   std::optional<std::string> calls;      ///< Lengths as parse_calls takes them; default: one call.
   std::optional<std::string> positions;  ///< As parse_positions takes them; default: all.
   std::optional<std::filesystem::path> out;  ///< A .npy file.

@@ -164,6 +164,16 @@ class Contexts(job.JobTest):
                 self.assertEqual(done.stdout, b"")
                 self.assertRegex(done.stderr, rb"longreach: [^\n]*moba\.1: damaged: head \d+ of tokens \d+ to \d+ ")
 
+    def test_memory_for_the_cache_changes_no_bit(self):
+        wanted = self.lone_hash(N_SAVED)
+        for grid in ((1, 1), (2, 2)):
+            with self.subTest(grid=grid):
+                self.on_grid(grid, *self.read("--cache-memory", "64K"))
+                self.assertEqual(self.hash(N_SAVED, "--cache-memory", "64KiB", grid=grid), wanted)
+                shutil.rmtree(self.context)
+        for size in ("", "0", "K", "3X", "4iB", "-1", "99999T"):
+            self.assert_refused(self.read("--cache-memory", size), "--cache-memory")
+
     def test_a_file_cut_while_it_is_mapped_is_named(self):
         self.output(*self.read())
         asking = self.start("generate", "--model", MODEL, "--context", self.context, "--prompt", "x", "-n", 1000000,

@@ -66,6 +66,20 @@ TEST(Memory, OfAnOpenChunkIsAWholeOneWhereChunksAreNotShared) {
   EXPECT_EQ(block_memory(sizes, sparse, {3, 4}).cache, 0U);
 }
 
+TEST(Memory, OfMappedChunksIsWhatMayBeHeld) {
+  const RunSizes all = small_model(10 * 2048);
+  RunSizes sizes = all;
+  sizes.mapped_tokens = 7 * 2048;
+  const std::size_t chunk = sizes.cache.chunk_bytes;
+  EXPECT_EQ(memory_need(sizes).cache, 4 * 3 * chunk);
+  EXPECT_EQ(memory_need(sizes).means, memory_need(all).means);
+  EXPECT_EQ(block_memory(sizes, 3, {0, 2}).cache, (5 - 4) * chunk);
+  sizes.mapped_bytes = 2 * chunk;
+  EXPECT_EQ(memory_need(sizes).cache, (4 * 3 + 2) * chunk);
+  sizes.mapped_bytes = 1000 * chunk;
+  EXPECT_EQ(memory_need(sizes), memory_need(all));
+}
+
 TEST(Memory, OfMeansComesInPanels) {
   EXPECT_EQ(memory_need(small_model(2048 * 32)).means, 4U * 32 * 768 * 4);
   EXPECT_EQ(memory_need(small_model(2048 * 33)).means, 4U * 64 * 768 * 4);
