@@ -13,6 +13,7 @@ from program import MODEL
 
 N_SAVED, N_ALL = 5000, 7000
 EVERY = 1024
+N_KILLS = int(os.environ.get("LONGREACH_KILLS", 12))
 GRIDS = ((1, 1), (1, 3), (2, 2), (3, 1))
 
 
@@ -114,7 +115,7 @@ class Contexts(job.JobTest):
         source = random.Random(3)
         wanted = self.lone_hash(N_SAVED)
         grids = [(1, 1), (1, 2), (2, 1)]
-        for kill in range(12):
+        for kill in range(N_KILLS):
             n_stages, n_shards = source.choice(grids)
             running = self.start_job("-n", n_stages * n_shards, program.PROGRAM,
                                      *self.read("--stages", n_stages, "--shards", n_shards, "--threads", 1))
