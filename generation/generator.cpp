@@ -176,7 +176,7 @@ void Generator::begin(Active& active) {
         on_logits(active, position, logits);
       });
   if (!active.session) {
-    const auto found = prefixes_.find(active.request.prompt, active.n_sharable());
+    const auto found = find_known(active);
     if (found.n_kept > 0) {
       prefixes_.use(found.kept);
       active.session = engine_.fork(kept_.at(found.kept));
@@ -189,6 +189,19 @@ void Generator::begin(Active& active) {
   }
   fit_prefixes();
   after_rows(active);
+}
+
+PrefixTree::Found Generator::find_known(const Active& active) {
+  const std::vector<TokenId>& prompt = active.request.prompt;
+  const std::size_t most = active.n_sharable();
+  const auto found = prefixes_.find(prompt, most);
+  if (options_.saved == nullptr || !options_.keeps_prefixes) return found;
+  const auto saved = options_.saved->find(prompt, most, found.n_kept + kLeastGain);
+  if (!saved) return found;
+  const PrefixTree::KeptId kept = ++n_kept_;
+  kept_.emplace(kept, engine_.restore(saved->n_tokens, saved->context));
+  drop(prefixes_.keep(std::span(prompt).first(saved->n_tokens), kept, PrefixTree::Memory::kFiles));
+  return prefixes_.find(prompt, most);
 }
 
 void Generator::plan_borders(Active& active, const PrefixTree::Found& found) {

@@ -8,6 +8,7 @@
 #include "dist/engine/engine.hpp"
 #include "generation/prefix_tree.hpp"
 #include "generation/request.hpp"
+#include "generation/saved_texts.hpp"
 #include "generation/scheduler.hpp"
 #include "generation/text_stream.hpp"
 #include "kernels/base/sha256.hpp"
@@ -37,6 +38,8 @@ struct GeneratorOptions {
   std::size_t memory_bytes = std::numeric_limits<std::size_t>::max();
   SequenceBytes sequence_bytes = {};
   bool keeps_prefixes = false;  ///< Else every prompt is read from its beginning.
+  /// What prompts may begin with, if prefixes are kept; must outlive the generator, if not null.
+  const SavedTexts* saved = nullptr;
 };
 
 /// Runs on the leader of an engine, which it has for itself. One thread.
@@ -131,6 +134,8 @@ class Generator {
   void begin_requests();
   bool waits_for_prefix(const Active& active) const;
   void begin(Active& active);
+  /// What is known of its prompt's beginning, that of a saved text included.
+  PrefixTree::Found find_known(const Active& active);
   void plan_borders(Active& active, const PrefixTree::Found& found);
   void keep_prefix(Active& active);
   /// What a request takes if it shares the memory of so many first tokens.

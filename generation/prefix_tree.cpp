@@ -90,8 +90,8 @@ void PrefixTree::prune(Node* node) {
   node->parent->children[child->edge.front()] = std::move(child);
 }
 
-bool PrefixTree::can_hold(std::size_t n_tokens) const {
-  return budget_bytes_ > 0 && sequence_bytes_.of(n_tokens) <= budget_bytes_;
+bool PrefixTree::can_hold(std::size_t n_tokens_in_memory) const {
+  return budget_bytes_ > 0 && sequence_bytes_.of(n_tokens_in_memory) <= budget_bytes_;
 }
 
 void PrefixTree::promise(Tokens tokens, Owner owner) {
@@ -112,13 +112,14 @@ void PrefixTree::withdraw(Owner owner) {
   }
 }
 
-std::vector<PrefixTree::KeptId> PrefixTree::keep(Tokens tokens, KeptId kept) {
+std::vector<PrefixTree::KeptId> PrefixTree::keep(Tokens tokens, KeptId kept, Memory memory) {
   Node& node = insert(tokens);
   if (node.promised) {
     std::erase_if(promised_, [&node](const auto& each) { return each.second == &node; });
     node.promised.reset();
   }
-  if (!can_hold(tokens.size()) || (node.kept && node.kept->n_pins > 0)) {
+  if (!can_hold(memory == Memory::kOwn ? tokens.size() : 0) ||
+      (node.kept && node.kept->n_pins > 0)) {
     prune(&node);
     return {kept};
   }
@@ -127,7 +128,7 @@ std::vector<PrefixTree::KeptId> PrefixTree::keep(Tokens tokens, KeptId kept) {
     gone.push_back(node.kept->id);
     kept_.erase(node.kept->id);
   }
-  node.kept = Kept{kept, 0, clock_, ++n_uses_};
+  node.kept = Kept{kept, memory, 0, clock_, ++n_uses_};
   kept_[kept] = &node;
   shrink(gone);
   return gone;
@@ -175,7 +176,8 @@ std::size_t PrefixTree::tokens_after_kept(const Node& node) const {
 }
 
 std::size_t PrefixTree::own_bytes(const Node& node) const {
-  return sequence_bytes_.of(tokens_after_kept(node));
+  const bool counts = node.kept->memory == Memory::kOwn;
+  return sequence_bytes_.of(counts ? tokens_after_kept(node) : 0);
 }
 
 double PrefixTree::value_of(const Node& node) const {

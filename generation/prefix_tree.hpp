@@ -32,6 +32,12 @@ class PrefixTree {
   /// A budget of 0 keeps nothing.
   PrefixTree(std::size_t budget_bytes, SequenceBytes bytes);
 
+  /// Where the chunks of something kept lie.
+  enum class Memory {
+    kOwn,    ///< They count.
+    kFiles,  ///< They do not.
+  };
+
   /// What is known of the beginning of some tokens.
   struct Found {
     std::size_t n_kept = 0;      ///< The longest kept prefix; 0: none.
@@ -53,7 +59,7 @@ class PrefixTree {
   /// Keeps something after these tokens (not none), in place of what may be kept there and is not
   /// pinned. Returns what has to go for it, perhaps itself; nothing else goes for what the budget
   /// cannot hold. Whatever comes of it, a promise of these tokens is no longer one.
-  std::vector<KeptId> keep(Tokens tokens, KeptId kept);
+  std::vector<KeptId> keep(Tokens tokens, KeptId kept, Memory memory = Memory::kOwn);
 
   /// Of all that is kept.
   std::size_t bytes() const;
@@ -70,6 +76,7 @@ class PrefixTree {
  private:
   struct Kept {
     KeptId id = 0;
+    Memory memory = Memory::kOwn;
     std::size_t n_pins = 0;
     // When it was used last.
     double clock = 0;
@@ -84,7 +91,7 @@ class PrefixTree {
     std::optional<Owner> promised;
   };
 
-  bool can_hold(std::size_t n_tokens) const;
+  bool can_hold(std::size_t n_tokens_in_memory) const;
   Node& insert(Tokens tokens);
   /// Takes away nodes that nothing needs, from this one upwards: those left have something kept or
   /// promised, or are where paths part.

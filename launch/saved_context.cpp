@@ -10,6 +10,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <string>
+#include <system_error>
 #include <variant>
 
 namespace longreach::launch {
@@ -61,6 +63,24 @@ ContextPoint context_point(const std::filesystem::path& directory, std::optional
   point.to_read.assign(tokens.begin() + static_cast<std::ptrdiff_t>(point.n_saved),
                        tokens.begin() + static_cast<std::ptrdiff_t>(n_tokens));
   return point;
+}
+
+std::vector<std::filesystem::path> contexts_in(const std::filesystem::path& folder,
+                                               const dist::ContextSettings& settings) {
+  std::vector<std::filesystem::path> fitting;
+  bool holds_any = false;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    if (!dist::ContextDirectory::exists(entry.path())) continue;
+    holds_any = true;
+    const auto context = dist::ContextDirectory::open(entry.path());
+    if (context.n_tokens() > 0 && context.has(settings)) fitting.push_back(entry.path());
+  }
+  const std::string name = base::utf8_name(folder.string());
+  if (error) base::input_error("{}: {}", name, error.message());
+  if (!holds_any) base::input_error("{}: expected a folder of contexts, found none in it", name);
+  std::ranges::sort(fitting);
+  return fitting;
 }
 
 dist::Session session_at(dist::Engine& engine, const ContextPoint& point) {

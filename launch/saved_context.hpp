@@ -29,6 +29,11 @@ struct ContextPoint {
 ContextPoint context_point(const std::filesystem::path& directory, std::optional<std::size_t> at,
                            const dist::ContextSettings& settings);
 
+/// The contexts in a folder that have these settings and hold tokens, as their paths; what else is
+/// there is left aside. Errors: InputError naming the folder if it holds no context.
+std::vector<std::filesystem::path> contexts_in(const std::filesystem::path& folder,
+                                               const dist::ContextSettings& settings);
+
 /// The session of that state.
 dist::Session session_at(dist::Engine& engine, const ContextPoint& point);
 

@@ -31,10 +31,6 @@ std::filesystem::path tokens_path(const std::filesystem::path& directory) {
   return directory / "tokens";
 }
 
-std::uint32_t crc32_of_tokens(std::span<const base::TokenId> tokens) {
-  return model::crc32_of(std::as_bytes(tokens), {});
-}
-
 [[noreturn]] void refuse_manifest(const std::filesystem::path& path, const char* what) {
   base::input_error("{}: damaged: {}", base::utf8_name(path.string()), what);
 }
@@ -70,6 +66,10 @@ void make_folder(const std::filesystem::path& folder) {
 }
 
 }  // namespace
+
+std::uint32_t checksum_of(std::span<const base::TokenId> tokens) {
+  return model::crc32_of(std::as_bytes(tokens));
+}
 
 bool ContextDirectory::exists(const std::filesystem::path& directory) {
   std::error_code ignored;
@@ -148,12 +148,26 @@ void ContextDirectory::write_manifest() const {
   sync_folder(directory_);
 }
 
-void ContextDirectory::require(const ContextSettings& settings) const {
+std::optional<ContextDirectory::Difference> ContextDirectory::difference_from(
+    const ContextSettings& settings) const {
   for (const auto& [name, value] : settings) {
     const auto found = std::ranges::find(settings_, name, &ContextSettings::value_type::first);
-    if (found == settings_.end() || found->second == value) continue;
+    if (found != settings_.end() && found->second != value) {
+      return Difference{name, found->second, value};
+    }
+  }
+  return std::nullopt;
+}
+
+bool ContextDirectory::has(const ContextSettings& settings) const {
+  return !difference_from(settings);
+}
+
+void ContextDirectory::require(const ContextSettings& settings) const {
+  if (const auto difference = difference_from(settings)) {
     base::input_error("{}: was saved with {} {}, this run has {}",
-                      base::utf8_name(directory_.string()), name, found->second, value);
+                      base::utf8_name(directory_.string()), difference->name, difference->saved,
+                      difference->wanted);
   }
 }
 
@@ -169,7 +183,7 @@ std::vector<base::TokenId> ContextDirectory::tokens() const {
   }
   tokens.resize(n_tokens());
   file.read_at(0, std::as_writable_bytes(std::span(tokens)));
-  if (crc32_of_tokens(tokens) != states_.back().tokens_crc32) {
+  if (checksum_of(tokens) != states_.back().tokens_crc32) {
     base::input_error("{}: damaged: the tokens do not match their checksum",
                       base::utf8_name(path.string()));
   }
@@ -181,7 +195,7 @@ void ContextDirectory::add_state(std::span<const base::TokenId> tokens) {
   const File file(tokens_path(directory_), File::Mode::kWrite);
   file.write_at(n_tokens() * sizeof(base::TokenId), std::as_bytes(tokens.subspan(n_tokens())));
   file.sync();
-  states_.push_back({tokens.size(), crc32_of_tokens(tokens)});
+  states_.push_back({tokens.size(), checksum_of(tokens)});
   write_manifest();
 }
 

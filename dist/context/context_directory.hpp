@@ -25,6 +25,9 @@ struct SavedState {
   std::uint32_t tokens_crc32 = 0;  ///< Of their ids, as the file has them.
 };
 
+/// Of token ids, as a context's files have it.
+std::uint32_t checksum_of(std::span<const base::TokenId> tokens);
+
 /// Move-only. Errors of all calls: InputError naming the context or its file.
 class ContextDirectory {
  public:
@@ -42,7 +45,9 @@ class ContextDirectory {
   const std::vector<SavedState>& states() const { return states_; }
   std::size_t n_tokens() const { return states_.empty() ? 0 : states_.back().n_tokens; }
 
-  /// Refuses settings of which a common name has another value.
+  /// Whether no common name has another value.
+  bool has(const ContextSettings& settings) const;
+  /// Refuses what does not.
   void require(const ContextSettings& settings) const;
 
   /// All tokens, as their checksum says.
@@ -53,7 +58,13 @@ class ContextDirectory {
   void add_state(std::span<const base::TokenId> tokens);
 
  private:
+  struct Difference {
+    std::string name, saved, wanted;
+  };
+
   explicit ContextDirectory(std::filesystem::path directory) : directory_(std::move(directory)) {}
+  /// The first setting that has another value.
+  std::optional<Difference> difference_from(const ContextSettings& settings) const;
   void read_manifest();
   void write_manifest() const;
 

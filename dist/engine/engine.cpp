@@ -46,7 +46,7 @@ Engine::Engine(Communicator& world, const model::Checkpoint& checkpoint,
       n_exceptions_(std::uncaught_exceptions()) {
   LR_CHECK(options.attention.mode != model::AttentionMode::kReference ||
            layout.grid.n_ranks() == 1);
-  if (options.context) reports_.emplace(*grid_position_.ranks);
+  if (!options.contexts.empty()) reports_.emplace(*grid_position_.ranks);
 }
 
 Engine::~Engine() {
@@ -61,9 +61,7 @@ void Engine::serve() {
     std::visit(
         Overloaded{[this](const SaveSession& m) { save_part(m); },
                    [this](const FinishSaving&) { together([&] { stage_.finish_saving(); }); },
-                   [this](const RestoreSession& m) {
-                     together([&] { stage_.restore(m.session, m.n_tokens); });
-                   },
+                   [this](const RestoreSession& m) { together([&] { stage_.restore(m); }); },
                    [this](const ReadMemory& m) { read_pass(m.n_bytes); },
                    [this](const CollectUsage&) { gather_usage(); },
                    [this](const CollectMasses&) { gather_masses(); },
@@ -198,6 +196,8 @@ bool Engine::fill(Session& session, std::size_t n_tokens, std::uint64_t seed,
 }
 
 void Engine::together(const std::function<void()>& part) {
+  // A rank whose logits nobody takes would not come to this.
+  while (logits_.expects_any()) logits_.wait_for_next();
   std::string error;
   try {
     part();
@@ -239,10 +239,11 @@ void Engine::finish_saving() {
   n_finished_tokens_ = n_begun_tokens_;
 }
 
-Session Engine::restore(std::size_t n_tokens) {
+Session Engine::restore(std::size_t n_tokens, std::size_t context) {
   const std::uint32_t id = n_sessions_++;
-  pipeline_.submit(RestoreSession{id, n_tokens}, {});
-  together([&] { stage_.restore(id, n_tokens); });
+  const RestoreSession message{id, static_cast<std::uint32_t>(context), n_tokens};
+  pipeline_.submit(message, {});
+  together([&] { stage_.restore(message); });
   return {*this, id, n_tokens};
 }
 

@@ -133,19 +133,20 @@ class Engine {
   bool fill(Session& session, std::size_t n_tokens, std::uint64_t seed,
             const Progress& progress = {});
 
-  /// Begins to save the session to options.context, beside what is read from now on; what was saved
-  /// before must be what this session had read then. The session stays until finish_saving().
-  /// Errors: InputError naming the file, also of what was begun before, of any rank.
+  /// Begins to save the session to the first of options.contexts, beside what is read from now on;
+  /// what was saved before must be what this session had read then. The session stays until
+  /// finish_saving(). Errors: InputError naming the file, also of what was begun before, of any
+  /// rank.
   void save(const Session& session);
   /// Tokens of the newest saved state that is on all disks; 0 if none is. Never waits. Errors: as
   /// save.
   std::size_t n_saved_tokens();
   /// Waits until all that was begun is on all disks. Errors: as save.
   void finish_saving();
-  /// The session that was saved to options.context when it had read n_tokens tokens. Chunks of its
-  /// cache are mapped and read when they are chosen. Waits for all ranks. Errors: InputError naming
-  /// the file, of any rank.
-  Session restore(std::size_t n_tokens);
+  /// The session that was saved to one of options.contexts when it had read n_tokens tokens. Chunks
+  /// of its cache are mapped and read when they are chosen. Waits for all ranks. Errors: InputError
+  /// naming the file, of any rank.
+  Session restore(std::size_t n_tokens, std::size_t context = 0);
 
   /// Bytes a second that all threads of all ranks read together in one pass over n_bytes each rank,
   /// a multiple of 8; as slow as the slowest rank. The memory stays for the next pass. Waits for

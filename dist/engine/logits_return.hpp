@@ -52,6 +52,8 @@ class LogitsReturn {
   void poll();
   /// Waits for what comes next, and hands it out.
   void wait_for_next();
+  /// Whether anything is still to come.
+  bool expects_any() const { return !expected_.empty(); }
   /// Whether anything of the session is still to come.
   bool expects(std::uint32_t session) const;
   /// What is still to come of the session is handed to nobody.

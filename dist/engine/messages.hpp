@@ -45,9 +45,10 @@ struct SaveSession {
 };
 /// Wait until what was begun is written.
 struct FinishSaving {};
-/// Begin a session that has read what a state of the context was saved after.
+/// Begin a session that has read what a state of a context was saved after.
 struct RestoreSession {
   std::uint32_t session;
+  std::uint32_t context;
   std::uint64_t n_tokens;
 };
 /// Read so much memory, all ranks at once.

@@ -48,8 +48,8 @@ Stage::Stage(const GridPosition& grid_position, const model::Checkpoint& checkpo
       logits_(grid_position.is_last_stage() ? model::kLogitRows : 0,
               context_.extents.vocabulary.size()) {
   if (options.cache_memory) exchange_.chunk_store().limit_mapped_heads(*options.cache_memory);
-  if (options.context) {
-    context_part_.emplace(*options.context, config_, attention_, blocks_, exchange_.shard());
+  for (const std::filesystem::path& context : options.contexts) {
+    context_parts_.emplace_back(context, config_, attention_, blocks_, exchange_.shard());
   }
   if (!options.fingerprints) return;
   const std::size_t rank = grid_position.stage * grid_position.grid.n_shards + grid_position.shard;
@@ -71,15 +71,11 @@ bool Stage::fill(std::uint32_t session, std::size_t n_tokens, std::uint64_t seed
 }
 
 void Stage::save(const SaveSession& message) {
-  LR_CHECK(context_part_);
-  context_part_->save(sessions_.at(message.session), message.n_tokens, message.n_written,
-                      exchange_.chunk_store().reaches_all());
+  context_parts_.at(0).save(sessions_.at(message.session), message.n_tokens, message.n_written,
+                            exchange_.chunk_store().reaches_all());
 }
 
-void Stage::finish_saving() {
-  LR_CHECK(context_part_);
-  context_part_->finish();
-}
+void Stage::finish_saving() { context_parts_.at(0).finish(); }
 
 void Stage::close(std::uint32_t session) {
   // What is being written holds chunks, which all shards must let go of at the same time.
@@ -87,10 +83,11 @@ void Stage::close(std::uint32_t session) {
   sessions_.erase(session);
 }
 
-void Stage::restore(std::uint32_t session, std::size_t n_tokens) {
-  LR_CHECK(context_part_);
-  open(session);
-  context_part_->restore(sessions_.at(session), n_tokens, exchange_.chunk_store().reaches_all());
+void Stage::restore(const RestoreSession& message) {
+  open(message.session);
+  context_parts_.at(message.context)
+      .restore(sessions_.at(message.session), message.n_tokens,
+               exchange_.chunk_store().reaches_all());
 }
 
 MatView<float> Stage::v_first(std::size_t n) {

@@ -14,10 +14,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <filesystem>
 #include <map>
 #include <optional>
 #include <span>
+#include <vector>
 
 namespace longreach::dist {
 
@@ -31,7 +33,7 @@ struct EngineOptions {
   kernels::ThreadStart thread_started = {};  ///< As kernels::ThreadPool takes it.
   Recording recording = Recording::kNothing;
   std::optional<std::filesystem::path> fingerprints = {};  ///< Of all that is computed.
-  std::optional<std::filesystem::path> context = {};       ///< Where sessions are saved.
+  std::vector<std::filesystem::path> contexts = {};  ///< Saved sessions; new ones go to the first.
   /// Most bytes of mapped chunks that this rank holds in memory; default: the system decides.
   std::optional<std::size_t> cache_memory = {};
 };
@@ -58,12 +60,12 @@ class Stage {
   bool fill(std::uint32_t session, std::size_t n_tokens, std::uint64_t seed,
             const model::Progress& progress);
   /// This rank's part of saving a session, which goes on beside the computing, and of restoring one
-  /// that was saved after n_tokens tokens. Requires: options.context. Errors: InputError naming the
-  /// file, also of what was begun before.
+  /// that was saved after n_tokens tokens. Requires: options.contexts. Errors: InputError naming
+  /// the file, also of what was begun before.
   void save(const SaveSession& message);
-  bool is_saving() const { return context_part_ && context_part_->is_writing(); }
+  bool is_saving() const { return !context_parts_.empty() && context_parts_[0].is_writing(); }
   void finish_saving();
-  void restore(std::uint32_t session, std::size_t n_tokens);
+  void restore(const RestoreSession& message);
   void close(std::uint32_t session);
   const model::SequenceState& state(std::uint32_t session) const { return sessions_.at(session); }
 
@@ -118,7 +120,7 @@ class Stage {
   model::Workspace workspace_;
   model::Observer no_observer_;
   std::optional<FingerprintFile> fingerprints_;
-  std::optional<ContextPart> context_part_;
+  std::deque<ContextPart> context_parts_;
   std::optional<SelectionMeter> meter_;
   model::Context context_;
   model::Rows hidden_, logits_;  ///< Of wanted rows, [kLogitRows, C] and [kLogitRows, columns].

@@ -193,7 +193,7 @@ int run(const GenerateOptions& options, dist::World& world) {
   const StopSignals signals;  // from here on there is something to end cleanly
 
   OpenedModel opened = world.agree([&] { return open_model(options.model); });
-  opened.engine_options.context = options.context;
+  if (options.context) opened.engine_options.contexts = {*options.context};
   opened.engine_options.cache_memory = options.cache_memory;
   opened.files.push_back({vocabulary_path(opened, options.tokenizer), InputFile::Readers::kSome});
   opened.files.push_back(

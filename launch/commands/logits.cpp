@@ -171,7 +171,7 @@ int run(const LogitsOptions& options, dist::World& world) {
   const StopSignals signals;
   OpenedModel opened = world.agree([&] { return open_model(options.model); });
   opened.engine_options.fingerprints = options.fingerprints;
-  opened.engine_options.context = options.context;
+  if (options.context) opened.engine_options.contexts = {*options.context};
   opened.engine_options.cache_memory = options.cache_memory;
   opened.files.push_back({options.tokens, InputFile::Readers::kSome});
   Recording recording = world.agree([&] {

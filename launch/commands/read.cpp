@@ -125,7 +125,7 @@ void read(const ReadOptions& options, std::size_t every, dist::Engine& engine, R
 int run(const ReadOptions& options, dist::World& world) {
   const StopSignals signals;
   OpenedModel opened = world.agree([&] { return open_model(options.model); });
-  opened.engine_options.context = options.save;
+  opened.engine_options.contexts = {options.save};
   opened.engine_options.cache_memory = options.cache_memory;
   opened.files.push_back({vocabulary_path(opened, options.tokenizer), InputFile::Readers::kSome});
   if (options.text_file) {

@@ -674,9 +674,15 @@ CLI::App& add_eval(CLI::App& app, EvalOptions& options) {
               "what full attention does")
         ->default_str("64")
         ->needs(selection_mass);
+    CLI::Option* contexts =
+        add_path(task, "--contexts", "DIR", options.contexts,
+                 "a folder of contexts that read made: prompts that begin with\ntheir texts go on "
+                 "from there; changes no result");
+    contexts->excludes(selection_mass)->group("Running");
     task.add_flag_callback(
             "--no-sharing", [&options] { options.shares_prefixes = false; },
             "read every prompt from its beginning; changes no result")
+        ->excludes(contexts)
         ->group("Running");
     add_batch_options(task, options.batch, "questions");
     task.callback([&options, &kind] { options.kind = &kind; });

@@ -147,7 +147,8 @@ struct EvalOptions {
   std::optional<std::filesystem::path> csv, svg, png;
   std::optional<std::filesystem::path> selection_mass;  ///< What the choice of chunks misses.
   std::size_t mass_one_in = 64;                         ///< Queries, of which one is measured.
-  bool shares_prefixes = true;  ///< Whether what prompts begin with is read once.
+  bool shares_prefixes = true;                    ///< Whether what prompts begin with is read once.
+  std::optional<std::filesystem::path> contexts;  ///< A folder of contexts that prompts begin with.
   BatchOptions batch;
 };
 

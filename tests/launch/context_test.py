@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -164,6 +165,39 @@ class Contexts(job.JobTest):
                 self.assertNotEqual(done.returncode, 0)
                 self.assertEqual(done.stdout, b"")
                 self.assertRegex(done.stderr, rb"longreach: [^\n]*moba\.1: damaged: head \d+ of tokens \d+ to \d+ ")
+
+    def test_questions_about_saved_texts(self):
+        text = self.text.read_bytes().decode()
+        questions = [{"input": text + f"Question {i}?", "outputs": [str(i)]} for i in range(3)]
+        questions += [{"input": "Another text. " + text[:3000], "outputs": ["x"]}]
+        file = self.file("questions.jsonl", "".join(json.dumps(question) + "\n" for question in questions))
+        self.output(*self.read())
+
+        def ask(name, grid, *args):
+            out = self.folder / name
+            done = self.run_on_grid(grid, "eval", "jsonl", "--model", MODEL, "--input", file, "--new-tokens", 3, "--out", out,
+                                    "--verbose", *args)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            lines = [json.loads(line) for line in out.read_text().splitlines()]
+            hashes = [line["logits_sha256"] for line in lines if "logits_sha256" in line]
+            self.assertEqual(len(hashes), len(questions))
+            return hashes, int(re.search(rb"read (\d+) tokens in", done.stderr)[1])
+
+        wanted, n_read = ask("alone", (1, 1), "--no-sharing")
+        self.assertGreater(n_read, 18000)
+        for grid in ((1, 1), (2, 2), (3, 1)):
+            with self.subTest(grid=grid):
+                hashes, n_read = ask(f"with-{grid}", grid, "--contexts", self.folder)
+                self.assertEqual(hashes, wanted)
+                self.assertLess(n_read, 4000)
+        # A context of other settings is of no use, and not in the way.
+        hashes, n_read = ask("bf16", (1, 1), "--contexts", self.folder, "--kv", "bf16")
+        self.assertGreater(n_read, 7000)
+        command = ["eval", "jsonl", "--model", MODEL, "--input", file, "--out", self.folder / "r", "--contexts"]
+        self.assert_refused([*command, self.folder / "absent"], "absent")
+        empty = self.folder / "empty"
+        empty.mkdir()
+        self.assert_refused([*command, empty], "empty", "contexts")
 
     def test_memory_for_the_cache_changes_no_bit(self):
         wanted = self.lone_hash(N_SAVED)

@@ -1,0 +1,29 @@
+#include "generation/saved_texts.hpp"
+
+#include <algorithm>
+
+namespace longreach::generation {
+
+std::optional<SavedTexts::Found> SavedTexts::find(std::span<const base::TokenId> tokens,
+                                                  std::size_t most, std::size_t least) const {
+  most = std::min(most, tokens.size());
+  std::optional<Found> best;
+  for (std::size_t i = 0; i < contexts_.size(); ++i) {
+    const std::span<const dist::SavedState> states = contexts_[i].states();
+    const auto begins = [&](const dist::SavedState& state) {
+      return state.n_tokens <= most &&
+             dist::checksum_of(tokens.first(state.n_tokens)) == state.tokens_crc32;
+    };
+    // Where one state's tokens differ, those of all later ones do.
+    const auto end = std::ranges::partition_point(states, begins);
+    if (end == states.begin()) continue;
+    const std::size_t n_tokens = std::prev(end)->n_tokens;
+    if (n_tokens <= std::max(least, best ? best->n_tokens : 0)) continue;
+    const std::vector<base::TokenId> saved = contexts_[i].tokens();
+    if (!std::ranges::equal(std::span(saved).first(n_tokens), tokens.first(n_tokens))) continue;
+    best = Found{i, n_tokens};
+  }
+  return best;
+}
+
+}  // namespace longreach::generation
