@@ -307,6 +307,18 @@ TEST(PrefixTreeTest, OfALongDialogueTheLastTurnsStay) {
   EXPECT_EQ(tree.find(dialogue, dialogue.size()).n_kept, dialogue.size());
 }
 
+TEST(PrefixTreeTest, ChunksInFilesDoNotCount) {
+  PrefixTree tree(30, kBytes);
+  const Tokens saved = path(1, 1000);
+  EXPECT_EQ(tree.keep(saved, 1), KeptIds{1});
+  EXPECT_EQ(tree.keep(saved, 2, PrefixTree::Memory::kFiles), KeptIds{});
+  EXPECT_EQ(tree.bytes(), kBytes.fixed);
+  Tokens longer = saved;
+  longer.resize(saved.size() + 10);
+  EXPECT_EQ(tree.keep(longer, 3), KeptIds{});
+  EXPECT_EQ(tree.bytes(), 2 * kBytes.fixed + 10);
+}
+
 TEST(PrefixTreeTest, WhatIsPinnedStays) {
   PrefixTree tree(30, {10, 0});
   const std::vector<base::TokenId> a{1, 1}, b{2, 2}, c{3, 3}, d{4, 4};
