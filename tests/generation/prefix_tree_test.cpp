@@ -308,11 +308,14 @@ TEST(PrefixTreeTest, OfALongDialogueTheLastTurnsStay) {
 }
 
 TEST(PrefixTreeTest, ChunksInFilesDoNotCount) {
-  PrefixTree tree(30, kBytes);
+  PrefixTree small(30, kBytes), tree(1100, kBytes);
   const Tokens saved = path(1, 1000);
-  EXPECT_EQ(tree.keep(saved, 1), KeptIds{1});
-  EXPECT_EQ(tree.keep(saved, 2, PrefixTree::Memory::kFiles), KeptIds{});
-  EXPECT_EQ(tree.bytes(), kBytes.fixed);
+  EXPECT_EQ(small.keep(saved, 1), KeptIds{1});
+  EXPECT_EQ(small.keep(saved, 2, PrefixTree::Memory::kFiles), KeptIds{});
+  EXPECT_EQ(small.bytes(), kBytes.fixed);
+  EXPECT_EQ(tree.keep(saved, 1), KeptIds{});
+  EXPECT_EQ(tree.bytes(), kBytes.fixed + 1000);
+  EXPECT_EQ(tree.keep(saved, 2, PrefixTree::Memory::kFiles), KeptIds{1});
   Tokens longer = saved;
   longer.resize(saved.size() + 10);
   EXPECT_EQ(tree.keep(longer, 3), KeptIds{});
