@@ -64,7 +64,8 @@ ContinuationOptions options_of(const json& line, ContinuationOptions options) {
   if (line.contains("seed")) {
     options.seed = whole(line, "seed", 0, std::numeric_limits<std::uint64_t>::max());
   }
-  if (line.contains("stop")) options.stop_strings = stop_strings(line["stop"]);
+  if (line.contains("stop") && !line["stop"].is_null())
+    options.stop_strings = stop_strings(line["stop"]);
   if (line.contains("logprobs")) {
     options.n_top_logprobs.reset();
     if (!line["logprobs"].is_null()) {

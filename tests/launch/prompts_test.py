@@ -36,6 +36,8 @@ class Prompts(job.JobTest):
                 line["temperature"] = 0
             if i % 4 == 2:
                 line |= {"n": 3 + i, "seed": i, "stop": ["zz", " back"]}
+            if i % 4 == 3:
+                line["stop"] = None
             if i % 6 == 3:
                 line["logprobs"] = 2
             lines.append(line)
@@ -59,7 +61,7 @@ class Prompts(job.JobTest):
         for line, result in zip(lines, self.continued(self.prompts(lines))):
             self.assertEqual(result["id"], line["id"])
             options = ["-n", line.get("n", 12), "--seed", line.get("seed", 7 + result["line"])]
-            for stop in line.get("stop", ()):
+            for stop in line.get("stop") or ():
                 options += ["--stop", stop]
             if "temperature" in line:
                 options += ["--temperature", line["temperature"]]

@@ -18,7 +18,8 @@ using partition::Range;
 constexpr std::size_t kHeads = 3, kHeadBytes = 8 << 20;
 /// The system brings in neighbours of a page that is touched, and lets go of the rest of a large
 /// page.
-constexpr std::size_t kNeighbours = 3 << 20;
+constexpr double kNeighbours = 3 << 20;
+constexpr double kOneHead = kHeadBytes;
 
 /// Two chunks in a file.
 class MappedHeadsTest : public testing::Test {
@@ -51,14 +52,14 @@ class MappedHeadsTest : public testing::Test {
   }
 
   /// Of the chunk's mapping, as the system says.
-  static std::size_t resident_bytes(const MappedChunk& chunk) {
+  static double resident_bytes(const MappedChunk& chunk) {
     std::ostringstream address;
     address << std::hex << reinterpret_cast<std::uintptr_t>(chunk.bytes().data()) << '-';
     std::ifstream maps("/proc/self/smaps");
     bool is_found = false;
     for (std::string line; std::getline(maps, line);) {
       is_found = is_found || line.starts_with(address.str());
-      if (is_found && line.starts_with("Rss:")) return std::stoul(line.substr(4)) << 10;
+      if (is_found && line.starts_with("Rss:")) return 1024 * std::stod(line.substr(4));
     }
     ADD_FAILURE() << "no mapping";
     return 0;
@@ -88,8 +89,8 @@ TEST_F(MappedHeadsTest, BringsIntoMemoryWhatAStepReads) {
   const auto one = chunk(0);
   MappedHeads held;
   held.hold(std::vector<MappedHead>{{one, 1}}, pool_);
-  EXPECT_GE(resident_bytes(*one), kHeadBytes);
-  EXPECT_LE(resident_bytes(*one), kHeadBytes + kNeighbours);
+  EXPECT_GE(resident_bytes(*one), kOneHead);
+  EXPECT_LE(resident_bytes(*one), kOneHead + kNeighbours);
 }
 
 TEST_F(MappedHeadsTest, LetsGoOfWhatWasUsedLongestAgo) {
@@ -97,10 +98,10 @@ TEST_F(MappedHeadsTest, LetsGoOfWhatWasUsedLongestAgo) {
   MappedHeads held(3 * kHeadBytes);
   held.hold(std::vector<MappedHead>{{first, 0}, {first, 1}}, pool_);
   held.hold(std::vector<MappedHead>{{first, 0}, {second, 0}}, pool_);
-  EXPECT_NEAR(resident_bytes(*first), 2 * kHeadBytes, kNeighbours);
+  EXPECT_NEAR(resident_bytes(*first), 2 * kOneHead, kNeighbours);
   held.hold(std::vector<MappedHead>{{first, 0}, {second, 1}}, pool_);
-  EXPECT_NEAR(resident_bytes(*first) + resident_bytes(*second), 2 * kHeadBytes, kNeighbours);
-  EXPECT_NEAR(resident_bytes(*first), kHeadBytes, kNeighbours);
+  EXPECT_NEAR(resident_bytes(*first) + resident_bytes(*second), 2 * kOneHead, kNeighbours);
+  EXPECT_NEAR(resident_bytes(*first), kOneHead, kNeighbours);
   EXPECT_EQ(first->head(1).front(), std::as_bytes(std::span(content_))[kHeadBytes]);
 }
 
@@ -108,7 +109,7 @@ TEST_F(MappedHeadsTest, HoldsAllThatAStepReads) {
   const auto one = chunk(0);
   MappedHeads held(1);
   held.hold(std::vector<MappedHead>{{one, 0}, {one, 1}, {one, 2}}, pool_);
-  EXPECT_NEAR(resident_bytes(*one), kHeads * kHeadBytes, kNeighbours);
+  EXPECT_NEAR(resident_bytes(*one), kHeads * kOneHead, kNeighbours);
 }
 
 }  // namespace
