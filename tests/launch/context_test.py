@@ -155,6 +155,17 @@ class Contexts(job.JobTest):
             path.write_bytes(whole)
         self.output("context", "verify", self.context, "--model", MODEL)
 
+    def test_what_a_rank_cannot_write_is_said_and_no_state_named(self):
+        for grid in ((1, 1), (2, 1), (1, 2)):  # with two stages it is not the leader's file
+            with self.subTest(grid=grid):
+                (self.context / "cache" / "moba.1").mkdir(parents=True)
+                (self.context / "lock").touch()
+                done = self.run_on_grid(grid, *self.read())
+                self.assertEqual(done.returncode, 2)
+                self.assertRegex(done.stderr, rb"longreach: [^\n]*moba\.1: Is a directory\n")
+                self.assertEqual(self.states(), [])
+                shutil.rmtree(self.context)
+
     def test_a_damaged_chunk_is_named_when_it_is_chosen(self):
         self.output(*self.read())
         chunks = self.context / "cache" / "moba.1"
