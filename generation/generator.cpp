@@ -176,7 +176,7 @@ void Generator::begin(Active& active) {
         on_logits(active, position, logits);
       });
   if (!active.session) {
-    const auto found = find_known(active);
+    const auto found = recall(active);
     if (found.n_kept > 0) {
       prefixes_.use(found.kept);
       active.session = engine_.fork(kept_.at(found.kept));
@@ -191,7 +191,7 @@ void Generator::begin(Active& active) {
   after_rows(active);
 }
 
-PrefixTree::Found Generator::find_known(const Active& active) {
+PrefixTree::Found Generator::recall(const Active& active) {
   const std::vector<TokenId>& prompt = active.request.prompt;
   const std::size_t most = active.n_sharable();
   const auto found = prefixes_.find(prompt, most);

@@ -134,8 +134,8 @@ class Generator {
   void begin_requests();
   bool waits_for_prefix(const Active& active) const;
   void begin(Active& active);
-  /// What is known of its prompt's beginning, that of a saved text included.
-  PrefixTree::Found find_known(const Active& active);
+  /// What is known of its prompt's beginning, after restoring a saved text that reaches further.
+  PrefixTree::Found recall(const Active& active);
   void plan_borders(Active& active, const PrefixTree::Found& found);
   void keep_prefix(Active& active);
   /// What a request takes if it shares the memory of so many first tokens.

@@ -10,15 +10,11 @@
 namespace longreach::dist {
 namespace {
 
-constexpr std::size_t kPageBytes = 4096;
-
 std::span<const std::byte> bytes_of(const std::uint32_t& number) {
   return std::as_bytes(std::span(&number, 1));
 }
 
 }  // namespace
-
-std::uint32_t checksum(std::span<const std::byte> bytes) { return model::crc32_of(bytes); }
 
 ChunkFileLayout::ChunkFileLayout(const model::KvCache& cache, std::size_t n_heads)
     : n_head(n_heads),
@@ -27,7 +23,7 @@ ChunkFileLayout::ChunkFileLayout(const model::KvCache& cache, std::size_t n_head
       chunk_tokens(cache.chunk_size()) {}
 
 std::size_t ChunkFileLayout::chunk_begin(std::size_t chunk) const {
-  return chunk * ((chunk_bytes() + kPageBytes - 1) / kPageBytes * kPageBytes);
+  return chunk * ((chunk_bytes() + model::kPageBytes - 1) / model::kPageBytes * model::kPageBytes);
 }
 
 ChunkRecord::ChunkRecord(const ChunkFileLayout& layout)
@@ -46,15 +42,15 @@ std::vector<std::uint32_t> ChunkRecord::head_checksums() const {
 void ChunkRecord::seal(std::span<const std::byte> chunk) {
   const std::size_t head_bytes = chunk.size() / n_head_;
   for (std::size_t head = 0; head < n_head_; ++head) {
-    const std::uint32_t sum = checksum(chunk.subspan(head * head_bytes, head_bytes));
+    const std::uint32_t sum = model::crc32_of(chunk.subspan(head * head_bytes, head_bytes));
     std::ranges::copy(bytes_of(sum), all().subspan(head * sizeof(sum)).begin());
   }
-  const std::uint32_t sum = checksum(sealed());
+  const std::uint32_t sum = model::crc32_of(sealed());
   std::ranges::copy(bytes_of(sum), all().last(sizeof(sum)).begin());
 }
 
 bool ChunkRecord::is_whole() const {
-  const std::uint32_t sum = checksum(sealed());
+  const std::uint32_t sum = model::crc32_of(sealed());
   return std::ranges::equal(bytes_of(sum), all().last(sizeof(sum)));
 }
 

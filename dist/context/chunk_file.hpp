@@ -18,9 +18,6 @@ namespace longreach::dist {
 
 using partition::GlobalChunk;
 
-/// CRC-32, as in zip files.
-std::uint32_t checksum(std::span<const std::byte> bytes);
-
 /// Sizes in the files, in bytes.
 struct ChunkFileLayout {
   std::size_t n_head, head_bytes, entry_bytes, chunk_tokens;

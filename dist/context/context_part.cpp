@@ -3,6 +3,7 @@
 #include "dist/context/chunk_file.hpp"
 #include "kernels/base/error.hpp"
 #include "kernels/base/json.hpp"
+#include "model/checkpoint/tensor_file.hpp"
 #include "model/exchange.hpp"
 #include "model/state_layout.hpp"
 
@@ -34,7 +35,7 @@ struct StateCopy {
     const File file(path, File::Mode::kWrite);
     for (const Piece& piece : pieces) {
       file.write_at(piece.offset, piece.bytes);
-      const std::uint32_t sum = checksum(piece.bytes);
+      const std::uint32_t sum = model::crc32_of(piece.bytes);
       file.write_at(checksums_begin + piece.number * sizeof(sum),
                     std::as_bytes(std::span(&sum, 1)));
     }
@@ -165,7 +166,7 @@ void ContextPart::restore(model::SequenceState& state, std::size_t n_tokens, boo
     std::uint32_t sum = 0;
     file.read_at(layout.size_bytes() + piece.number * sizeof(sum),
                  std::as_writable_bytes(std::span(&sum, 1)));
-    if (checksum(piece.memory) != sum) {
+    if (model::crc32_of(piece.memory) != sum) {
       base::input_error("{}: damaged: piece {} does not match its checksum",
                         base::utf8_name(path.string()), piece.number);
     }

@@ -20,7 +20,8 @@
 namespace longreach::dist {
 namespace {
 
-constexpr std::size_t kPageBytes = 4096;
+using model::kPageBytes;
+
 /// Memory is mapped in pieces of about this size.
 constexpr std::size_t kPieceBytes = std::size_t{64} << 20;
 

@@ -24,8 +24,6 @@ namespace {
 
 using base::input_error;
 
-constexpr std::uintptr_t kPageBytes = 4096;
-
 std::string system_reason() { return std::generic_category().message(errno); }
 
 // munmap and madvise take a pointer to non-const, though neither writes.

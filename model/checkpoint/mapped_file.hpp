@@ -22,7 +22,10 @@ enum class Expected {
   kLater,  ///< This process's memory does without them.
 };
 
-/// Tells the system of some bytes of a file that is mapped. Changes speed and memory, no content.
+/// Mappings begin and end at multiples of it.
+inline constexpr std::size_t kPageBytes = 4096;
+
+/// Advises the system on bytes of a file that is mapped. Changes speed and memory, no content.
 void advise(std::span<const std::byte> bytes, Expected expected);
 
 /// Owns the mapping of a regular file, or of a part of one. Move-only; moving it does not change
@@ -33,7 +36,7 @@ class MappedFile {
   /// Maps the whole file; its pages are read when they are touched.
   /// Errors: InputError if the file is absent, may not be read, is empty or is no regular file.
   explicit MappedFile(const std::filesystem::path& path);
-  /// Maps so many bytes of it from an offset on, which is a multiple of 4096.
+  /// Maps so many bytes of it from an offset on, which is a multiple of kPageBytes.
   /// Errors: also for a file that ends before.
   MappedFile(const std::filesystem::path& path, std::size_t offset, std::size_t n_bytes);
   MappedFile(MappedFile&& other) noexcept;
