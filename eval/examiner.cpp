@@ -49,6 +49,7 @@ class Inquiry {
     sum_ = 0;
     ++part_;
   }
+  void take(const generation::Saved&) {}
   void take(const generation::NewToken& token) { outcome_.answer += token.text; }
   void take(const generation::Finished& finished) {
     if (finished.reason == generation::FinishReason::kFailed) {

@@ -52,7 +52,7 @@ std::size_t Generator::Active::n_sharable() const {
 std::vector<std::size_t> Generator::Active::wanted(std::size_t n) const {
   std::vector<std::size_t> positions;
   for (std::size_t i = n_read(); i < n_read() + n; ++i) {
-    const bool gives_token = request.n_new > 0 && i + 1 >= n_prompt();
+    const bool gives_token = n_generated < request.n_new && i + 1 >= n_prompt();
     const bool is_of_prompt = request.prompt_logprobs_from && i + 1 < n_prompt() &&
                               i + 1 >= *request.prompt_logprobs_from;
     if (gives_token || is_of_prompt) positions.push_back(n_before + i);
@@ -105,6 +105,7 @@ RequestId Generator::add(Request request, EventSink sink, std::optional<dist::Se
         "{} tokens need {:.4g} GB of memory beside the model, {:.4g} GB are available", n_tokens,
         static_cast<double>(bytes) / 1e9, static_cast<double>(options_.memory_bytes) / 1e9);
   }
+  LR_CHECK(!request.saves_every || (*request.saves_every > 0 && saving_ == 0));
   const RequestSize size{request.prompt.size(), bytes, request.priority};
   auto active = std::make_unique<Active>(std::move(request), std::move(sink), tokenizer_);
   if (const auto seconds = active->request.deadline_seconds) {
@@ -118,6 +119,7 @@ RequestId Generator::add(Request request, EventSink sink, std::optional<dist::Se
   active->id = ++n_submitted_;
   active->n_before = n_before;
   active->session = std::move(after);
+  if (active->request.saves_every) saving_ = active->id;
   scheduler_.add(active->id, size);
   may_begin_ = true;
   return active_.emplace(active->id, std::move(active)).first->first;
@@ -139,6 +141,7 @@ bool Generator::step(const dist::Progress& progress) {
     return true;
   }
   if (!submit_step(rows, progress)) return false;
+  report_saved();
   dispatch_events();
   scheduler_.observe(base::seconds_since(start));
   return true;
@@ -240,6 +243,19 @@ void Generator::keep_prefix(Active& active) {
   may_begin_ = true;
 }
 
+void Generator::save(const Active& active) {
+  const std::size_t n_tokens = active.session->n_tokens();
+  if (n_tokens == (begun_.empty() ? engine_.n_saved_tokens() : begun_.back())) return;
+  engine_.save(*active.session);
+  begun_.push_back(n_tokens);
+}
+
+void Generator::report_saved() {
+  for (; !begun_.empty() && begun_.front() <= engine_.n_saved_tokens(); begun_.pop_front()) {
+    find(saving_)->sink(Saved{begun_.front()});
+  }
+}
+
 std::size_t Generator::own_bytes(const Active& active, std::size_t n_shared) const {
   const std::size_t n_tokens = active.n_before + active.n_prompt() + active.request.n_new;
   return options_.sequence_bytes.of(n_tokens - n_shared);
@@ -324,12 +340,18 @@ void Generator::after_rows(Active& active) {
     keep_prefix(active);
   }
   if (n_read < n_prompt) {
-    const std::size_t border = active.borders.empty() ? n_prompt : active.borders.back();
-    scheduler_.set_prompt(active.id, n_prompt - n_read, border - n_read);
+    std::size_t n_until_border =
+        (active.borders.empty() ? n_prompt : active.borders.back()) - n_read;
+    if (active.request.saves_every) {
+      // A context that holds the whole prompt holds the answer.
+      if (n_read > 0 && active.n_until_state() == *active.request.saves_every) save(active);
+      n_until_border = std::min(n_until_border, active.n_until_state());
+    }
+    scheduler_.set_prompt(active.id, n_prompt - n_read, n_until_border);
   } else {
     scheduler_.set_under_way(active.id);
   }
-  if (n_read <= n_prompt) with_events_.insert(active.id);
+  if (n_read <= n_prompt || active.is_complete()) with_events_.insert(active.id);
 }
 
 void Generator::on_logits(Active& active, std::size_t position, std::span<const float> logits) {
@@ -366,7 +388,7 @@ void Generator::dispatch_events() {
       finish(*active, {.reason = FinishReason::kFailed, .error = pending.error});
     } else if (pending.drawn) {
       accept_token(*active, *pending.drawn);
-    } else if (active->request.n_new == 0 && n_read == n_prompt && active->n_rows_to_come == 0) {
+    } else if (active->is_complete()) {
       finish(*active, {.reason = FinishReason::kLength});
     }
   }
@@ -385,7 +407,10 @@ void Generator::accept_token(Active& active, const Pending::Drawn& drawn) {
   const std::string_view bytes = tokenizer_.find(drawn.token).value_or(std::string_view{});
   active.sink(NewToken{drawn.token, active.text.push(bytes), drawn.logprobs});
   if (active.text.stopped()) return finish(active, {.reason = FinishReason::kStopString});
-  if (active.n_generated == request.n_new) return finish(active, {.reason = FinishReason::kLength});
+  // What is saved has read the last token, too.
+  if (active.n_generated == request.n_new && !request.saves_every) {
+    return finish(active, {.reason = FinishReason::kLength});
+  }
   active.next = drawn.token;
   scheduler_.set_ready(active.id);
 }
@@ -397,6 +422,12 @@ void Generator::finish(Active& active, Finished finished) {
   scheduler_.remove(active.id);
   prefixes_.withdraw(active.id);
   fit_prefixes();
+  if (active.id == saving_) {
+    if (active.session && active.n_read() > 0) save(active);
+    engine_.finish_saving();
+    report_saved();
+    saving_ = 0;
+  }
   if (active.session) engine_.cancel(*std::move(active.session));
   may_begin_ = true;
   const auto ended = active_.extract(active.id);  // what the sink submits does not meet it

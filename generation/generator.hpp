@@ -59,7 +59,8 @@ class Generator {
 
   /// Takes a request; its events come during later steps. Requires: the queue is not full. Errors:
   /// InputError for tokens outside the vocabulary, an empty stop string, sampler options out of
-  /// range, an empty prompt, and a request that memory could never hold.
+  /// range, an empty prompt, and a request that memory could never hold. One request at a time
+  /// saves its session.
   RequestId submit(Request request, EventSink sink);
   /// The same for a prompt that goes on after what a session of the engine has read.
   RequestId submit(Request request, EventSink sink, dist::Session after);
@@ -100,6 +101,16 @@ class Generator {
     std::size_t n_sharable() const;
     /// The rows of the next n tokens whose logits are wanted, as positions.
     std::vector<std::size_t> wanted(std::size_t n) const;
+    /// Tokens that are to be read in all, as far as they are known.
+    std::size_t n_known() const { return n_prompt() + n_generated; }
+    /// Nothing is left to read or to draw.
+    bool is_complete() const {
+      return n_generated == request.n_new && n_read() == n_known() && n_rows_to_come == 0;
+    }
+    /// Tokens of the prompt until the next state is saved, of one that saves.
+    std::size_t n_until_state() const {
+      return *request.saves_every - session->n_tokens() % *request.saves_every;
+    }
 
     RequestId id = 0;
     Request request;
@@ -138,6 +149,10 @@ class Generator {
   PrefixTree::Found recall(const Active& active);
   void plan_borders(Active& active, const PrefixTree::Found& found);
   void keep_prefix(Active& active);
+  /// Begins to save a state, unless it is saved or being saved already.
+  void save(const Active& active);
+  /// Reports the states that are saved by now.
+  void report_saved();
   /// What a request takes if it shares the memory of so many first tokens.
   std::size_t own_bytes(const Active& active, std::size_t n_shared) const;
   /// The request shares the memory of this kept prefix from now on.
@@ -175,6 +190,8 @@ class Generator {
   std::size_t n_steps_ = 0;
   bool may_begin_ = false;  ///< Something has changed for requests that wait.
   std::size_t n_tokens_read_ = 0;
+  RequestId saving_ = 0;           ///< The request that saves its session; 0: none does.
+  std::deque<std::size_t> begun_;  ///< States that are being saved, as numbers of tokens.
 };
 
 }  // namespace longreach::generation

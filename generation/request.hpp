@@ -30,6 +30,9 @@ struct Request {
   bool hashes_logits = false;  ///< Of all rows that are used, in order.
   /// Lengths of first parts of the prompt that other prompts are likely to begin with, too.
   std::vector<std::size_t> shared_lengths = {};
+  /// Saves the session to the engine's context: whenever it holds so many tokens more of the
+  /// prompt, and at the end, when all generated tokens have been read, too.
+  std::optional<std::size_t> saves_every = {};
   int priority = 0;                             ///< Higher ones leave the queue first.
   std::optional<double> deadline_seconds = {};  ///< Ends it so long after it was submitted.
 };
@@ -65,6 +68,11 @@ struct PromptProgress {
   std::size_t n_shared = 0;  ///< Of these, known from others.
 };
 
+/// A state is saved.
+struct Saved {
+  std::size_t n_tokens = 0;  ///< Of the session.
+};
+
 /// A token of the prompt whose logprobs are wanted.
 struct PromptLogprobs {
   std::size_t position = 0;  ///< Of the token.
@@ -88,7 +96,7 @@ struct Finished {
   std::string error = {};                       ///< One sentence, if it failed.
 };
 
-using Event = std::variant<PromptProgress, PromptLogprobs, NewToken, Finished>;
+using Event = std::variant<PromptProgress, Saved, PromptLogprobs, NewToken, Finished>;
 
 /// Takes the events of a request, in order. May submit and cancel requests.
 using EventSink = std::function<void(const Event&)>;

@@ -6,6 +6,7 @@
 #include "kernels/simd/isa.hpp"
 #include "launch/options/attention_options.hpp"
 #include "launch/run_settings.hpp"
+#include "model/state.hpp"
 
 #include <fmt/format.h>
 
@@ -16,8 +17,8 @@
 
 namespace longreach::launch {
 
-dist::ContextSettings context_settings(const OpenedModel& opened,
-                                       const model::Tokenizer* tokenizer) {
+dist::ContextSettings context_settings(const OpenedModel& opened, const model::Tokenizer* tokenizer,
+                                       bool any_isa) {
   const model::AttentionConfig& attention = opened.engine_options.attention;
   if (attention.mode == model::AttentionMode::kReference) {
     base::input_error("--attention reference: states of this mode are not saved");
@@ -29,7 +30,7 @@ dist::ContextSettings context_settings(const OpenedModel& opened,
     settings.emplace_back("checkpoint", opened.checkpoint.fingerprint());
   }
   settings.emplace_back("weights", base::name_of(opened.engine_options.weights));
-  settings.emplace_back("isa", kernels::active_isa());
+  if (!any_isa) settings.emplace_back("isa", kernels::active_isa());
   for (const AttentionPart part :
        {AttentionPart::kCache, AttentionPart::kMode, AttentionPart::kChunks}) {
     for (const auto& [name, value] : attention_settings(attention, part)) {
@@ -55,36 +56,64 @@ ContextPoint context_point(const std::filesystem::path& directory, std::optional
     base::input_error("--at: expected at most {}, the tokens of {}, found {}", context.n_tokens(),
                       name, n_tokens);
   }
-  ContextPoint point;
+  ContextPoint point{context.tokens(), {}, {context.folders()}};
+  point.tokens.resize(n_tokens);
   for (const dist::SavedState& state : context.states()) {
-    if (state.n_tokens <= n_tokens) point.n_saved = state.n_tokens;
+    if (state.n_tokens <= n_tokens) point.state.state = state;
   }
-  const std::vector<base::TokenId> tokens = context.tokens();
-  point.to_read.assign(tokens.begin() + static_cast<std::ptrdiff_t>(point.n_saved),
-                       tokens.begin() + static_cast<std::ptrdiff_t>(n_tokens));
+  // What goes on after it needs no more than the context whose own state it is.
+  point.state.directory = dist::folders_of(context.folders(), point.n_saved()).back().path;
   return point;
 }
 
-std::vector<std::filesystem::path> contexts_in(const std::filesystem::path& folder,
-                                               const dist::ContextSettings& settings) {
-  std::vector<std::filesystem::path> fitting;
+std::vector<dist::ContextFolders> contexts_in(const std::filesystem::path& folder,
+                                              const dist::ContextSettings& settings) {
+  std::vector<dist::ContextFolders> fitting;
   bool holds_any = false;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
     if (!dist::ContextDirectory::exists(entry.path())) continue;
     holds_any = true;
     const auto context = dist::ContextDirectory::open(entry.path());
-    if (context.n_tokens() > 0 && context.has(settings)) fitting.push_back(entry.path());
+    if (context.n_tokens() > 0 && context.has(settings)) fitting.push_back(context.folders());
   }
   const std::string name = base::utf8_name(folder.string());
   if (error) base::input_error("{}: {}", name, error.message());
   if (!holds_any) base::input_error("{}: expected a folder of contexts, found none in it", name);
-  std::ranges::sort(fitting);
+  std::ranges::sort(fitting, {},
+                    [](const dist::ContextFolders& folders) { return folders.back().path; });
   return fitting;
 }
 
-dist::Session session_at(dist::Engine& engine, const ContextPoint& point) {
-  return point.n_saved > 0 ? engine.restore(point.n_saved) : engine.new_session();
+dist::Session session_after(dist::Engine& engine, std::size_t n_tokens) {
+  return n_tokens > 0 ? engine.restore(n_tokens) : engine.new_session();
+}
+
+void require_beginning(const dist::ContextDirectory& context,
+                       std::span<const base::TokenId> tokens) {
+  const std::vector<base::TokenId> saved = context.tokens();
+  const std::size_t n = std::min(saved.size(), tokens.size());
+  const auto differs = std::ranges::mismatch(std::span(saved).first(n), tokens.first(n)).in1;
+  const auto n_alike = static_cast<std::size_t>(differs - std::span(saved).begin());
+  if (n_alike < n) {
+    base::input_error("{}: holds {} tokens of another text: {} tokens agree",
+                      base::utf8_name(context.path().string()), saved.size(), n_alike);
+  }
+}
+
+std::size_t tokens_between_states(std::optional<std::size_t> wanted, const OpenedModel& opened) {
+  constexpr std::size_t kDefault = 8192, kCachePerState = 10;
+  const partition::RunSizes sizes = run_sizes(opened, {1, 1, 1.0, "--file"});
+  const std::size_t chunk_size = sizes.chunk_size;
+  const std::size_t bytes_of_chunks = opened.config.n_sparse * sizes.cache.chunk_bytes;
+  std::size_t every = kDefault;
+  if (bytes_of_chunks > 0) {
+    const std::size_t cache_bytes = kCachePerState * model::recurrent_bytes(opened.config);
+    every = std::max(every, (cache_bytes + bytes_of_chunks - 1) / bytes_of_chunks * chunk_size);
+  }
+  every = wanted.value_or(every);
+  // States between chunks are small: they hold no open one.
+  return (every + chunk_size - 1) / chunk_size * chunk_size;
 }
 
 }  // namespace longreach::launch

@@ -9,19 +9,26 @@
 #include <cstddef>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <vector>
 
 namespace longreach::launch {
 
 /// What a context must have been saved with to be of use. Without a tokenizer, the vocabulary is
-/// not looked at. Errors: InputError for mode reference, whose states are not saved.
-dist::ContextSettings context_settings(const OpenedModel& opened,
-                                       const model::Tokenizer* tokenizer);
+/// not looked at; with `any_isa`, nor is the path of instructions, without which bits are those of
+/// two runs. Errors: InputError for mode reference, whose states are not saved.
+dist::ContextSettings context_settings(const OpenedModel& opened, const model::Tokenizer* tokenizer,
+                                       bool any_isa = false);
 
-/// Where a run begins: a saved state, if there is one, and tokens to read after it.
+/// Where a run begins: after tokens of a context, the first ones of which its state holds.
 struct ContextPoint {
-  std::size_t n_saved = 0;  ///< Tokens of the state; 0 for none.
-  std::vector<base::TokenId> to_read;
+  std::vector<base::TokenId> tokens;          ///< Of the context; none if there is none.
+  dist::ContextParent state;                  ///< Of the first ones; after 0 tokens for none.
+  std::vector<dist::ContextFolders> folders;  ///< Of the context, as the engine needs them.
+
+  std::size_t n_saved() const { return state.state.n_tokens; }
+  /// What is to be read after the state.
+  std::span<const base::TokenId> to_read() const { return std::span(tokens).subspan(n_saved()); }
 };
 
 /// The context after its first `at` tokens, by default all. Errors: InputError naming the context
@@ -29,12 +36,25 @@ struct ContextPoint {
 ContextPoint context_point(const std::filesystem::path& directory, std::optional<std::size_t> at,
                            const dist::ContextSettings& settings);
 
-/// The contexts in a folder that have these settings and hold tokens, as their paths; what else is
-/// there is left aside. Errors: InputError naming the folder if it holds no context.
-std::vector<std::filesystem::path> contexts_in(const std::filesystem::path& folder,
-                                               const dist::ContextSettings& settings);
+/// The contexts in a folder that have these settings and hold tokens, in the order of their names;
+/// what else is there is left aside. Errors: InputError naming the folder if it holds no context.
+std::vector<dist::ContextFolders> contexts_in(const std::filesystem::path& folder,
+                                              const dist::ContextSettings& settings);
 
-/// The session of that state.
-dist::Session session_at(dist::Engine& engine, const ContextPoint& point);
+/// The session that the first of the engine's contexts holds after so many tokens; a new one if
+/// there are none.
+dist::Session session_after(dist::Engine& engine, std::size_t n_tokens);
+
+/// Refuses a context that is to hold `tokens` and holds something else.
+void require_beginning(const dist::ContextDirectory& context,
+                       std::span<const base::TokenId> tokens);
+
+/// So many intervals between states are in memory: chunks move to files when the state after theirs
+/// is saved.
+inline constexpr std::size_t kStatesInMemory = 2;
+
+/// After how many tokens a state is saved, in whole chunks: by default so that states are a tenth
+/// of the cache at most.
+std::size_t tokens_between_states(std::optional<std::size_t> wanted, const OpenedModel& opened);
 
 }  // namespace longreach::launch

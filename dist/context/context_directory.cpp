@@ -19,7 +19,9 @@
 namespace longreach::dist {
 namespace {
 
-constexpr std::uint64_t kVersion = 1;
+constexpr std::uint64_t kVersion = 2;
+/// A chain of contexts that is longer goes round in a circle.
+constexpr std::size_t kMostParents = 1000;
 /// More than the manifest of any context.
 constexpr std::size_t kLargestManifest = std::size_t{64} << 20;
 
@@ -51,6 +53,28 @@ const nlohmann::json& part_of(const nlohmann::json& object, const char* key, boo
   refuse_manifest(path, fmt::format("expected \"{}\"", key).c_str());
 }
 
+SavedState state_in(const nlohmann::json& json, const std::filesystem::path& path) {
+  const std::uint64_t n_tokens = number_in(json, "n_tokens", path);
+  const std::uint64_t crc32 = number_in(json, "tokens_crc32", path);
+  if (n_tokens == 0 || n_tokens > std::uint64_t{1} << 40 || crc32 > UINT32_MAX) {
+    refuse_manifest(path, "expected states after 1 token or more");
+  }
+  return {n_tokens, static_cast<std::uint32_t>(crc32)};
+}
+
+nlohmann::ordered_json json_of(const SavedState& state) {
+  return {{"n_tokens", state.n_tokens}, {"tokens_crc32", state.tokens_crc32}};
+}
+
+void copy_state(const std::filesystem::path& from, const std::filesystem::path& to) {
+  const File source(from, File::Mode::kRead);
+  std::vector<std::byte> bytes(source.size_bytes());
+  source.read_at(0, bytes);
+  const File copy(to, File::Mode::kWrite);
+  copy.write_at(0, bytes);
+  copy.sync();
+}
+
 /// Makes the names in a folder lasting.
 void sync_folder(const std::filesystem::path& folder) {
   const base::Descriptor opened(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -76,41 +100,71 @@ bool ContextDirectory::exists(const std::filesystem::path& directory) {
   return std::filesystem::exists(manifest_path(directory), ignored);
 }
 
+ContextDirectory::ContextDirectory(std::filesystem::path directory)
+    : directory_(std::move(directory)), folders_{{directory_, 0}} {}
+
+ContextDirectory::~ContextDirectory() {
+  if (!lock_ || has_own_state()) return;
+  // Where other ranks have written something, it stays, and so does the rest.
+  std::error_code error;
+  for (const std::filesystem::path& path : made_) {
+    if (!std::filesystem::remove(path, error)) return;
+  }
+}
+
 ContextDirectory ContextDirectory::open(const std::filesystem::path& directory) {
+  return open(directory, 0);
+}
+
+ContextDirectory ContextDirectory::open(const std::filesystem::path& directory,
+                                        std::size_t n_children) {
   ContextDirectory context(directory);
-  context.read_manifest();
+  context.read_manifest(n_children);
   return context;
 }
 
 ContextDirectory ContextDirectory::open_to_write(const std::filesystem::path& directory,
-                                                 const ContextSettings& settings) {
+                                                 const ContextSettings& settings,
+                                                 const std::optional<ContextParent>& parent) {
   ContextDirectory context(directory);
-  const bool is_new = !exists(directory);
   std::error_code ignored;
+  const bool is_there = std::filesystem::exists(directory, ignored);
   // What is no context is left alone.
-  if (is_new && std::filesystem::exists(directory, ignored) &&
-      !std::filesystem::exists(directory / "lock", ignored) &&
+  if (is_there && !exists(directory) && !std::filesystem::exists(directory / "lock", ignored) &&
       (!std::filesystem::is_directory(directory, ignored) ||
        !std::filesystem::is_empty(directory, ignored))) {
     base::input_error("{}: expected a context, an empty folder or a new name",
                       base::utf8_name(directory.string()));
   }
   for (const char* const part : {"cache", "states"}) make_folder(directory / part);
-  context.lock_.emplace(directory / "lock", File::Mode::kWrite);
+  context.lock_ = std::make_unique<File>(directory / "lock", File::Mode::kWrite);
   if (!context.lock_->lock()) {
     base::input_error("{}: another run writes this context", base::utf8_name(directory.string()));
   }
   if (exists(directory)) {
-    context.read_manifest();
+    context.read_manifest(0);
     context.require(settings);
-  } else {
-    context.settings_ = settings;
-    context.write_manifest();
+    return context;
   }
+  context.made_ = {directory / "cache", directory / "states", manifest_path(directory),
+                   directory / "lock"};
+  if (!is_there) context.made_.push_back(directory);
+  context.settings_ = settings;
+  if (parent) {
+    // Relative, so that both can be moved together.
+    const auto path = std::filesystem::proximate(parent->directory, directory, ignored);
+    if (path.string() != base::utf8_name(path.string())) {
+      base::input_error("{}: expected a name in UTF-8", base::utf8_name(path.string()));
+    }
+    nlohmann::json json = json_of(parent->state);
+    json["path"] = path.string();
+    context.read_parent(json, 0);
+  }
+  context.write_manifest();
   return context;
 }
 
-void ContextDirectory::read_manifest() {
+void ContextDirectory::read_manifest(std::size_t n_children) {
   const std::filesystem::path path = manifest_path(directory_);
   const nlohmann::json json =
       base::parse_json(base::read_file(path, kLargestManifest), base::utf8_name(path.string()));
@@ -123,14 +177,39 @@ void ContextDirectory::read_manifest() {
     if (!value.is_string()) refuse_manifest(path, "expected settings that are texts");
     settings_.emplace_back(name, value.get<std::string>());
   }
-  for (const nlohmann::json& state : part_of(json, "states", true, path)) {
-    const std::uint64_t n_tokens = number_in(state, "n_tokens", path);
-    const std::uint64_t crc32 = number_in(state, "tokens_crc32", path);
-    if (n_tokens <= this->n_tokens() || n_tokens > std::uint64_t{1} << 40 || crc32 > UINT32_MAX) {
-      refuse_manifest(path, "expected states in ascending order");
-    }
-    states_.push_back({n_tokens, static_cast<std::uint32_t>(crc32)});
+  if (json.contains("parent")) read_parent(part_of(json, "parent", false, path), n_children);
+  for (const nlohmann::json& each : part_of(json, "states", true, path)) {
+    const SavedState state = state_in(each, path);
+    if (state.n_tokens <= n_tokens()) refuse_manifest(path, "expected states in ascending order");
+    states_.push_back(state);
   }
+}
+
+void ContextDirectory::read_parent(const nlohmann::json& json, std::size_t n_children) {
+  const std::filesystem::path path = manifest_path(directory_);
+  const SavedState state = state_in(json, path);
+  if (!json.contains("path") || !json["path"].is_string()) {
+    refuse_manifest(path, "expected the path of a parent");
+  }
+  const auto directory = (directory_ / json["path"].get<std::string>()).lexically_normal();
+  const std::string name = base::utf8_name(directory_.string()),
+                    of_parent = base::utf8_name(directory.string());
+  if (n_children == kMostParents) base::input_error("{}: goes on after itself", name);
+  if (!exists(directory)) {
+    base::input_error("{}: goes on after the first {} tokens of {}, where no context is", name,
+                      state.n_tokens, of_parent);
+  }
+  const ContextDirectory parent = open(directory, n_children + 1);
+  parent.require(settings_);
+  const auto end = std::ranges::find(parent.states_, state.n_tokens, &SavedState::n_tokens);
+  if (end == parent.states_.end() || end->tokens_crc32 != state.tokens_crc32) {
+    base::input_error("{}: goes on after the first {} tokens of {}, which holds others now", name,
+                      state.n_tokens, of_parent);
+  }
+  parent_ = ContextParent{directory, state};
+  states_.assign(parent.states_.begin(), std::next(end));
+  folders_ = folders_of(parent.folders_, state.n_tokens);
+  folders_.push_back({directory_, state.n_tokens});
 }
 
 void ContextDirectory::write_manifest() const {
@@ -138,9 +217,13 @@ void ContextDirectory::write_manifest() const {
   json["version"] = kVersion;
   json["settings"] = nlohmann::ordered_json::object();
   for (const auto& [name, value] : settings_) json["settings"][name] = value;
+  if (parent_) {
+    json["parent"] = json_of(parent_->state);
+    json["parent"]["path"] = std::filesystem::proximate(parent_->directory, directory_).string();
+  }
   json["states"] = nlohmann::ordered_json::array();
   for (const SavedState& state : states_) {
-    json["states"].push_back({{"n_tokens", state.n_tokens}, {"tokens_crc32", state.tokens_crc32}});
+    if (state.n_tokens > folders_.back().n_before) json["states"].push_back(json_of(state));
   }
   base::write_file(manifest_path(directory_), json.dump(1) + "\n");
   sync_folder(directory_ / "cache");
@@ -172,20 +255,24 @@ void ContextDirectory::require(const ContextSettings& settings) const {
 }
 
 std::vector<base::TokenId> ContextDirectory::tokens() const {
-  std::vector<base::TokenId> tokens;
-  if (states_.empty()) return tokens;
-  const std::filesystem::path path = tokens_path(directory_);
-  const File file(path, File::Mode::kRead);
-  if (file.size_bytes() / sizeof(base::TokenId) < n_tokens()) {
-    base::input_error("{}: damaged: expected {} tokens or more, found {}",
-                      base::utf8_name(path.string()), n_tokens(),
-                      file.size_bytes() / sizeof(base::TokenId));
+  std::vector<base::TokenId> tokens(n_tokens());
+  std::size_t end = tokens.size();
+  for (auto folder = folders_.rbegin(); folder != folders_.rend(); end = (folder++)->n_before) {
+    if (folder->n_before >= end) continue;
+    const std::filesystem::path path = tokens_path(folder->path);
+    const File file(path, File::Mode::kRead);
+    const std::size_t n_there = file.size_bytes() / sizeof(base::TokenId);
+    if (n_there < end) {
+      base::input_error("{}: damaged: expected {} tokens or more, found {}",
+                        base::utf8_name(path.string()), end, n_there);
+    }
+    const std::size_t n_before = folder->n_before;
+    file.read_at(n_before * sizeof(base::TokenId),
+                 std::as_writable_bytes(std::span(tokens).subspan(n_before, end - n_before)));
   }
-  tokens.resize(n_tokens());
-  file.read_at(0, std::as_writable_bytes(std::span(tokens)));
-  if (checksum_of(tokens) != states_.back().tokens_crc32) {
+  if (!states_.empty() && checksum_of(tokens) != states_.back().tokens_crc32) {
     base::input_error("{}: damaged: the tokens do not match their checksum",
-                      base::utf8_name(path.string()));
+                      base::utf8_name(tokens_path(directory_).string()));
   }
   return tokens;
 }
@@ -196,6 +283,23 @@ void ContextDirectory::add_state(std::span<const base::TokenId> tokens) {
   file.write_at(n_tokens() * sizeof(base::TokenId), std::as_bytes(tokens.subspan(n_tokens())));
   file.sync();
   states_.push_back({tokens.size(), checksum_of(tokens)});
+  write_manifest();
+}
+
+void ContextDirectory::forget_parent() {
+  LR_CHECK(lock_ && parent_);
+  const ContextFolders own = {{directory_, 0}};
+  const std::size_t n_before = folders_.back().n_before;
+  const std::vector<base::TokenId> all = tokens();
+  const File file(tokens_path(directory_), File::Mode::kWrite);
+  file.write_at(0, std::as_bytes(std::span(all).first(n_before)));
+  file.sync();
+  for (const SavedState& state : states_) {
+    if (state.n_tokens > n_before) break;
+    copy_state(state_path(folders_, state.n_tokens), state_path(own, state.n_tokens));
+  }
+  parent_.reset();
+  folders_ = own;
   write_manifest();
 }
 

@@ -2,12 +2,16 @@
 /// format.md describes the files.
 #pragma once
 
+#include "dist/context/context_folders.hpp"
 #include "dist/context/file.hpp"
 #include "kernels/base/types.hpp"
+
+#include <nlohmann/json_fwd.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -25,6 +29,12 @@ struct SavedState {
   std::uint32_t tokens_crc32 = 0;  ///< Of their ids, as the file has them.
 };
 
+/// What a context goes on after: a state of another one.
+struct ContextParent {
+  std::filesystem::path directory;
+  SavedState state;
+};
+
 /// Of token ids, as a context's files have it.
 std::uint32_t checksum_of(std::span<const base::TokenId> tokens);
 
@@ -35,15 +45,25 @@ class ContextDirectory {
   static bool exists(const std::filesystem::path& directory);
   /// One that is there, to read.
   static ContextDirectory open(const std::filesystem::path& directory);
-  /// One that is there, or a new one, to write; refused while another process writes it.
+  /// One that is there, or a new one, which goes on after `parent` if there is one, to write;
+  /// refused while another process writes it. Gone again with the object if no state came to be.
   static ContextDirectory open_to_write(const std::filesystem::path& directory,
-                                        const ContextSettings& settings);
+                                        const ContextSettings& settings,
+                                        const std::optional<ContextParent>& parent = {});
+  ContextDirectory(ContextDirectory&&) = default;
+  ContextDirectory& operator=(ContextDirectory&&) = delete;
+  ~ContextDirectory();
 
   const std::filesystem::path& path() const { return directory_; }
+  /// Its own and those of the contexts it goes on after.
+  const ContextFolders& folders() const { return folders_; }
   const ContextSettings& settings() const { return settings_; }
-  /// Ascending; none in a new context.
+  const std::optional<ContextParent>& parent() const { return parent_; }
+  /// Ascending, those of the contexts it goes on after included; none in a new context.
   const std::vector<SavedState>& states() const { return states_; }
   std::size_t n_tokens() const { return states_.empty() ? 0 : states_.back().n_tokens; }
+  /// Whether it has a state of its own.
+  bool has_own_state() const { return n_tokens() > folders_.back().n_before; }
 
   /// Whether no common name has another value.
   bool has(const ContextSettings& settings) const;
@@ -57,21 +77,30 @@ class ContextDirectory {
   /// on it exists. Returns when that is on the disk.
   void add_state(std::span<const base::TokenId> tokens);
 
+  /// Copies what it has from the contexts it goes on after, but for the chunks, which are in its
+  /// own folder already; from now on it needs them no more. Returns when that is on the disk.
+  void forget_parent();
+
  private:
   struct Difference {
     std::string name, saved, wanted;
   };
 
-  explicit ContextDirectory(std::filesystem::path directory) : directory_(std::move(directory)) {}
+  explicit ContextDirectory(std::filesystem::path directory);
+  static ContextDirectory open(const std::filesystem::path& directory, std::size_t n_children);
   /// The first setting that has another value.
   std::optional<Difference> difference_from(const ContextSettings& settings) const;
-  void read_manifest();
+  void read_manifest(std::size_t n_children);
+  void read_parent(const nlohmann::json& json, std::size_t n_children);
   void write_manifest() const;
 
   std::filesystem::path directory_;
+  ContextFolders folders_;
   ContextSettings settings_;
+  std::optional<ContextParent> parent_;
   std::vector<SavedState> states_;
-  std::optional<File> lock_;  ///< Of who writes.
+  std::unique_ptr<File> lock_;               ///< Of who writes.
+  std::vector<std::filesystem::path> made_;  ///< By this object.
 };
 
 }  // namespace longreach::dist

@@ -7,6 +7,7 @@
 #include "model/exchange.hpp"
 #include "model/state_layout.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <future>
 #include <memory>
@@ -15,10 +16,6 @@
 
 namespace longreach::dist {
 namespace {
-
-std::filesystem::path state_path(const std::filesystem::path& directory, std::size_t n_tokens) {
-  return directory / "states" / std::to_string(n_tokens);
-}
 
 /// Pieces of a state, copied, as they go to its file.
 struct StateCopy {
@@ -66,10 +63,10 @@ struct ClosedChunks {
 
 }  // namespace
 
-ContextPart::ContextPart(std::filesystem::path directory, const model::ModelConfig& config,
+ContextPart::ContextPart(ContextFolders folders, const model::ModelConfig& config,
                          const model::AttentionConfig& attention, partition::Range stage_blocks,
                          partition::Shard shard)
-    : directory_(std::move(directory)),
+    : folders_(std::move(folders)),
       config_(config),
       attention_(attention),
       blocks_(stage_blocks),
@@ -113,7 +110,7 @@ void ContextPart::save(model::SequenceState& state, std::size_t n_tokens, std::s
   const std::size_t n_chunks = closed_chunks(n_tokens);
   visit_caches(state, [&](const std::string& block, model::KvCache& cache) {
     const ChunkFileLayout layout(cache, config_.n_head);
-    ClosedChunks closed{{directory_, block, layout}, {}};
+    ClosedChunks closed{{own_folder(), block, layout}, {}};
     for (std::size_t c = n_begun_; c < n_chunks; ++c) {
       const auto chunk = GlobalChunk(c);
       if (!cache.keeps(chunk)) continue;
@@ -125,7 +122,7 @@ void ContextPart::save(model::SequenceState& state, std::size_t n_tokens, std::s
   });
   n_begun_ = n_chunks;
   const model::StateLayout layout(config_, attention_, n_tokens);
-  writing_->state = {state_path(directory_, n_tokens), layout.size_bytes(), {}};
+  writing_->state = {state_path(folders_, n_tokens), layout.size_bytes(), {}};
   layout.visit_pieces(state, blocks_, shard_, [&](const model::StatePiece& piece) {
     if (!piece.is_owned) return;
     writing_->state.pieces.push_back(
@@ -143,7 +140,7 @@ void ContextPart::move_to_files(model::SequenceState& state, std::size_t n_chunk
                                 bool reaches_all) {
   if (n_chunks <= n_moved_) return;
   visit_caches(state, [&](const std::string& block, model::KvCache& cache) {
-    ChunkFile file(directory_, block, {cache, config_.n_head});
+    ChunkFile file(own_folder(), block, {cache, config_.n_head});
     file.map({n_moved_, n_chunks});
     cache.move_to_files({n_moved_, n_chunks}, [&](GlobalChunk chunk) {
       const bool is_read_here = reaches_all || cache.keeps(chunk);
@@ -159,7 +156,7 @@ void ContextPart::restore(model::SequenceState& state, std::size_t n_tokens, boo
   });
   n_begun_ = n_moved_ = closed_chunks(n_tokens);
   const model::StateLayout layout(config_, attention_, n_tokens);
-  const std::filesystem::path path = state_path(directory_, n_tokens);
+  const std::filesystem::path path = state_path(folders_, n_tokens);
   const File file(path, File::Mode::kRead);
   layout.visit_pieces(state, blocks_, shard_, [&](const model::StatePiece& piece) {
     file.read_at(piece.offset, piece.memory);
@@ -173,14 +170,40 @@ void ContextPart::restore(model::SequenceState& state, std::size_t n_tokens, boo
   });
 }
 
+/// The closed chunks of a block after so many tokens, wherever they lie.
+class ContextPart::SavedChunks {
+ public:
+  SavedChunks(const ContextPart& part, const std::string& block, const ChunkFileLayout& layout,
+              std::size_t n_chunks) {
+    for (std::size_t i = 0; i < part.folders_.size(); ++i) {
+      const bool is_last = i + 1 == part.folders_.size();
+      const std::size_t begin = part.closed_chunks(part.folders_[i].n_before);
+      const std::size_t end =
+          is_last ? n_chunks
+                  : std::min(n_chunks, part.closed_chunks(part.folders_[i + 1].n_before));
+      if (begin >= end) continue;
+      files_.emplace_back(end, ChunkFile(part.folders_[i].path, block, layout));
+      files_.back().second.map({begin, end});
+    }
+  }
+
+  ChunkFile& file_of(GlobalChunk chunk) {
+    const auto has = [&](const auto& file) { return partition::number_of(chunk) < file.first; };
+    return std::ranges::find_if(files_, has)->second;
+  }
+
+ private:
+  /// With the chunk after its last one, ascending.
+  std::vector<std::pair<std::size_t, ChunkFile>> files_;
+};
+
 void ContextPart::restore_cache(model::KvCache& cache, const std::string& block,
                                 std::size_t n_tokens, bool reaches_all) {
-  const std::size_t n_chunks = closed_chunks(n_tokens);
-  ChunkFile file(directory_, block, {cache, config_.n_head});
-  if (n_chunks > 0) file.map({0, n_chunks});
+  SavedChunks saved(*this, block, {cache, config_.n_head}, closed_chunks(n_tokens));
   std::vector<std::pair<GlobalChunk, ChunkRecord>> kept;
   cache.restore(model::cached_rows(attention_, n_tokens), [&](GlobalChunk chunk) {
     if (!reaches_all && !cache.keeps(chunk)) return std::shared_ptr<model::MappedChunk>();
+    ChunkFile& file = saved.file_of(chunk);
     ChunkRecord record = file.record(chunk);
     const auto mapped = file.mapped(chunk, record);
     if (cache.keeps(chunk)) kept.emplace_back(chunk, std::move(record));
@@ -189,6 +212,25 @@ void ContextPart::restore_cache(model::KvCache& cache, const std::string& block,
   for (auto& [chunk, record] : kept) {
     cache.restored_index().load(partition::local_chunk(chunk, shard_.count), record.entry());
   }
+}
+
+void ContextPart::copy_inherited_chunks() {
+  model::NoExchange exchange;
+  model::SequenceState state(config_, attention_, blocks_, exchange);
+  const std::size_t n_chunks = closed_chunks(folders_.back().n_before);
+  visit_caches(state, [&](const std::string& block, model::KvCache& cache) {
+    const ChunkFileLayout layout(cache, config_.n_head);
+    SavedChunks saved(*this, block, layout, n_chunks);
+    ChunkFile own(own_folder(), block, layout);
+    for (std::size_t c = 0; c < n_chunks; ++c) {
+      const auto chunk = GlobalChunk(c);
+      const ChunkRecord record = saved.file_of(chunk).record(chunk);
+      const auto mapped = saved.file_of(chunk).mapped(chunk, record);
+      mapped->verify();
+      own.write(chunk, mapped->bytes(), record);
+    }
+    own.sync();
+  });
 }
 
 void ContextPart::verify_state(std::size_t n_tokens) {

@@ -2,7 +2,8 @@
 /// format.md describes the bytes, which do not depend on the grid.
 #pragma once
 
-#include "dist/context/file.hpp"
+#include "dist/context/chunk_file.hpp"
+#include "dist/context/context_folders.hpp"
 #include "model/schema/config.hpp"
 #include "model/state.hpp"
 #include "partition/ownership.hpp"
@@ -19,7 +20,7 @@ namespace longreach::dist {
 class ContextPart {
  public:
   /// The configurations must outlive it.
-  ContextPart(std::filesystem::path directory, const model::ModelConfig& config,
+  ContextPart(ContextFolders folders, const model::ModelConfig& config,
               const model::AttentionConfig& attention, partition::Range stage_blocks,
               partition::Shard shard);
   ContextPart(const ContextPart&) = delete;
@@ -49,8 +50,13 @@ class ContextPart {
   /// The same of all chunks that are closed after so many tokens, whose tokens an error names.
   void verify_chunks(std::size_t n_tokens);
 
+  /// Copies into the context's own folder what others have of its first chunks, as checked. Of a
+  /// part that has all blocks, and the only shard. Returns when that is on the disk.
+  void copy_inherited_chunks();
+
  private:
   struct Writing;
+  class SavedChunks;
 
   /// Of every cache after so many tokens.
   std::size_t closed_chunks(std::size_t n_tokens) const;
@@ -61,7 +67,9 @@ class ContextPart {
   template <typename Visit>
   void visit_caches(model::SequenceState& state, Visit&& visit) const;
 
-  std::filesystem::path directory_;
+  const std::filesystem::path& own_folder() const { return folders_.back().path; }
+
+  ContextFolders folders_;
   const model::ModelConfig& config_;
   const model::AttentionConfig& attention_;
   partition::Range blocks_;

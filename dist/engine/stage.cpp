@@ -48,7 +48,7 @@ Stage::Stage(const GridPosition& grid_position, const model::Checkpoint& checkpo
       logits_(grid_position.is_last_stage() ? model::kLogitRows : 0,
               context_.extents.vocabulary.size()) {
   if (options.cache_memory) exchange_.chunk_store().limit_mapped_heads(*options.cache_memory);
-  for (const std::filesystem::path& context : options.contexts) {
+  for (const ContextFolders& context : options.contexts) {
     context_parts_.emplace_back(context, config_, attention_, blocks_, exchange_.shard());
   }
   if (!options.fingerprints) return;

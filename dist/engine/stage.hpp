@@ -33,7 +33,7 @@ struct EngineOptions {
   kernels::ThreadStart thread_started = {};  ///< As kernels::ThreadPool takes it.
   Recording recording = Recording::kNothing;
   std::optional<std::filesystem::path> fingerprints = {};  ///< Of all that is computed.
-  std::vector<std::filesystem::path> contexts = {};  ///< Saved sessions; new ones go to the first.
+  std::vector<ContextFolders> contexts = {};  ///< Saved sessions; new ones go to the first.
   /// Most bytes of mapped chunks that this rank holds in memory; default: the system decides.
   std::optional<std::size_t> cache_memory = {};
 };

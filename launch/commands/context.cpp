@@ -18,29 +18,64 @@ int inspect(const dist::ContextDirectory& context) {
   for (const auto& [name, value] : context.settings()) {
     text += fmt::format("  {} {}\n", name, value);
   }
+  if (const auto& parent = context.parent()) {
+    text += fmt::format("goes on after the first {} tokens of {}\n", parent->state.n_tokens,
+                        base::utf8_name(parent->directory.string()));
+  }
   text += "states after tokens:";
   for (const dist::SavedState& state : context.states()) text += fmt::format(" {}", state.n_tokens);
   write_output(text + "\n");
   return 0;
 }
 
-int verify(const ContextOptions& options, const dist::ContextDirectory& context) {
+dist::ContextPart whole_part(const dist::ContextDirectory& context, const OpenedModel& opened) {
+  return {context.folders(),
+          opened.config,
+          opened.engine_options.attention,
+          {0, opened.config.execution_order().size()},
+          {}};
+}
+
+int verify(const ContextOptions& options) {
+  const auto context = dist::ContextDirectory::open(options.context);
   const OpenedModel opened = open_model(options.model);
-  context.require(context_settings(opened, nullptr));
+  context.require(context_settings(opened, nullptr, true));
   static_cast<void>(context.tokens());  // compares them with their checksum
-  dist::ContextPart part(options.context, opened.config, opened.engine_options.attention,
-                         {0, opened.config.execution_order().size()}, {});
+  dist::ContextPart part = whole_part(context, opened);
   for (const dist::SavedState& state : context.states()) part.verify_state(state.n_tokens);
   part.verify_chunks(context.n_tokens());
   write_output(fmt::format("{}: whole\n", base::utf8_name(options.context.string())));
   return 0;
 }
 
+int pack(const ContextOptions& options) {
+  const std::string name = base::utf8_name(options.context.string());
+  if (!dist::ContextDirectory::exists(options.context)) {
+    base::input_error("{}: expected a context", name);
+  }
+  const OpenedModel opened = open_model(options.model);
+  auto context = dist::ContextDirectory::open_to_write(options.context,
+                                                       context_settings(opened, nullptr, true));
+  if (context.parent()) {
+    whole_part(context, opened).copy_inherited_chunks();
+    context.forget_parent();
+  }
+  write_output(fmt::format("{}: needs no other context\n", name));
+  return 0;
+}
+
 }  // namespace
 
 int run(const ContextOptions& options) {
-  const auto context = dist::ContextDirectory::open(options.context);
-  return options.action == ContextAction::kVerify ? verify(options, context) : inspect(context);
+  switch (options.action) {
+    case ContextAction::kVerify:
+      return verify(options);
+    case ContextAction::kPack:
+      return pack(options);
+    case ContextAction::kInspect:
+      break;
+  }
+  return inspect(dist::ContextDirectory::open(options.context));
 }
 
 }  // namespace longreach::launch

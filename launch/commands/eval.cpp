@@ -1,6 +1,5 @@
 #include "launch/commands/eval.hpp"
 
-#include "dist/comm/gather_texts.hpp"
 #include "eval/examiner.hpp"
 #include "eval/results.hpp"
 #include "eval/run.hpp"
@@ -28,7 +27,6 @@
 #include <algorithm>
 #include <memory>
 #include <span>
-#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -49,7 +47,7 @@ double prompt_share(const EvalOptions& options, std::size_t n_tokens) {
 }
 
 /// What the leaders of replicas need before a model is loaded; that of the job alone has the file.
-struct Preparation {
+struct PreparedTask {
   std::unique_ptr<model::Tokenizer> tokenizer;
   std::unique_ptr<eval::Task> task;
   eval::Settings settings = {};
@@ -72,8 +70,8 @@ void require_choices(const EvalOptions& options, const OpenedModel& opened, std:
   }
 }
 
-Preparation prepare(const EvalOptions& options, const OpenedModel& opened) {
-  Preparation prepared;
+PreparedTask prepare(const EvalOptions& options, const OpenedModel& opened) {
+  PreparedTask prepared;
   prepared.tokenizer = open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer);
   prepared.task = options.kind->make(options.task, *prepared.tokenizer);
   prepared.settings = run_settings(opened, *prepared.tokenizer);
@@ -95,10 +93,10 @@ void check_outputs(const EvalOptions& options, const OpenedModel& opened) {
 }
 
 /// The same on the leader of the job.
-Preparation prepare_to_lead(const EvalOptions& options, const OpenedModel& opened) {
+PreparedTask prepare_to_lead(const EvalOptions& options, const OpenedModel& opened) {
   check_outputs(options, opened);
   if (options.png) require_png_tool();
-  Preparation prepared = prepare(options, opened);
+  PreparedTask prepared = prepare(options, opened);
   prepared.file =
       std::make_unique<eval::ResultFile>(options.out, *prepared.task, prepared.settings);
   if (options.selection_mass) require_choices(options, opened, prepared.n_left());
@@ -118,14 +116,14 @@ generation::GeneratorOptions examiner_options(const EvalOptions& options, const 
 
 /// Asks what has no result yet, on the leaders of all replicas. Returns whether all was asked,
 /// which that of the job knows.
-bool ask(const EvalOptions& options, const OpenedModel& opened, const Preparation& prepared,
+bool ask(const EvalOptions& options, const OpenedModel& opened, const PreparedTask& prepared,
          dist::Engine& engine, dist::Communicator& leaders, const StopSignals& signals) {
   eval::Settings settings = prepared.settings;
   settings.emplace_back("model_fingerprint", eval::model_fingerprint(engine));
   if (options.selection_mass) engine.measure_selection(options.mass_one_in);
   std::vector<dist::ContextDirectory> contexts;
-  for (const std::filesystem::path& path : opened.engine_options.contexts) {
-    contexts.push_back(dist::ContextDirectory::open(path));
+  for (const dist::ContextFolders& folders : opened.engine_options.contexts) {
+    contexts.push_back(dist::ContextDirectory::open(folders.back().path));
   }
   const generation::SavedTexts saved(std::move(contexts));
   eval::Examiner examiner(engine, opened.config, *prepared.tokenizer,
@@ -163,26 +161,19 @@ bool ask(const EvalOptions& options, const OpenedModel& opened, const Preparatio
 }
 
 /// Which contexts prompts may begin with: what the leader finds, on all ranks. Collective.
-std::vector<std::filesystem::path> share_contexts(const EvalOptions& options,
-                                                  const OpenedModel& opened,
-                                                  const Preparation& prepared, dist::World& world) {
+std::vector<dist::ContextFolders> share_contexts(const EvalOptions& options,
+                                                 const OpenedModel& opened,
+                                                 const PreparedTask& prepared, dist::World& world) {
   if (!options.contexts) return {};
-  const std::string found = world.agree([&] {
-    std::string names;
-    if (!world.leads_job()) return names;
-    const auto settings = context_settings(opened, prepared.tokenizer.get());
-    for (const std::filesystem::path& path : contexts_in(*options.contexts, settings)) {
-      names += path.string() + '\0';
-    }
-    return names;
-  });
-  std::vector<std::filesystem::path> contexts;
-  std::istringstream names(dist::gather_texts(world.communicator(), found).front());
-  for (std::string name; std::getline(names, name, '\0');) contexts.emplace_back(name);
-  return contexts;
+  return dist::share_folders(world.communicator(), world.agree([&] {
+    if (!world.leads_job()) return std::vector<dist::ContextFolders>();
+    return contexts_in(*options.contexts,
+                       context_settings(opened, prepared.tokenizer.get(), options.any_isa));
+  }));
 }
 
-void summarise(const EvalOptions& options, const OpenedModel& opened, const Preparation& prepared) {
+void summarise(const EvalOptions& options, const OpenedModel& opened,
+               const PreparedTask& prepared) {
   prepared.file->sort();
   std::vector<eval::Result> results;
   for (const auto& [question, result] : prepared.file->results()) results.push_back(result);
@@ -216,9 +207,9 @@ int run(const EvalOptions& options, dist::World& world) {
     opened.files.push_back({path, InputFile::Readers::kSome});
   }
   const bool leads_replica = world.rank() % (world.size() / options.batch.n_replicas) == 0;
-  const Preparation prepared = world.agree([&] {
+  const PreparedTask prepared = world.agree([&] {
     if (world.leads_job()) return prepare_to_lead(options, opened);
-    return leads_replica ? prepare(options, opened) : Preparation();
+    return leads_replica ? prepare(options, opened) : PreparedTask();
   });
   opened.engine_options.contexts = share_contexts(options, opened, prepared, world);
   std::size_t n_left = world.leads_job() ? prepared.n_left() : 0;

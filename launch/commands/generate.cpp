@@ -2,6 +2,7 @@
 
 #include "generation/generator.hpp"
 #include "kernels/base/error.hpp"
+#include "kernels/base/json.hpp"
 #include "kernels/base/read_file.hpp"
 #include "kernels/base/seconds.hpp"
 #include "kernels/base/write_all.hpp"
@@ -34,9 +35,28 @@ using Clock = std::chrono::steady_clock;
 /// What to continue, as the model reads it.
 struct Prompt {
   std::unique_ptr<model::Tokenizer> tokenizer;
-  std::vector<TokenId> tokens;
-  ContextPoint before;  ///< What was read before; tokens of it that are not saved are in `tokens`.
+  std::vector<TokenId> all;                     ///< After the context's text, if there is one.
+  std::size_t n_saved = 0;                      ///< The first ones, which a state holds.
+  std::vector<dist::ContextFolders> contexts;   ///< That state's.
+  std::optional<dist::ContextDirectory> saved;  ///< What it is saved to.
+
+  std::size_t n_left() const { return all.size() - n_saved; }
 };
+
+/// What the context of --save does not hold yet is to be read.
+void open_saved(const std::filesystem::path& directory, const dist::ContextSettings& settings,
+                const ContextPoint& before, Prompt& prompt) {
+  std::optional<dist::ContextParent> parent;
+  if (before.n_saved() > 0) parent = before.state;
+  prompt.saved.emplace(dist::ContextDirectory::open_to_write(directory, settings, parent));
+  require_beginning(*prompt.saved, prompt.all);
+  prompt.n_saved = prompt.saved->n_tokens();
+  if (prompt.n_saved >= prompt.all.size()) {
+    base::input_error("--save {}: holds this prompt already; name another context",
+                      base::utf8_name(directory.string()));
+  }
+  prompt.contexts = {prompt.saved->folders()};
+}
 
 std::string read_prompt(const GenerateOptions& options) {
   std::string prompt;
@@ -53,14 +73,22 @@ Prompt tokenize(const GenerateOptions& options, const OpenedModel& opened,
                 const std::string& text) {
   const std::size_t vocab_size = opened.config.vocab_size;
   check_vocabulary(options.continuation, vocab_size);
-  Prompt prompt{open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer), {}, {}};
-  prompt.tokens = prompt.tokenizer->encode(text);
-  check_vocabulary(prompt.tokens, vocab_size, "the prompt (does --tokenizer fit the model?)");
-  if (!options.context) return prompt;
-  prompt.before =
-      context_point(*options.context, options.at, context_settings(opened, prompt.tokenizer.get()));
-  const auto& to_read = prompt.before.to_read;
-  prompt.tokens.insert(prompt.tokens.begin(), to_read.begin(), to_read.end());
+  Prompt prompt{
+      open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer), {}, 0, {}, {}};
+  std::vector<TokenId> tokens = prompt.tokenizer->encode(text);
+  check_vocabulary(tokens, vocab_size, "the prompt (does --tokenizer fit the model?)");
+  if (!options.context && !options.save) {
+    prompt.all = std::move(tokens);
+    return prompt;
+  }
+  const auto settings = context_settings(opened, prompt.tokenizer.get(), options.any_isa);
+  ContextPoint before;
+  if (options.context) before = context_point(*options.context, options.at, settings);
+  prompt.all = before.tokens;
+  prompt.all.insert(prompt.all.end(), tokens.begin(), tokens.end());
+  prompt.n_saved = before.n_saved();
+  prompt.contexts = before.folders;
+  if (options.save) open_saved(*options.save, settings, before, prompt);
   return prompt;
 }
 
@@ -91,23 +119,28 @@ std::string reason_text(const generation::Finished& finished) {
 /// One continuation, from the prompt to the last token.
 class Generation {
  public:
-  Generation(const GenerateOptions& options, const OpenedModel& opened, const Prompt& prompt,
-             dist::Engine& engine, const StopSignals& signals)
+  /// Saves a state every so many tokens if there is a context to save to. The arguments must
+  /// outlive it.
+  Generation(const GenerateOptions& options, const OpenedModel& opened, Prompt& prompt,
+             std::size_t saves_every, dist::Engine& engine, const StopSignals& signals)
       : engine_(engine),
         signals_(signals),
-        n_before_(prompt.before.n_saved),
+        prompt_(prompt),
         generator_(engine, opened.config, *prompt.tokenizer, {}),
-        line_(prompt.tokens.size()) {
-    statistics_.n_prompt = prompt.tokens.size();
+        line_(prompt.n_left()) {
+    statistics_.n_prompt = prompt.n_left();
     statistics_.seed = options.continuation.seed.value_or(random_seed());
     const bool is_one_call = engine.attention().mode == model::AttentionMode::kReference;
     n_step_rows_ = is_one_call ? statistics_.n_prompt : model::kStepRows;
+    const auto left = std::span(prompt.all).subspan(prompt.n_saved);
+    auto request = request_of(options.continuation, {left.begin(), left.end()}, statistics_.seed);
+    if (prompt.saved) request.saves_every = saves_every;
     id_ = generator_.submit(
-        request_of(options.continuation, prompt.tokens, statistics_.seed),
+        std::move(request),
         [this](const generation::Event& event) {
           std::visit([this](const auto& each) { take(each); }, event);
         },
-        session_at(engine, prompt.before));
+        session_after(engine, prompt.n_saved));
   }
 
   /// Writes the text as it comes.
@@ -119,8 +152,8 @@ class Generation {
       });
       if (!finished || signals_.received()) stop("signal");
     }
-    statistics_.bytes_per_token =
-        engine_.bytes_per_token(n_before_ + statistics_.n_prompt + statistics_.n_decode_calls);
+    statistics_.bytes_per_token = engine_.bytes_per_token(prompt_.n_saved + statistics_.n_prompt +
+                                                          statistics_.n_decode_calls);
     return statistics_;
   }
 
@@ -143,9 +176,13 @@ class Generation {
     statistics_.prompt_seconds = seconds_since(start_);
     decode_start_ = Clock::now();
   }
+  void take(const generation::Saved& state) {
+    prompt_.saved->add_state(std::span(prompt_.all).first(state.n_tokens));
+  }
   void take(const generation::PromptLogprobs&) {}
   void take(const generation::NewToken& token) {
     count_decoding();
+    if (prompt_.saved) prompt_.all.push_back(token.token);
     ++statistics_.n_generated;
     write(token.text);
   }
@@ -174,7 +211,7 @@ class Generation {
   dist::Engine& engine_;
   const StopSignals& signals_;
   RunStatistics statistics_;
-  std::size_t n_before_;  ///< Tokens that were read earlier.
+  Prompt& prompt_;  ///< Generated tokens are added to it, if they are saved.
   generation::Generator generator_;
   ProgressLine line_;
   std::size_t n_step_rows_ = 0;  ///< Of a step of this prompt, at most.
@@ -193,30 +230,35 @@ int run(const GenerateOptions& options, dist::World& world) {
   const StopSignals signals;  // from here on there is something to end cleanly
 
   OpenedModel opened = world.agree([&] { return open_model(options.model); });
-  if (options.context) opened.engine_options.contexts = {*options.context};
   opened.engine_options.cache_memory = options.cache_memory;
   opened.files.push_back({vocabulary_path(opened, options.tokenizer), InputFile::Readers::kSome});
   opened.files.push_back(
       {options.prompt_file.value_or(std::filesystem::path()), InputFile::Readers::kSome});
-  const auto prompt = world.agree([&] {
+  Prompt prompt = world.agree([&] {
     if (!world.leads_job()) return Prompt();
     NamedFiles files = model_files(opened, options.model, options.tokenizer);
     if (options.prompt_file) files.add_input("--prompt-file", *options.prompt_file);
     files.check_outputs();
     return tokenize(options, opened, text);
   });
-  const std::size_t n_prompt = prompt.tokens.size(),
-                    n_all = prompt.before.n_saved + n_prompt + options.continuation.n_tokens;
+  opened.engine_options.contexts = dist::share_folders(world.communicator(), prompt.contexts);
+  const std::size_t n_new = options.continuation.n_tokens, n_all = prompt.all.size() + n_new;
   const double prompt_share =
-      static_cast<double>(n_prompt) / static_cast<double>(n_prompt + options.continuation.n_tokens);
-  const auto engine = load_engine(
-      opened, {n_all, n_prompt, prompt_share, "-n", n_all - prompt.before.n_saved}, world);
+      static_cast<double>(prompt.n_left()) / static_cast<double>(prompt.n_left() + n_new);
+  std::size_t n_in_memory = n_all - prompt.n_saved, saves_every = 0;
+  if (options.save) {
+    saves_every = tokens_between_states({}, opened);
+    n_in_memory = std::min(n_in_memory, kStatesInMemory * saves_every + n_new);
+  }
+  const auto engine =
+      load_engine(opened, {n_all, prompt.n_left(), prompt_share, "-n", n_in_memory}, world);
   if (!engine->leads()) {
     engine->serve();
     return 0;
   }
 
-  const RunStatistics statistics = Generation(options, opened, prompt, *engine, signals).run();
+  const RunStatistics statistics =
+      Generation(options, opened, prompt, saves_every, *engine, signals).run();
   write_trace(*engine, options.model);
   // A line of its own, but nothing that would show in a log of the errors alone.
   const bool after_text = statistics.n_generated > 0 && error_follows_output();

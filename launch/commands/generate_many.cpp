@@ -204,6 +204,7 @@ class PromptWorker final : public generation::Worker {
     own.n_read = progress.n_read;
     own.continuation.n_shared = progress.n_shared;
   }
+  void take(std::size_t, UnderWay&, const generation::Saved&) {}
   void take(std::size_t, UnderWay&, const generation::PromptLogprobs&) {}
   void take(std::size_t, UnderWay& own, const generation::NewToken& token) {
     own.continuation.tokens.push_back(token.token);

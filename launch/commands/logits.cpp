@@ -151,8 +151,8 @@ Recording recording_of(const LogitsOptions& options, const OpenedModel& opened) 
   recording.recorder = std::make_unique<LogitsRecorder>(
       options, recorded_rows(options.positions, recording.tokens.size()), opened.config.vocab_size);
   if (options.context) {
-    recording.before =
-        context_point(*options.context, options.at, context_settings(opened, nullptr));
+    recording.before = context_point(*options.context, options.at,
+                                     context_settings(opened, nullptr, options.any_isa));
   }
   return recording;
 }
@@ -171,7 +171,6 @@ int run(const LogitsOptions& options, dist::World& world) {
   const StopSignals signals;
   OpenedModel opened = world.agree([&] { return open_model(options.model); });
   opened.engine_options.fingerprints = options.fingerprints;
-  if (options.context) opened.engine_options.contexts = {*options.context};
   opened.engine_options.cache_memory = options.cache_memory;
   opened.files.push_back({options.tokens, InputFile::Readers::kSome});
   Recording recording = world.agree([&] {
@@ -179,13 +178,15 @@ int run(const LogitsOptions& options, dist::World& world) {
     check_outputs(options, opened, world.size());
     return recording_of(options, opened);
   });
+  opened.engine_options.contexts =
+      dist::share_folders(world.communicator(), recording.before.folders);
   const std::size_t n_fed = recording.tokens.size();
-  const std::size_t n_before = recording.before.n_saved + recording.before.to_read.size();
+  const std::size_t n_before = recording.before.tokens.size();
   const std::size_t longest = recording.calls.empty() ? 0 : std::ranges::max(recording.calls);
   const double share = world.leads_job() ? prompt_share(recording) : 0;
   const auto engine = load_engine(
       opened,
-      {n_before + n_fed, longest, share, "--tokens", n_before + n_fed - recording.before.n_saved},
+      {n_before + n_fed, longest, share, "--tokens", n_before + n_fed - recording.before.n_saved()},
       world);
   if (!engine->leads()) {
     engine->serve();
@@ -193,8 +194,8 @@ int run(const LogitsOptions& options, dist::World& world) {
   }
 
   LogitsRecorder& recorder = *recording.recorder;
-  dist::Session session = session_at(*engine, recording.before);
-  engine->read(session, recording.before.to_read, {}, {});
+  dist::Session session = session_after(*engine, recording.before.n_saved());
+  engine->read(session, recording.before.to_read(), {}, {});
   ProgressLine line(n_fed);
   std::size_t begin = 0;
   for (const std::size_t length : recording.calls) {

@@ -301,6 +301,12 @@ CLI::Option* add_cache_memory(CLI::App& command, std::optional<std::size_t>& byt
       [&bytes](const std::string& text) { bytes = read_bytes("--cache-memory", text); });
 }
 
+CLI::Option* add_any_isa(CLI::App& command, bool& any_isa) {
+  return command.add_flag("--any-isa", any_isa,
+                          "also if it was read by another path of instructions, which\nrounds "
+                          "otherwise: not the bits of one run");
+}
+
 /// A context that a command goes on from.
 template <typename Options>
 CLI::Option* add_context(CLI::App& command, Options& options, const char* what) {
@@ -310,6 +316,7 @@ CLI::Option* add_context(CLI::App& command, Options& options, const char* what) 
             "its first N tokens alone; default: all of them")
       ->needs(context);
   add_cache_memory(command, options.cache_memory)->needs(context);
+  add_any_isa(command, options.any_isa)->needs(context);
   return context;
 }
 
@@ -325,6 +332,11 @@ CLI::App& add_generate(CLI::App& app, GenerateOptions& options) {
   add_prompts(command, options);
   add_context(command, options, "the prompt follows its text")
       ->excludes(command.get_option("--prompts"));
+  add_path(command, "--save", "DIR", options.save,
+           "a context of what is read and generated, which goes on after that\nof --context: a "
+           "folder, made if it is not there")
+      ->excludes(command.get_option("--prompts"))
+      ->excludes(command.get_option("--any-isa"));
   add_count(command, "-n,--tokens", options.continuation.n_tokens, 1, kMaxTokens,
             "generate at most so many tokens")
       ->default_str("256");
@@ -414,10 +426,13 @@ CLI::App& add_context_command(CLI::App& app, ContextOptions& options) {
   CLI::App& command = *app.add_subcommand("context", "Look at a context that read made");
   CLI::App& inspect = *command.add_subcommand("inspect", "List its settings and states");
   CLI::App& verify = *command.add_subcommand("verify", "Compare all files with their checksums");
-  for (CLI::App* const action : {&inspect, &verify}) {
+  CLI::App& pack = *command.add_subcommand(
+      "pack", "Copy what it has from the contexts it goes on after, so that it needs them no more");
+  for (CLI::App* const action : {&inspect, &verify, &pack}) {
     add_path(*action, "CONTEXT", "DIR", options.context, "the context")->required();
   }
-  add_model_options(verify, options.model);
+  for (CLI::App* const action : {&verify, &pack}) add_model_options(*action, options.model);
+  pack.parse_complete_callback([&options] { options.action = ContextAction::kPack; });
   verify.parse_complete_callback([&options] { options.action = ContextAction::kVerify; });
   command.require_subcommand(1);
   return command;
@@ -679,6 +694,7 @@ CLI::App& add_eval(CLI::App& app, EvalOptions& options) {
                  "a folder of contexts that read made: prompts that begin with\ntheir texts go on "
                  "from there; changes no result");
     contexts->excludes(selection_mass)->group("Running");
+    add_any_isa(task, options.any_isa)->needs(contexts)->group("Running");
     task.add_flag_callback(
             "--no-sharing", [&options] { options.shares_prefixes = false; },
             "read every prompt from its beginning; changes no result")

@@ -65,6 +65,8 @@ struct GenerateOptions {
   std::string tokenizer;  ///< "bytes" or a vocabulary file; empty: the model's.
   std::optional<std::filesystem::path> context;  ///< What was read before the prompt.
   std::optional<std::size_t> at;                 ///< So many tokens of it; default: all.
+  bool any_isa = false;                          ///< See context_settings.
+  std::optional<std::filesystem::path> save;     ///< A context of what is read and generated.
   std::optional<std::size_t> cache_memory;       ///< See dist::EngineOptions.
 };
 
@@ -78,13 +80,13 @@ struct ReadOptions {
   std::string tokenizer;                           ///< As above.
 };
 
-enum class ContextAction { kInspect, kVerify };
+enum class ContextAction { kInspect, kVerify, kPack };
 
 /// `longreach context`.
 struct ContextOptions {
   ContextAction action = ContextAction::kInspect;
   std::filesystem::path context;
-  ModelOptions model;  ///< To verify.
+  ModelOptions model;  ///< To verify and to pack.
 };
 
 /// `longreach logits`.
@@ -93,6 +95,7 @@ struct LogitsOptions {
   std::filesystem::path tokens;
   std::optional<std::filesystem::path> context;  ///< What was read before the tokens.
   std::optional<std::size_t> at;                 ///< So many tokens of it; default: all.
+  bool any_isa = false;                          ///< See context_settings.
   std::optional<std::size_t> cache_memory;       ///< See dist::EngineOptions.
   std::optional<std::string> calls;      ///< Lengths as parse_calls takes them; default: one call.
   std::optional<std::string> positions;  ///< As parse_positions takes them; default: all.
@@ -149,6 +152,7 @@ struct EvalOptions {
   std::size_t mass_one_in = 64;                         ///< Queries, of which one is measured.
   bool shares_prefixes = true;                    ///< Whether what prompts begin with is read once.
   std::optional<std::filesystem::path> contexts;  ///< A folder of contexts that prompts begin with.
+  bool any_isa = false;                           ///< See context_settings.
   BatchOptions batch;
 };
 

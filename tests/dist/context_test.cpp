@@ -30,7 +30,7 @@ TEST_P(SavedSessions, GoOnWithTheBitsOfOneRun) {
   for (const char* const part : {"cache", "states"}) {
     std::filesystem::create_directory(folder.path() / part);
   }
-  options.contexts = {folder.path()};
+  options.contexts = {{{folder.path()}}};
   std::vector<std::size_t> saved;
   test::on_grid(golden, written, options, [&](Engine& engine) {
     Session session = engine.new_session();
@@ -76,13 +76,13 @@ TEST(SavedSession, WhatCannotBeWrittenIsSaid) {
   const Golden golden(kTokens);
   const test::TempFolder folder;
   EngineOptions options = Golden::options(AttentionMode::kMoba);
-  options.contexts = {folder.path() / "nothing"};
+  options.contexts = {{{folder.path() / "nothing"}}};
   const auto engine = golden.engine(options);
   Session session = engine->new_session();
   std::vector<float> logits;
   golden.feed(*engine, session, 70, logits);
   engine->save(session);
-  test::expect_refused([&] { engine->finish_saving(); }, options.contexts[0].string(),
+  test::expect_refused([&] { engine->finish_saving(); }, options.contexts[0][0].path.string(),
                        "No such file");
 }
 
@@ -93,7 +93,7 @@ TEST(SavedSession, MayBeClosedWhileItIsWritten) {
     std::filesystem::create_directory(folder.path() / part);
   }
   EngineOptions options = Golden::options(AttentionMode::kMoba);
-  options.contexts = {folder.path()};
+  options.contexts = {{{folder.path()}}};
   for (const Grid grid : {Grid{1, 1}, Grid{1, 3}, Grid{2, 2}}) {
     test::on_grid(golden, grid, options, [&](Engine& engine) {
       std::vector<float> first, second;

@@ -245,8 +245,127 @@ class Contexts(job.JobTest):
         self.assert_refused(["read", "--model", MODEL, "--file", self.text, "--save", other], "other")
         self.assertEqual(sorted(os.listdir(other)), ["mine"])
         manifest = self.context / "manifest.json"
-        manifest.write_text(json.dumps(self.manifest() | {"version": 2}))
+        manifest.write_text(json.dumps(self.manifest() | {"version": 1}))
         self.assert_refused(ask, "version")
+
+    def test_another_path_of_instructions_is_refused_unless_asked_for(self):
+        self.output(*self.read())
+        ask = ["generate", "--model", MODEL, "--context", self.context, "--prompt", "x", "-n", 1]
+        portable = {**os.environ, "LONGREACH_ISA": "portable"}
+        self.assert_refused(ask, "isa", "portable", env=portable)
+        self.output(*ask, "--any-isa", env=portable)
+        self.output("context", "verify", self.context, "--model", MODEL, env=portable)
+        self.assert_refused([*ask, "--any-isa", "--save", self.folder / "b.ctx"], "--any-isa")
+
+    def test_nothing_is_left_where_nothing_was_read(self):
+        for args in (("--stages", 7), ("--shards", 7)):
+            done = self.run_program(*self.read(*args))
+            self.assertEqual(done.returncode, 2)
+            self.assertFalse(self.context.exists())
+        self.context.mkdir()
+        self.assertEqual(self.run_program(*self.read("--stages", 7)).returncode, 2)
+        self.assertEqual(os.listdir(self.context), [])
+
+    def ask(self, context, prompt, *args, grid=(1, 1)):
+        """The answer to a prompt after a context."""
+        return self.on_grid(grid, "generate", "--model", MODEL, "--context", context, "--prompt", prompt, "-n", 20,
+                            "--temperature", 0, "--ban-token", 0, *args)
+
+    def lone_answer(self, text):
+        return self.output("generate", "--model", MODEL, "--prompt-file", self.file("all", text), "-n", 20, "--temperature", 0,
+                           "--ban-token", 0, "--threads", 1)
+
+    def test_what_is_asked_is_saved_beside_what_it_goes_on_after(self):
+        self.output(*self.read())
+        before = {path: path.read_bytes() for path in self.context.rglob("*") if path.is_file()}
+        first, second, third = self.folder / "first.ctx", self.folder / "second.ctx", self.folder / "deep" / "third.ctx"
+        asked = self.bytes[N_SAVED:5600].decode()
+        text = self.bytes[:5600]
+        text += self.ask(self.context, asked, "--save", first, grid=(1, 2))
+        self.assertEqual(text[5600:], self.lone_answer(text[:5600]))
+        self.assertEqual(before, {path: path.read_bytes() for path in self.context.rglob("*") if path.is_file()})
+        self.assertEqual(json.loads((first / "manifest.json").read_text())["parent"]["path"], "../text.ctx")
+        self.assertEqual((first / "tokens").stat().st_size, 4 * 5620)
+        # It holds what is new alone.
+        self.assertEqual(sorted(os.listdir(first / "states")), ["5620"])
+        for block in ("moba.0", "moba.1"):
+            own, parents = ((folder / "cache" / block).stat().st_blocks for folder in (first, self.context))
+            self.assertLess(own, parents / 2)
+        text += b" more?"
+        text += self.ask(first, " more?", "--save", second, grid=(2, 1))
+        self.assertEqual(text[5626:], self.lone_answer(text[:5626]))
+        # One that goes on from where two others have been.
+        early = self.bytes[:3000] + b" and"
+        early += self.ask(second, " and", "--at", 3000, "--save", third, grid=(1, 3))
+        self.assertEqual(early[3004:], self.lone_answer(early[:3004]))
+        self.assertEqual(json.loads((third / "manifest.json").read_text())["parent"]["n_tokens"], 2048)
+        for context, end in ((first, 5620), (second, len(text)), (third, len(early))):
+            self.output("context", "verify", context, "--model", MODEL)
+            self.assertIn(b"goes on after", self.output("context", "inspect", context))
+            for grid in ((1, 1), (2, 2)):
+                with self.subTest(context=context.name, grid=grid):
+                    whole = (early if context == third else text)[:end] + b" why"
+                    self.assertEqual(self.ask(context, " why", grid=grid), self.lone_answer(whole))
+        wanted = {context: self.ask(context, " why") for context in (second, third)}
+        wanted_early = self.ask(second, " why", "--at", 1500)
+        # Packed, it needs the others no more; moved together, they still find each other.
+        self.output("context", "pack", second, "--model", MODEL)
+        moved = self.folder / "moved"
+        moved.mkdir()
+        for context in (self.context, first, second):
+            shutil.move(context, moved / context.name)
+        self.assertEqual(self.ask(moved / "first.ctx", " more?"), text[5626:5646])
+        self.assert_refused(["context", "inspect", third], "third.ctx: goes on after the first 2048 tokens of ", "text.ctx")
+        shutil.rmtree(moved / "first.ctx")
+        shutil.rmtree(moved / "text.ctx")
+        self.output("context", "verify", moved / "second.ctx", "--model", MODEL)
+        for grid in ((1, 1), (2, 2)):
+            self.assertEqual(self.ask(moved / "second.ctx", " why", grid=grid), wanted[second])
+        self.assertEqual(self.ask(moved / "second.ctx", " why", "--at", 1500), wanted_early)
+
+    def test_a_saved_prompt_that_was_killed_goes_on(self):
+        text = self.bytes.decode() * 3
+        prompt = self.file("prompt", text)
+        command = ["generate", "--model", MODEL, "--prompt-file", prompt, "-n", 5, "--temperature", 0, "--ban-token", 0,
+                   "--save", self.context, "--threads", 1]
+        running = self.start(*command, stdout=-1, stderr=-1)
+        for _ in range(10 * program.SECONDS):
+            if (self.context / "manifest.json").exists() and self.states():
+                break
+            time.sleep(0.02)
+        running.kill()
+        running.communicate()
+        self.assertLess(self.states()[-1], len(text))
+        begun = self.states()
+        done = self.run_program(*command)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.states()[:len(begun)], begun)
+        self.assertEqual(done.stdout, self.output(*command[:11], "--threads", 1))
+        self.assertEqual(self.states()[-1], len(text) + 5)
+        self.assert_refused(command, "--save", "text.ctx")
+        # Without a prompt of its own, the text goes on in its own context.
+        self.output("generate", "--model", MODEL, "--context", self.context, "--prompt", "x", "-n", 5, "--temperature", 0,
+                    "--ban-token", 0, "--save", self.context)
+        self.assertEqual(self.states()[-1], len(text) + 11)
+
+    def test_a_parent_that_is_not_as_it_was_is_named(self):
+        self.output(*self.read())
+        child = self.folder / "child.ctx"
+        self.ask(self.context, "x", "--save", child)
+        manifest = child / "manifest.json"
+        whole = json.loads(manifest.read_text())
+        parent = whole["parent"]
+        inspect = ["context", "inspect", child]
+        for change, part in (({"path": "../child.ctx"}, "child.ctx"), ({"path": "../none.ctx"}, "none.ctx"), ({"path": 7}, "path"),
+                             ({"n_tokens": 4999}, "holds others"), ({"tokens_crc32": 1}, "holds others"),
+                             ({"n_tokens": -1}, "n_tokens")):
+            with self.subTest(change=change):
+                manifest.write_text(json.dumps(whole | {"parent": parent | change}))
+                self.assert_refused(inspect, part)
+        manifest.write_text(json.dumps(whole | {"settings": whole["settings"] | {"top_k": "99"}}))
+        self.assert_refused(inspect, "top_k")
+        manifest.write_text(json.dumps(whole))
+        self.output(*inspect)
 
     def test_one_writes_at_a_time(self):
         long = self.file("long", self.bytes * 40)

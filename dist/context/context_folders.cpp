@@ -1,0 +1,39 @@
+#include "dist/context/context_folders.hpp"
+
+#include "dist/comm/gather_texts.hpp"
+
+#include <sstream>
+#include <string>
+
+namespace longreach::dist {
+
+ContextFolders folders_of(const ContextFolders& folders, std::size_t n_tokens) {
+  ContextFolders used = folders;
+  while (used.size() > 1 && used.back().n_before >= n_tokens) used.pop_back();
+  return used;
+}
+
+std::filesystem::path state_path(const ContextFolders& folders, std::size_t n_tokens) {
+  return folders_of(folders, n_tokens).back().path / "states" / std::to_string(n_tokens);
+}
+
+std::vector<ContextFolders> share_folders(Communicator& ranks,
+                                          const std::vector<ContextFolders>& contexts) {
+  std::string text;  // a name may hold anything but zeros
+  for (const ContextFolders& folders : contexts) {
+    for (const ContextFolder& folder : folders) {
+      text += folder.path.string() + '\0' + std::to_string(folder.n_before) + '\0';
+    }
+  }
+  std::vector<ContextFolders> shared;
+  std::istringstream fields(gather_texts(ranks, text).front());
+  for (std::string path, n_before;
+       std::getline(fields, path, '\0') && std::getline(fields, n_before, '\0');) {
+    const std::size_t n = std::stoull(n_before);
+    if (n == 0) shared.emplace_back();
+    shared.back().push_back({path, n});
+  }
+  return shared;
+}
+
+}  // namespace longreach::dist
