@@ -15,7 +15,7 @@
 namespace longreach::eval {
 namespace {
 
-constexpr std::size_t kNewTokens = 128;
+constexpr std::size_t kNeedleTokens = 128;
 constexpr std::size_t kUuidBytes = 36;
 /// Once in the needle and twice in the question.
 constexpr std::size_t kKeysInPrompt = 3;
@@ -82,7 +82,7 @@ class NeedleTask final : public Task {
         kind_(kind),
         seed_(options.seed),
         n_samples_(options.n_samples),
-        n_new_(options.n_new.value_or(kNewTokens)),
+        n_new_(options.n_new.value_or(kNeedleTokens)),
         stop_text_(options.stop_text),
         tokenizer_(tokenizer) {
     // Texts that are to share their beginning must have one size, whichever key is asked for.

@@ -15,7 +15,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::size_t kNewTokens = 128;
+constexpr std::size_t kAnswerTokens = 128;
 
 /// A line of a file.
 struct Line {
@@ -90,7 +90,7 @@ class QuestionFile final : public Task {
                const TaskOptions& options)
       : Task("jsonl", std::move(specs)),
         entries_(std::move(entries)),
-        asked_{options.n_new.value_or(kNewTokens), options.stop_text, {}, options.match} {}
+        asked_{options.n_new.value_or(kAnswerTokens), options.stop_text, {}, options.match} {}
 
   Question question(std::size_t index) const override {
     const Entry& entry = entries_[index];
@@ -119,7 +119,7 @@ std::unique_ptr<Task> make_question_file(const TaskOptions& options,
     const std::size_t n_before = entries.size();
     base::for_lines(bytes, [&](std::size_t number, std::string_view text) {
       Entry entry = read_entry(parse(base::line_name(path, number), text), tokenizer);
-      const std::size_t length = entry.prompt.size() + options.n_new.value_or(kNewTokens);
+      const std::size_t length = entry.prompt.size() + options.n_new.value_or(kAnswerTokens);
       const std::size_t n_shared = entries.empty() ? 0 : n_common(entries.back(), entry);
       specs.push_back({length, std::nullopt, specs.size(), n_shared});
       entries.push_back(std::move(entry));

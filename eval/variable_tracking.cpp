@@ -16,7 +16,7 @@ constexpr std::size_t kLetters = 5;
 constexpr std::size_t kExampleLetters = 3;
 constexpr std::size_t kExampleTokens = 500;  // that the example may have
 constexpr std::size_t kLeastNoise = 5;       // lines; the origin's, and the chain needs as many
-constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+constexpr std::string_view kCapitals = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 /// A prompt up to where the answer begins, and the variables that are the answer.
 struct Chain {
@@ -27,7 +27,7 @@ struct Chain {
 std::vector<std::string> draw_variables(Random& random, std::size_t n_letters) {
   std::vector<std::string> variables;
   while (variables.size() < kVariables) {
-    std::string variable = random.text(kAlphabet, n_letters);
+    std::string variable = random.text(kCapitals, n_letters);
     if (std::ranges::find(variables, variable) == variables.end()) {
       variables.push_back(std::move(variable));
     }

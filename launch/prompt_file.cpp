@@ -27,14 +27,15 @@ using OrderedJson = nlohmann::ordered_json;
 constexpr std::size_t kFingerprintDigits = 16;
 constexpr std::string_view kLineField = R"({"line":)";
 
-[[noreturn]] void refuse(std::string_view field, std::string_view expected, const json& found) {
+[[noreturn]] void refuse_field(std::string_view field, std::string_view expected,
+                               const json& found) {
   base::input_error("\"{}\": expected {}, found {}", field, expected, base::json_text(found));
 }
 
 std::size_t whole(const json& object, const char* field, std::size_t least, std::size_t most) {
   const auto number = base::whole_number(object[field]);
   if (!number || *number < least || *number > most) {
-    refuse(field, fmt::format("a whole number from {} to {}", least, most), object[field]);
+    refuse_field(field, fmt::format("a whole number from {} to {}", least, most), object[field]);
   }
   return *number;
 }
@@ -44,7 +45,7 @@ std::vector<std::string> stop_strings(const json& value) {
   std::vector<std::string> texts;
   for (const json& each : list) {
     if (!each.is_string() || each.get<std::string>().empty()) {
-      refuse("stop", "a text that is not empty, or a list of such", value);
+      refuse_field("stop", "a text that is not empty, or a list of such", value);
     }
     texts.push_back(each.get<std::string>());
   }
@@ -58,7 +59,8 @@ ContinuationOptions options_of(const json& line, ContinuationOptions options) {
     const json& value = line["temperature"];
     const bool fits =
         value.is_number() && value.get<double>() >= 0 && value.get<double>() <= kMaxTemperature;
-    if (!fits) refuse("temperature", fmt::format("a number from 0 to {}", kMaxTemperature), value);
+    if (!fits)
+      refuse_field("temperature", fmt::format("a number from 0 to {}", kMaxTemperature), value);
     options.sampler.temperature = value.get<double>();
   }
   if (line.contains("seed")) {
@@ -83,7 +85,7 @@ std::vector<TokenId> tokens_of(const json& line, const model::Tokenizer& tokeniz
   }
   std::vector<TokenId> tokens;
   if (line.contains("prompt")) {
-    if (!line["prompt"].is_string()) refuse("prompt", "a text", line["prompt"]);
+    if (!line["prompt"].is_string()) refuse_field("prompt", "a text", line["prompt"]);
     tokens = tokenizer.encode(line["prompt"].get<std::string>());
     const auto foreign = std::ranges::find_if(
         tokens, [&](TokenId id) { return static_cast<std::size_t>(id) >= vocab_size; });
@@ -94,11 +96,11 @@ std::vector<TokenId> tokens_of(const json& line, const model::Tokenizer& tokeniz
           *foreign, vocab_size);
     }
   } else {
-    if (!line["tokens"].is_array()) refuse("tokens", "a list of token ids", line["tokens"]);
+    if (!line["tokens"].is_array()) refuse_field("tokens", "a list of token ids", line["tokens"]);
     for (const json& each : line["tokens"]) {
       const auto id = base::whole_number(each);
       if (!id || *id >= vocab_size) {
-        refuse("tokens", fmt::format("token ids below {}", vocab_size), each);
+        refuse_field("tokens", fmt::format("token ids below {}", vocab_size), each);
       }
       tokens.push_back(static_cast<TokenId>(*id));
     }
@@ -138,7 +140,7 @@ void read_line(PromptLine& prompt, std::string_view text, const ContinuationOpti
     base::input_error("expected a JSON object, found {}", base::json_text(line));
   if (line.contains("id")) {
     if (!line["id"].is_string() && !line["id"].is_number()) {
-      refuse("id", "a text or a number", line["id"]);
+      refuse_field("id", "a text or a number", line["id"]);
     }
     prompt.id = line["id"].dump();
   }

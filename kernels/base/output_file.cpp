@@ -23,7 +23,7 @@ namespace fs = std::filesystem;
 /// As many as Linux follows.
 constexpr int kMaxLinks = 40;
 constexpr std::size_t kLongestName = 255;
-constexpr std::size_t kPieceBytes = 1 << 20;
+constexpr std::size_t kCopyBytes = 1 << 20;
 constexpr mode_t kModeOfNewFiles = 0666;  // less what the user's mask takes away
 constexpr auto kDescriptors = "/proc/self/fd";
 
@@ -227,7 +227,7 @@ void OutputFile::give_name() {
 void OutputFile::copy_to_target() const {
   const int target = ::open(target_.c_str(), O_WRONLY | O_CLOEXEC);
   if (target < 0) fail(errno);
-  std::vector<std::byte> piece(std::min(size_, kPieceBytes));
+  std::vector<std::byte> piece(std::min(size_, kCopyBytes));
   int error = 0;
   for (std::size_t at = 0; error == 0 && at < size_;) {
     const ssize_t n = ::pread(descriptor_, piece.data(), piece.size(), static_cast<off_t>(at));

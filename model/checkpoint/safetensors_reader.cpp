@@ -29,7 +29,7 @@ std::optional<base::DType> dtype_named(std::string_view name) {
 }
 
 /// A range of the bytes behind the header, and whose it is.
-struct Range {
+struct TensorRange {
   std::size_t begin;
   std::size_t end;
   std::string name;
@@ -141,9 +141,9 @@ class HeaderReader : public Json::json_sax_t {
   }
 
   void check_coverage() {
-    std::ranges::sort(ranges_, {}, &Range::begin);
+    std::ranges::sort(ranges_, {}, &TensorRange::begin);
     std::size_t covered = 0;
-    for (const Range& range : ranges_) {
+    for (const TensorRange& range : ranges_) {
       if (range.begin != covered) {
         input_error("{}: tensor {}: starts at byte {}, the tensor before it ends at {}", file_,
                     printable(range.name), range.begin, covered);
@@ -164,7 +164,7 @@ class HeaderReader : public Json::json_sax_t {
   std::optional<std::vector<std::size_t>> shape_;
   std::optional<std::vector<std::size_t>> offsets_;
   TensorMap tensors_;
-  std::vector<Range> ranges_;
+  std::vector<TensorRange> ranges_;
 };
 
 }  // namespace

@@ -165,7 +165,7 @@ void visit_tensors(RwkvBlockWeights& w, const BlockRef& block, Visit&& visit) {
   visit(w.gate.second, factor("att.g2", kGateFactor, kGateRank, kChannels, kByHeads));
   visit(w.k_k, row("att.k_k", kKeyScale));
   visit(w.k_a, row("att.k_a", kRateScale));
-  visit(w.r_k, TensorSpec{"att.r_k", kBonus, {kHeads, kHeadSize}});
+  visit(w.r_k, TensorSpec{"att.r_k", kBonus, {kHeads, Extent::kHeadSize}});
   visit(w.ln_x.weight, vector("att.ln_x.weight", kNormScale));
   visit(w.ln_x.bias, vector("att.ln_x.bias", kNormBias));
   visit_tensors(w.channel_mix, visit);

@@ -12,10 +12,11 @@ namespace {
 
 using test::Golden;
 
-constexpr std::array<partition::Grid, 6> kGrids{{{1, 1}, {2, 1}, {1, 2}, {2, 2}, {1, 3}, {3, 2}}};
+constexpr std::array<partition::Grid, 6> kStepGrids{
+    {{1, 1}, {2, 1}, {1, 2}, {2, 2}, {1, 3}, {3, 2}}};
 
 class StepBits : public testing::TestWithParam<partition::Grid> {};
-INSTANTIATE_TEST_SUITE_P(Grids, StepBits, testing::ValuesIn(kGrids),
+INSTANTIATE_TEST_SUITE_P(Grids, StepBits, testing::ValuesIn(kStepGrids),
                          [](const auto& param) { return test::text(param.param); });
 
 TEST_P(StepBits, WhateverSharesAStepASessionHasTheBitsItHasAlone) {

@@ -19,9 +19,9 @@ using dist::Communicator;
 using std::chrono::milliseconds;
 
 /// Questions whose answers are their numbers; two of three begin like the one before.
-class Numbers final : public Task {
+class NumberedQuestions final : public Task {
  public:
-  explicit Numbers(std::size_t n_questions) : Task("numbers", specs_of(n_questions)) {}
+  explicit NumberedQuestions(std::size_t n_questions) : Task("numbers", specs_of(n_questions)) {}
   Question question(std::size_t index) const override {
     return {{1, 2, 3}, 0, {}, ToAnswer{5, {}, {std::to_string(index)}, Match::kExact}};
   }
@@ -81,7 +81,7 @@ class SharedQuestionsTest : public ::testing::Test {
   Settings settings_{{"seed", std::uint64_t{7}}};
   test::TempFolder folder_;
   std::filesystem::path path_ = folder_.path() / "r.jsonl";
-  Numbers task_{40};
+  NumberedQuestions task_{40};
 };
 
 TEST_F(SharedQuestionsTest, AnyNumberOfReplicasWritesTheSameFile) {

@@ -1,5 +1,7 @@
 #include "eval/summary.hpp"
 
+#include "tests/support/count.hpp"
+
 #include <gtest/gtest.h>
 
 namespace longreach::eval {
@@ -65,22 +67,16 @@ TEST(LengthText, IsShortWhereItIsRound) {
   EXPECT_EQ(length_text(3 << 20), "3M");
 }
 
-std::size_t count(const std::string& text, const std::string& part) {
-  std::size_t n = 0;
-  for (std::size_t at = 0; (at = text.find(part, at)) != std::string::npos; at += part.size()) ++n;
-  return n;
-}
-
 TEST(HeatMap, HasANumberInEveryCellAndHatchingWhereThereIsNone) {
   const std::string svg = heat_map(summarise("passkey", kResults, Depths::kGrid), "m <&> x");
   EXPECT_TRUE(svg.starts_with("<svg xmlns"));
   EXPECT_TRUE(svg.ends_with("</svg>\n"));
   for (const char* number : {">50<", ">100<", ">25<", ">0%<", ">50%<", ">1K<", ">1M<"})
-    EXPECT_GE(count(svg, number), 1) << number;
-  EXPECT_EQ(count(svg, "url(#none)"), 1);
-  EXPECT_EQ(count(svg, "1 to 2 questions a cell"), 1);
-  EXPECT_EQ(count(svg, "m &lt;&amp;&gt; x"), 1);
-  EXPECT_EQ(count(svg, "<text"), count(svg, "</text>"));
+    EXPECT_GE(test::count(svg, number), 1) << number;
+  EXPECT_EQ(test::count(svg, "url(#none)"), 1);
+  EXPECT_EQ(test::count(svg, "1 to 2 questions a cell"), 1);
+  EXPECT_EQ(test::count(svg, "m &lt;&amp;&gt; x"), 1);
+  EXPECT_EQ(test::count(svg, "<text"), test::count(svg, "</text>"));
 }
 
 TEST(HeatMap, IsAsWideAsItsWords) {

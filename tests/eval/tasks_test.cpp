@@ -2,6 +2,7 @@
 
 #include "eval/generate.hpp"
 #include "eval/words.hpp"
+#include "tests/support/count.hpp"
 #include "tests/support/input_error.hpp"
 #include "tests/support/temp_folder.hpp"
 
@@ -76,12 +77,6 @@ std::vector<Texts> matches(const std::string& text, const std::string& pattern) 
   }
   regfree(&compiled);
   return found;
-}
-
-std::size_t count(const std::string& text, const std::string& part) {
-  std::size_t n = 0;
-  for (std::size_t at = 0; (at = text.find(part, at)) != std::string::npos; at += part.size()) ++n;
-  return n;
 }
 
 TaskOptions options(std::size_t length, std::size_t n_depths = 0) {
@@ -235,8 +230,8 @@ TEST_F(Tasks, OneNeedleInNoiseHasRulersForm) {
   EXPECT_TRUE(text.ends_with("\nWhat is the special magic number for " + key +
                              " mentioned in the provided text? The special magic number for " +
                              key + " mentioned in the provided text is"));
-  EXPECT_EQ(count(text, "One of the special"), 1);
-  EXPECT_GT(count(text, "\n" + std::string(kGarbage) + "\n"), 5);
+  EXPECT_EQ(test::count(text, "One of the special"), 1);
+  EXPECT_GT(test::count(text, "\n" + std::string(kGarbage) + "\n"), 5);
 }
 
 TEST_F(Tasks, NeedlesAmongNeedlesHaveOneAnswer) {
@@ -260,7 +255,7 @@ TEST_F(Tasks, NeedlesAmongNeedlesHaveOneAnswer) {
           if (needle[2] == asked_key[0][1]) answer = needle[3];
         }
         const std::size_t n = needles.size();
-        EXPECT_EQ(n, count(text, "One of the special")) << name;
+        EXPECT_EQ(n, test::count(text, "One of the special")) << name;
         EXPECT_GT(n, 20) << name;
         EXPECT_EQ(keys.size(), n) << name;
         EXPECT_EQ(asked(*task, i).expected, Texts{answer}) << name;
@@ -311,7 +306,7 @@ TEST_F(Tasks, VariableTrackingHasRulersForm) {
   const std::string opening =
       "Memorize and track the chain(s) of variable assignment hidden in the following text.\n\n";
   EXPECT_TRUE(text.starts_with(opening));
-  EXPECT_EQ(count(text, opening), 2);  // the solved example and the question
+  EXPECT_EQ(test::count(text, opening), 2);  // the solved example and the question
   EXPECT_EQ(matches(text, "they are:  [A-Z]{3}( [A-Z]{3}){4}\n\nMemorize").size(), 1);
 }
 

@@ -7,20 +7,20 @@
 namespace longreach::partition {
 namespace {
 
-constexpr std::size_t kGB = 1000000000;
+constexpr std::size_t kBillion = 1000000000;
 
 /// Two unlike domains; the node grants less than both have.
 Machine two_domains() {
   return {.n_nodes = 1,
-          .domains = {{8, 64 * kGB, 80e9}, {4, 32 * kGB, 40e9}},
-          .node_memory_bytes = 90 * kGB};
+          .domains = {{8, 64 * kBillion, 80e9}, {4, 32 * kBillion, 40e9}},
+          .node_memory_bytes = 90 * kBillion};
 }
 
 TEST(Machine, ASingleRankHasTheWholeNode) {
   const Place place = place_of(two_domains(), 1, 0);
   EXPECT_EQ(place.domains, (Range{0, 2}));
   EXPECT_EQ(place.n_cores, 12U);
-  EXPECT_EQ(place.memory_bytes, 90 * kGB);
+  EXPECT_EQ(place.memory_bytes, 90 * kBillion);
   EXPECT_EQ(place.read_bytes_per_second, 120e9);
   EXPECT_EQ(place.multiply_adds_per_second(), 12 * kCoreMultiplyAddsPerSecond);
 }
@@ -29,9 +29,10 @@ TEST(Machine, RanksOfADomainShareIt) {
   const Place place = place_of(two_domains(), 3, 1);
   EXPECT_EQ(place.domains, (Range{0, 1}));
   EXPECT_EQ(place.n_cores, 4U);
-  EXPECT_EQ(place.memory_bytes, 30 * kGB) << "a third of the node is less than half the domain";
+  EXPECT_EQ(place.memory_bytes, 30 * kBillion)
+      << "a third of the node is less than half the domain";
   EXPECT_EQ(place.read_bytes_per_second, 40e9);
-  EXPECT_EQ(place_of(two_domains(), 3, 2).memory_bytes, 30 * kGB);
+  EXPECT_EQ(place_of(two_domains(), 3, 2).memory_bytes, 30 * kBillion);
 }
 
 TEST(Machine, RanksMultiplyAsFastAsTheirCores) {
@@ -72,7 +73,7 @@ TEST(Machine, NobodyGetsMoreThanThereIs) {
         ASSERT_LE(least.read_bytes_per_second, place.read_bytes_per_second);
       }
       ASSERT_EQ(memory.size(), std::min(n_nodes, n_ranks));
-      for (const auto& [node, bytes] : memory) ASSERT_LE(bytes, 90 * kGB) << node;
+      for (const auto& [node, bytes] : memory) ASSERT_LE(bytes, 90 * kBillion) << node;
       for (const auto& [node, rate] : bandwidth) ASSERT_LE(rate, 120e9 * (1 + 1e-9)) << node;
     }
   }
