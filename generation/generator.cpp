@@ -97,16 +97,7 @@ RequestId Generator::add(Request request, EventSink sink, std::optional<dist::Se
   LR_CHECK(!request.prompt_logprobs_from || *request.prompt_logprobs_from > 0);
   auto& banned = request.sampler.banned;
   banned.insert(banned.end(), without_text_.begin(), without_text_.end());
-  const std::size_t n_before = after ? after->n_tokens() : 0;
-  const std::size_t n_tokens = n_before + request.prompt.size() + request.n_new;
-  const std::size_t bytes = options_.sequence_bytes.of(n_tokens);
-  if (!scheduler_.fits(bytes)) {
-    base::input_error(
-        "{} tokens need {:.4g} GB of memory beside the model, {:.4g} GB are available", n_tokens,
-        static_cast<double>(bytes) / 1e9, static_cast<double>(options_.memory_bytes) / 1e9);
-  }
   LR_CHECK(!request.saves_every || (*request.saves_every > 0 && saving_ == 0));
-  const RequestSize size{request.prompt.size(), bytes, request.priority};
   auto active = std::make_unique<Active>(std::move(request), std::move(sink), tokenizer_);
   if (const auto seconds = active->request.deadline_seconds) {
     if (!(*seconds >= 0 && *seconds <= kLatestDeadline)) {
@@ -116,13 +107,27 @@ RequestId Generator::add(Request request, EventSink sink, std::optional<dist::Se
     active->deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(
                                           std::chrono::duration<double>(*seconds));
   }
-  active->id = ++n_submitted_;
-  active->n_before = n_before;
+  if (after) active->n_before = after->n_tokens();
   active->session = std::move(after);
+  const RequestSize size{active->n_prompt(), own_bytes(*active, n_in_files(*active)),
+                         active->request.priority};
+  if (!scheduler_.fits(size.bytes)) {
+    base::input_error(
+        "{} tokens need {:.4g} GB of memory beside the model, {:.4g} GB are available",
+        active->n_before + active->n_prompt() + active->request.n_new,
+        static_cast<double>(size.bytes) / 1e9, static_cast<double>(options_.memory_bytes) / 1e9);
+  }
+  active->id = ++n_submitted_;
   if (active->request.saves_every) saving_ = active->id;
   scheduler_.add(active->id, size);
   may_begin_ = true;
   return active_.emplace(active->id, std::move(active)).first->first;
+}
+
+std::size_t Generator::n_in_files(const Active& active) const {
+  if (active.session || options_.saved == nullptr || !options_.keeps_prefixes) return 0;
+  const auto saved = options_.saved->find(active.request.prompt, active.n_sharable(), 0);
+  return saved ? saved->n_tokens : 0;
 }
 
 Generator::Active* Generator::find(RequestId id) {

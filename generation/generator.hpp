@@ -141,6 +141,8 @@ class Generator {
 
   RequestId add(Request request, EventSink sink, std::optional<dist::Session> after);
   Active* find(RequestId id);
+  /// How many first tokens of its prompt a saved text has, whose memory is that of files.
+  std::size_t n_in_files(const Active& active) const;
   void end_requests();
   void begin_requests();
   bool waits_for_prefix(const Active& active) const;

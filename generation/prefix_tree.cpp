@@ -94,8 +94,17 @@ bool PrefixTree::can_hold(std::size_t n_tokens_in_memory) const {
   return budget_bytes_ > 0 && sequence_bytes_.of(n_tokens_in_memory) <= budget_bytes_;
 }
 
+std::size_t PrefixTree::tokens_in_files(Tokens tokens) const {
+  std::size_t n_tokens = 0;
+  for (const auto& [id, node] : kept_) {
+    if (node->kept->memory != Memory::kFiles || node->n_tokens > tokens.size()) continue;
+    if (find(tokens, node->n_tokens).kept == id) n_tokens = std::max(n_tokens, node->n_tokens);
+  }
+  return n_tokens;
+}
+
 void PrefixTree::promise(Tokens tokens, Owner owner) {
-  if (!can_hold(tokens.size())) return;
+  if (!can_hold(tokens.size() - tokens_in_files(tokens))) return;
   Node& node = insert(tokens);
   if (node.kept || node.promised) return;
   node.promised = owner;
@@ -118,8 +127,8 @@ std::vector<PrefixTree::KeptId> PrefixTree::keep(Tokens tokens, KeptId kept, Mem
     std::erase_if(promised_, [&node](const auto& each) { return each.second == &node; });
     node.promised.reset();
   }
-  if (!can_hold(memory == Memory::kOwn ? tokens.size() : 0) ||
-      (node.kept && node.kept->n_pins > 0)) {
+  const std::size_t n_in_files = memory == Memory::kFiles ? tokens.size() : tokens_in_files(tokens);
+  if (!can_hold(tokens.size() - n_in_files) || (node.kept && node.kept->n_pins > 0)) {
     prune(&node);
     return {kept};
   }

@@ -92,6 +92,8 @@ class PrefixTree {
   };
 
   bool can_hold(std::size_t n_tokens_in_memory) const;
+  /// How many of the tokens lie in files, as far as something kept there shows.
+  std::size_t tokens_in_files(Tokens tokens) const;
   Node& insert(Tokens tokens);
   /// Takes away nodes that nothing needs, from this one upwards: those left have something kept or
   /// promised, or are where paths part.

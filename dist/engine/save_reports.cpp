@@ -26,8 +26,10 @@ void SaveReports::expect(std::size_t n_tokens) {
 }
 
 void SaveReports::take() {
-  for (const SaveReport& report : expected_.front().reports) {
-    if (report.error[0] != '\0') throw base::InputError(report.error.data());
+  const std::vector<SaveReport>& reports = expected_.front().reports;
+  for (std::size_t i = 0; i < reports.size(); ++i) {
+    const auto& error = reports[i].error;
+    if (error[0] != '\0') base::input_error("rank {}: {}", i + 1, error.data());
   }
   n_written_ = expected_.front().n_tokens;
   expected_.pop_front();

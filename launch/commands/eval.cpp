@@ -104,9 +104,9 @@ PreparedTask prepare_to_lead(const EvalOptions& options, const OpenedModel& open
 }
 
 generation::GeneratorOptions examiner_options(const EvalOptions& options, const OpenedModel& opened,
-                                              std::size_t longest_tokens,
+                                              std::size_t longest_in_memory,
                                               const generation::SavedTexts* saved) {
-  auto generator = generator_options(opened.room, longest_tokens, options.batch.n_parallel);
+  auto generator = generator_options(opened.room, longest_in_memory, options.batch.n_parallel);
   // Which queries are measured, and in which order, must not depend on who shares a step.
   if (options.selection_mass) generator.max_running = 1;
   generator.keeps_prefixes = options.shares_prefixes;
@@ -114,20 +114,40 @@ generation::GeneratorOptions examiner_options(const EvalOptions& options, const 
   return generator;
 }
 
-/// Asks what has no result yet, on the leaders of all replicas. Returns whether all was asked,
-/// which that of the job knows.
-bool ask(const EvalOptions& options, const OpenedModel& opened, const PreparedTask& prepared,
-         dist::Engine& engine, dist::Communicator& leaders, const StopSignals& signals) {
-  eval::Settings settings = prepared.settings;
-  settings.emplace_back("model_fingerprint", eval::model_fingerprint(engine));
-  if (options.selection_mass) engine.measure_selection(options.mass_one_in);
+generation::SavedTexts saved_texts(const OpenedModel& opened) {
   std::vector<dist::ContextDirectory> contexts;
   for (const dist::ContextFolders& folders : opened.engine_options.contexts) {
     contexts.push_back(dist::ContextDirectory::open(folders.back().path));
   }
-  const generation::SavedTexts saved(std::move(contexts));
+  return generation::SavedTexts(std::move(contexts));
+}
+
+/// Tokens of a question that are not in files of contexts, of the one that has most.
+std::size_t most_in_memory(const OpenedModel& opened, const PreparedTask& prepared) {
+  const std::size_t n_longest = longest(*prepared.task);
+  if (opened.engine_options.contexts.empty()) return n_longest;
+  const generation::SavedTexts saved = saved_texts(opened);
+  std::size_t n_least = n_longest;
+  for (std::size_t i = 0; i < prepared.task->specs().size() && n_least > 0; ++i) {
+    if (prepared.file->results().contains(i)) continue;
+    const std::vector<base::TokenId> prompt = prepared.task->question(i).prompt;
+    const auto found = saved.find(prompt, prompt.size() - 1, 0);
+    n_least = std::min(n_least, found ? found->n_tokens : 0);
+  }
+  return n_longest - n_least;
+}
+
+/// Asks what has no result yet, on the leaders of all replicas. Returns whether all was asked,
+/// which that of the job knows.
+bool ask(const EvalOptions& options, const OpenedModel& opened, const PreparedTask& prepared,
+         std::size_t longest_in_memory, dist::Engine& engine, dist::Communicator& leaders,
+         const StopSignals& signals) {
+  eval::Settings settings = prepared.settings;
+  settings.emplace_back("model_fingerprint", eval::model_fingerprint(engine));
+  if (options.selection_mass) engine.measure_selection(options.mass_one_in);
+  const generation::SavedTexts saved = saved_texts(opened);
   eval::Examiner examiner(engine, opened.config, *prepared.tokenizer,
-                          examiner_options(options, opened, longest(*prepared.task), &saved));
+                          examiner_options(options, opened, longest_in_memory, &saved));
   const auto run = [&](std::unique_ptr<generation::WorkSource> source) {
     return eval::run(*prepared.task, examiner, engine.grid(), settings, *source);
   };
@@ -212,21 +232,29 @@ int run(const EvalOptions& options, dist::World& world) {
     return leads_replica ? prepare(options, opened) : PreparedTask();
   });
   opened.engine_options.contexts = share_contexts(options, opened, prepared, world);
-  std::size_t n_left = world.leads_job() ? prepared.n_left() : 0;
-  world.communicator().broadcast(std::as_writable_bytes(std::span(&n_left, 1)), 0);
+  struct Work {
+    std::size_t n_left, longest_in_memory;
+  };
+  Work work = world.agree([&] {
+    if (!world.leads_job()) return Work();
+    return Work{prepared.n_left(), most_in_memory(opened, prepared)};
+  });
+  world.communicator().broadcast(std::as_writable_bytes(std::span(&work, 1)), 0);
   std::vector<eval::MassCell> masses;
-  if (n_left > 0) {
+  if (work.n_left > 0) {
     const std::size_t n_tokens = world.leads_job() ? longest(*prepared.task) : 0;
     const double share = world.leads_job() ? prompt_share(options, n_tokens) : 0;
     const char* option = options.task.lengths.empty() ? "--input" : "--lengths";
     const auto engine =
-        load_engine(opened, {n_tokens, n_tokens, share, option}, world, options.batch.n_replicas);
+        load_engine(opened, {n_tokens, n_tokens, share, option, work.longest_in_memory}, world,
+                    options.batch.n_replicas);
     const auto leaders = world.communicator().split(leads_replica ? 0 : 1);
     if (!leads_replica) {
       engine->serve();
       return 0;
     }
-    const bool finished = ask(options, opened, prepared, *engine, *leaders, signals);
+    const bool finished =
+        ask(options, opened, prepared, work.longest_in_memory, *engine, *leaders, signals);
     write_trace(*engine, options.model);
     log_usage(*engine, options.model);
     std::vector<dist::MassSample> samples;

@@ -2,6 +2,7 @@
 
 #include "generation/logprobs.hpp"
 #include "tests/support/input_error.hpp"
+#include "tests/support/temp_folder.hpp"
 #include "tests/support/thread_grid.hpp"
 
 #include <gtest/gtest.h>
@@ -382,6 +383,47 @@ TEST_F(GeneratorTest, RefusesWhatItCannotRun) {
   submit(request(0, 60, 0, 30));
   EXPECT_TRUE(generator.queue_is_full());
   while (generator.n_requests() > 0) generator.step();
+}
+
+TEST_F(GeneratorTest, SavesWhatItReadsAndGoesOnFromIt) {
+  const test::TempFolder folder;
+  auto options = test::Golden::options(AttentionMode::kMoba);
+  options.contexts = {{{folder.path() / "c"}}};
+  Request saved = request(150, 150, 1, 7);
+  const Request longer = request(150, 260, 2, 5);
+  const auto plain = golden_.engine(AttentionMode::kMoba);
+  const std::vector<Result> alone = each_alone(*plain, {saved, longer});
+  {
+    auto context = dist::ContextDirectory::open_to_write(folder.path() / "c", {});
+    const auto engine = golden_.engine(options);
+    saved.saves_every = 60;
+    Result result;
+    std::vector<TokenId> all = saved.prompt;
+    std::vector<std::size_t> states;
+    Generator generator(*engine, golden_.config, *bytes_, {});
+    generator.submit(saved, [&](const Event& event) {
+      if (const auto* const state = std::get_if<Saved>(&event)) {
+        states.push_back(state->n_tokens);
+        context.add_state(std::span(all).first(state->n_tokens));
+      }
+      if (const auto* const token = std::get_if<NewToken>(&event)) all.push_back(token->token);
+      result.take(event);
+    });
+    while (generator.n_requests() > 0) EXPECT_TRUE(generator.step());
+    expect_same({result}, {alone[0]});
+    EXPECT_EQ(states, (std::vector<std::size_t>{60, 120, 150 + result.tokens.size()}));
+  }
+  // What is in files takes no memory.
+  const auto engine = golden_.engine(options);
+  GeneratorOptions small{.memory_bytes = 200, .sequence_bytes = {1, 1}, .keeps_prefixes = true};
+  test::expect_refused([&] { run(*engine, {longer}, small); }, "memory");
+  std::vector<dist::ContextDirectory> contexts;
+  contexts.push_back(dist::ContextDirectory::open(folder.path() / "c"));
+  const SavedTexts texts(std::move(contexts));
+  small.saved = &texts;
+  const std::vector<Result> found = run(*engine, {longer}, small);
+  expect_same(found, {alone[1]});
+  EXPECT_EQ(found[0].n_shared, 120u);
 }
 
 }  // namespace

@@ -320,6 +320,10 @@ TEST(PrefixTreeTest, ChunksInFilesDoNotCount) {
   longer.resize(saved.size() + 10);
   EXPECT_EQ(tree.keep(longer, 3), KeptIds{});
   EXPECT_EQ(tree.bytes(), 2 * kBytes.fixed + 10);
+  // Also where the whole would not fit.
+  EXPECT_EQ(small.keep(longer, 3), KeptIds{});
+  EXPECT_EQ(small.find(longer, longer.size()).kept, 3u);
+  EXPECT_EQ(small.bytes(), 2 * kBytes.fixed + 10);
 }
 
 TEST(PrefixTreeTest, WhatIsPinnedStays) {

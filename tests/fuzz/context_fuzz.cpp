@@ -1,0 +1,51 @@
+/// Feeds bytes to the reader of contexts as a manifest, beside tokens and another context. Nothing
+/// but InputError may come out; what is read ascends, and its folders begin with the first token.
+#include "dist/context/context_directory.hpp"
+#include "kernels/base/error.hpp"
+
+#include <stdlib.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+using namespace longreach;
+
+namespace {
+
+constexpr std::array<base::TokenId, 8> kTokens{1, 2, 3, 4, 5, 6, 7, 8};
+
+/// The folder of the manifest, and "before", a context of the first tokens.
+std::filesystem::path prepared_folder() {
+  std::string pattern = std::filesystem::temp_directory_path() / "context_fuzz-XXXXXX";
+  LR_CHECK(::mkdtemp(pattern.data()) != nullptr);
+  const std::filesystem::path folder = pattern;
+  for (const auto& directory : {folder / "before", folder / "own"}) {
+    dist::ContextDirectory::open_to_write(directory, {{"model", "m"}}).add_state(kTokens);
+  }
+  return folder / "own";
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  static const std::filesystem::path own = prepared_folder();
+  std::ofstream(own / "manifest.json", std::ios::binary)
+      .write(reinterpret_cast<const char*>(data), static_cast<std::streamsize>(size));
+  try {
+    const auto context = dist::ContextDirectory::open(own);
+    LR_CHECK(context.folders().front().n_before == 0 && context.folders().back().path == own);
+    std::size_t last = 0;
+    for (const dist::SavedState& state : context.states()) {
+      LR_CHECK(state.n_tokens > last);
+      last = state.n_tokens;
+      LR_CHECK(!dist::state_path(context.folders(), last).empty());
+    }
+    LR_CHECK(context.tokens().size() == last);
+  } catch (const base::InputError&) {
+  }
+  return 0;
+}
