@@ -145,7 +145,10 @@ bool Generator::step(const dist::Progress& progress) {
     if (!under_way_.empty()) wait_for_oldest();
     return true;
   }
-  if (!submit_step(rows, progress)) return false;
+  if (!submit_step(rows, progress)) {
+    saving_ = 0;  // what has stopped within a step is no state
+    return false;
+  }
   report_saved();
   dispatch_events();
   scheduler_.observe(base::seconds_since(start));

@@ -148,7 +148,8 @@ class Generation {
     while (generator_.n_requests() > 0) {
       const bool finished = generator_.step([this](double share_of_step) {
         show_progress(share_of_step);
-        return !signals_.received();
+        // A state that is to be saved is that of whole steps.
+        return prompt_.saved || !signals_.received();
       });
       if (!finished || signals_.received()) stop("signal");
     }

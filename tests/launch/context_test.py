@@ -350,6 +350,28 @@ class Contexts(job.JobTest):
                     "--ban-token", 0, "--save", self.context)
         self.assertEqual(self.states()[-1], len(text) + 11)
 
+    def test_a_saved_prompt_that_was_stopped_goes_on(self):
+        text = self.bytes * 3
+        command = ["generate", "--model", MODEL, "--prompt-file", self.file("prompt", text), "--temperature", 0, "--ban-token", 0,
+                   "--save", self.context, "--threads", 1, "-n"]
+        for seconds in (0.2, 0.4, None):  # in the prompt, in the answer
+            running = self.start(*command, 100000, stdout=-1, stderr=-1)
+            if seconds is None:
+                self.assertTrue(running.stdout.read(20))
+            else:
+                time.sleep(seconds)
+            running.send_signal(signal.SIGINT)
+            _, errors = running.communicate(timeout=program.SECONDS)
+            self.assertEqual(running.returncode, 130, errors)
+            if not self.context.exists():
+                continue  # stopped before there was anything to save
+            self.output("context", "verify", self.context, "--model", MODEL)
+            ids = (self.context / "tokens").read_bytes()[:4 * self.states()[-1]]
+            saved = bytes(ids[::4])
+            self.assertEqual(saved[:len(text)], text[:len(saved)])
+            self.assertEqual(self.ask(self.context, " why"), self.lone_answer(saved + b" why"))
+        self.assertGreater(len(saved), len(text))
+
     def test_a_parent_that_is_not_as_it_was_is_named(self):
         self.output(*self.read())
         child = self.folder / "child.ctx"
