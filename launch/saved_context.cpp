@@ -1,5 +1,6 @@
 #include "launch/saved_context.hpp"
 
+#include "dist/comm/gather_texts.hpp"
 #include "eval/settings.hpp"
 #include "kernels/base/error.hpp"
 #include "kernels/base/json.hpp"
@@ -10,8 +11,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <sstream>
 #include <string>
 #include <system_error>
+#include <utility>
 #include <variant>
 
 namespace longreach::launch {
@@ -81,6 +84,32 @@ std::vector<std::filesystem::path> contexts_in(const std::filesystem::path& fold
   if (!holds_any) base::input_error("{}: expected a folder of contexts, found none in it", name);
   std::ranges::sort(fitting);
   return fitting;
+}
+
+std::vector<std::filesystem::path> share_contexts(const std::filesystem::path& folder,
+                                                  const OpenedModel& opened,
+                                                  const model::Tokenizer* tokenizer,
+                                                  dist::World& world) {
+  const std::string found = world.agree([&] {
+    std::string names;
+    if (!world.leads_job()) return names;
+    for (const auto& path : contexts_in(folder, context_settings(opened, tokenizer))) {
+      names += path.string() + '\0';
+    }
+    return names;
+  });
+  std::vector<std::filesystem::path> contexts;
+  std::istringstream names(dist::gather_texts(world.communicator(), found).front());
+  for (std::string name; std::getline(names, name, '\0');) contexts.emplace_back(name);
+  return contexts;
+}
+
+generation::SavedTexts saved_texts(const OpenedModel& opened) {
+  std::vector<dist::ContextDirectory> contexts;
+  for (const std::filesystem::path& path : opened.engine_options.contexts) {
+    contexts.push_back(dist::ContextDirectory::open(path));
+  }
+  return generation::SavedTexts(std::move(contexts));
 }
 
 dist::Session session_at(dist::Engine& engine, const ContextPoint& point) {

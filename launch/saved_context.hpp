@@ -1,7 +1,9 @@
 /// Contexts, as the commands that read or write them name them.
 #pragma once
 
+#include "dist/comm/world.hpp"
 #include "dist/context/context_directory.hpp"
+#include "generation/saved_texts.hpp"
 #include "kernels/base/types.hpp"
 #include "launch/open_model.hpp"
 #include "model/tokenizer/tokenizer.hpp"
@@ -33,6 +35,16 @@ ContextPoint context_point(const std::filesystem::path& directory, std::optional
 /// there is left aside. Errors: InputError naming the folder if it holds no context.
 std::vector<std::filesystem::path> contexts_in(const std::filesystem::path& folder,
                                                const dist::ContextSettings& settings);
+
+/// The same on all ranks: what the leader of the job, which alone needs the tokenizer, finds.
+/// Collective; an AgreedError on all ranks if it finds none.
+std::vector<std::filesystem::path> share_contexts(const std::filesystem::path& folder,
+                                                  const OpenedModel& opened,
+                                                  const model::Tokenizer* tokenizer,
+                                                  dist::World& world);
+
+/// The engine's contexts as beginnings of prompts. Errors: InputError naming a damaged one.
+generation::SavedTexts saved_texts(const OpenedModel& opened);
 
 /// The session of that state.
 dist::Session session_at(dist::Engine& engine, const ContextPoint& point);

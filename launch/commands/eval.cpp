@@ -1,6 +1,5 @@
 #include "launch/commands/eval.hpp"
 
-#include "dist/comm/gather_texts.hpp"
 #include "eval/examiner.hpp"
 #include "eval/results.hpp"
 #include "eval/run.hpp"
@@ -28,7 +27,6 @@
 #include <algorithm>
 #include <memory>
 #include <span>
-#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -123,11 +121,7 @@ bool ask(const EvalOptions& options, const OpenedModel& opened, const Preparatio
   eval::Settings settings = prepared.settings;
   settings.emplace_back("model_fingerprint", eval::model_fingerprint(engine));
   if (options.selection_mass) engine.measure_selection(options.mass_one_in);
-  std::vector<dist::ContextDirectory> contexts;
-  for (const std::filesystem::path& path : opened.engine_options.contexts) {
-    contexts.push_back(dist::ContextDirectory::open(path));
-  }
-  const generation::SavedTexts saved(std::move(contexts));
+  const generation::SavedTexts saved = saved_texts(opened);
   eval::Examiner examiner(engine, opened.config, *prepared.tokenizer,
                           examiner_options(options, opened, longest(*prepared.task), &saved));
   const auto run = [&](std::unique_ptr<generation::WorkSource> source) {
@@ -160,26 +154,6 @@ bool ask(const EvalOptions& options, const OpenedModel& opened, const Preparatio
                     file.results().size(), prepared.task->specs().size()));
   }
   return finished;
-}
-
-/// Which contexts prompts may begin with: what the leader finds, on all ranks. Collective.
-std::vector<std::filesystem::path> share_contexts(const EvalOptions& options,
-                                                  const OpenedModel& opened,
-                                                  const Preparation& prepared, dist::World& world) {
-  if (!options.contexts) return {};
-  const std::string found = world.agree([&] {
-    std::string names;
-    if (!world.leads_job()) return names;
-    const auto settings = context_settings(opened, prepared.tokenizer.get());
-    for (const std::filesystem::path& path : contexts_in(*options.contexts, settings)) {
-      names += path.string() + '\0';
-    }
-    return names;
-  });
-  std::vector<std::filesystem::path> contexts;
-  std::istringstream names(dist::gather_texts(world.communicator(), found).front());
-  for (std::string name; std::getline(names, name, '\0');) contexts.emplace_back(name);
-  return contexts;
 }
 
 void summarise(const EvalOptions& options, const OpenedModel& opened, const Preparation& prepared) {
@@ -220,7 +194,10 @@ int run(const EvalOptions& options, dist::World& world) {
     if (world.leads_job()) return prepare_to_lead(options, opened);
     return leads_replica ? prepare(options, opened) : Preparation();
   });
-  opened.engine_options.contexts = share_contexts(options, opened, prepared, world);
+  if (options.contexts) {
+    opened.engine_options.contexts =
+        share_contexts(*options.contexts, opened, prepared.tokenizer.get(), world);
+  }
   std::size_t n_left = world.leads_job() ? prepared.n_left() : 0;
   world.communicator().broadcast(std::as_writable_bytes(std::span(&n_left, 1)), 0);
   std::vector<eval::MassCell> masses;
