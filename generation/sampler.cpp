@@ -97,16 +97,17 @@ float falling_cutoff(std::span<const float> probabilities, float target, AmountO
 }  // namespace
 
 void validate(const SamplerOptions& options) {
-  const auto require = [](std::string_view option, double value, double largest) {
-    if (value >= 0 && value <= largest) return;
-    base::input_error("{}: expected a number from 0 to {:.3g}, found {}", option, largest, value);
+  const auto require = [](std::string_view option, double value, double least, double largest) {
+    if (value >= least && value <= largest) return;
+    base::input_error("{}: expected a number from {:.3g} to {:.3g}, found {}", option, least,
+                      largest, value);
   };
   constexpr auto kAny = static_cast<double>(std::numeric_limits<float>::max());
-  require("--temperature", options.temperature, kAny);
-  require("--top-p", options.top_p, kAny);
-  require("--presence-penalty", options.presence, kAny);
-  require("--frequency-penalty", options.frequency, kAny);
-  require("--penalty-decay", options.decay, 1);
+  require("--temperature", options.temperature, 0, kAny);
+  require("--top-p", options.top_p, 0, kAny);
+  require("--presence-penalty", options.presence, -kAny, kAny);
+  require("--frequency-penalty", options.frequency, -kAny, kAny);
+  require("--penalty-decay", options.decay, 0, 1);
 }
 
 Sampler::Sampler(const model::Tokenizer& tokenizer, SamplerOptions options)
@@ -116,13 +117,15 @@ Sampler::Sampler(const model::Tokenizer& tokenizer, SamplerOptions options)
 
 void Sampler::penalise(std::span<const float> logits) {
   logits_.assign(logits.begin(), logits.end());
-  for (const base::TokenId token : options_.banned) {
+  const auto logit_of = [this](base::TokenId token, std::string_view what) -> float& {
     if (token < 0 || static_cast<std::size_t>(token) >= logits_.size()) {
-      base::input_error("banned token id {} is outside the vocabulary of {} tokens", token,
+      base::input_error("{} token id {} is outside the vocabulary of {} tokens", what, token,
                         logits_.size());
     }
-    logits_[static_cast<std::size_t>(token)] = kNever;
-  }
+    return logits_[static_cast<std::size_t>(token)];
+  };
+  for (const auto& [token, bias] : options_.bias) logit_of(token, "biased") += bias;
+  for (const base::TokenId token : options_.banned) logit_of(token, "banned") = kNever;
   for (const auto& [token, count] : occurrences_) {
     LR_CHECK(static_cast<std::size_t>(token) < logits_.size());
     logits_[static_cast<std::size_t>(token)] -=

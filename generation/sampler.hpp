@@ -9,6 +9,7 @@
 #include <random>
 #include <span>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace longreach::generation {
@@ -22,11 +23,12 @@ struct SamplerOptions {
   double frequency = 0.2;  ///< Taken from it once more per (decayed) occurrence.
   double decay = 0.996;    ///< What each later token leaves of an occurrence, 0 .. 1.
   std::uint64_t seed = 0;
-  std::vector<base::TokenId> banned;  ///< Never chosen.
+  std::vector<base::TokenId> banned;                       ///< Never chosen.
+  std::vector<std::pair<base::TokenId, float>> bias = {};  ///< Added to logits; none twice.
 };
 
 /// Errors: InputError naming the option as on the command line (--temperature, --top-p, ..) if a
-/// number is negative, not finite, or a decay above 1.
+/// number is not finite, a decay above 1, or one that is no penalty negative.
 void validate(const SamplerOptions& options);
 
 /// Draws the tokens of one generated text; it remembers them for the penalties. One thread at a
@@ -50,8 +52,8 @@ class Sampler {
   Sampler(const model::Tokenizer& tokenizer, SamplerOptions options);
 
   /// A token for these logits (vocabulary); does not record it.
-  /// Errors: InputError if a banned id is not below the vocabulary's size, or if no token is left
-  /// to draw.
+  /// Errors: InputError if a banned or biased id is not below the vocabulary's size, or if no token
+  /// is left to draw.
   base::TokenId sample(std::span<const float> logits);
 
   /// Notes a generated token for the penalties: of all but the one that ends the text (step 7).

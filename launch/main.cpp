@@ -12,6 +12,7 @@
 #include "launch/commands/logits.hpp"
 #include "launch/commands/plan.hpp"
 #include "launch/commands/read.hpp"
+#include "launch/commands/serve.hpp"
 #include "launch/commands/tokenize.hpp"
 #include "launch/machine/machine.hpp"
 #include "launch/options/options.hpp"

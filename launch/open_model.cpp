@@ -3,17 +3,15 @@
 #include "dist/comm/gather_texts.hpp"
 #include "dist/comm/machine_report.hpp"
 #include "kernels/base/error.hpp"
-#include "kernels/base/write_all.hpp"
 #include "launch/launch_check.hpp"
 #include "launch/machine/binding.hpp"
 #include "launch/machine/core_share.hpp"
 #include "launch/machine/machine.hpp"
+#include "launch/message_log.hpp"
 #include "launch/run_plan.hpp"
 #include "model/run_sizes.hpp"
 #include "model/schema/tensors.hpp"
 
-#include <spdlog/details/null_mutex.h>
-#include <spdlog/sinks/base_sink.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -23,18 +21,8 @@
 namespace longreach::launch {
 namespace {
 
-/// Standard error as messages are written there.
-class MessageSink final : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
-  void sink_it_(const spdlog::details::log_msg& message) override {
-    spdlog::memory_buf_t line;
-    formatter_->format(message, line);
-    base::write_message({line.data(), line.size()});
-  }
-  void flush_() override {}
-};
-
 void set_up_log(Verbosity verbosity) {
-  const auto log = std::make_shared<spdlog::logger>("longreach", std::make_shared<MessageSink>());
+  const auto log = message_log("longreach");
   log->set_pattern(fmt::format("[%T] [{}] [%l] %v", dist::host_name()));
   log->set_level(verbosity == Verbosity::kInfo ? spdlog::level::info : spdlog::level::warn);
   spdlog::set_default_logger(log);

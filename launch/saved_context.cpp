@@ -11,8 +11,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <sstream>
 #include <string>
 #include <system_error>
+#include <utility>
 #include <variant>
 
 namespace longreach::launch {
@@ -114,6 +116,24 @@ std::size_t tokens_between_states(std::optional<std::size_t> wanted, const Opene
   every = wanted.value_or(every);
   // States between chunks are small: they hold no open one.
   return (every + chunk_size - 1) / chunk_size * chunk_size;
+}
+
+std::vector<dist::ContextFolders> share_contexts(const std::filesystem::path& folder,
+                                                 const OpenedModel& opened,
+                                                 const model::Tokenizer* tokenizer, bool any_isa,
+                                                 dist::World& world) {
+  return dist::share_folders(world.communicator(), world.agree([&] {
+    if (!world.leads_job()) return std::vector<dist::ContextFolders>();
+    return contexts_in(folder, context_settings(opened, tokenizer, any_isa));
+  }));
+}
+
+generation::SavedTexts saved_texts(const OpenedModel& opened) {
+  std::vector<dist::ContextDirectory> contexts;
+  for (const dist::ContextFolders& folders : opened.engine_options.contexts) {
+    contexts.push_back(dist::ContextDirectory::open(folders.back().path));
+  }
+  return generation::SavedTexts(std::move(contexts));
 }
 
 }  // namespace longreach::launch

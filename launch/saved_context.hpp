@@ -1,7 +1,9 @@
 /// Contexts, as the commands that read or write them name them.
 #pragma once
 
+#include "dist/comm/world.hpp"
 #include "dist/context/context_directory.hpp"
+#include "generation/saved_texts.hpp"
 #include "kernels/base/types.hpp"
 #include "launch/open_model.hpp"
 #include "model/tokenizer/tokenizer.hpp"
@@ -56,5 +58,15 @@ inline constexpr std::size_t kStatesInMemory = 2;
 /// After how many tokens a state is saved, in whole chunks: by default so that states are a tenth
 /// of the cache at most.
 std::size_t tokens_between_states(std::optional<std::size_t> wanted, const OpenedModel& opened);
+
+/// The same on all ranks: what the leader of the job, which alone needs the tokenizer, finds.
+/// Collective; an AgreedError on all ranks if it finds none.
+std::vector<dist::ContextFolders> share_contexts(const std::filesystem::path& folder,
+                                                 const OpenedModel& opened,
+                                                 const model::Tokenizer* tokenizer, bool any_isa,
+                                                 dist::World& world);
+
+/// The engine's contexts as beginnings of prompts. Errors: InputError naming a damaged one.
+generation::SavedTexts saved_texts(const OpenedModel& opened);
 
 }  // namespace longreach::launch

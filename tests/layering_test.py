@@ -20,7 +20,8 @@ LAYERS = {
     "dist": {"kernels/base", "kernels", "partition", "model"},
     "generation": {"kernels/base", "kernels", "partition", "model", "dist"},
     "eval": {"kernels/base", "kernels", "partition", "model", "dist", "generation"},
-    "launch": {"kernels/base", "kernels", "partition", "model", "dist", "generation", "eval"},
+    "serve": {"kernels/base", "kernels", "partition", "model", "dist", "generation"},
+    "launch": {"kernels/base", "kernels", "partition", "model", "dist", "generation", "eval", "serve"},
 }
 USERS = ("tests", "bench")
 
@@ -31,12 +32,13 @@ ONLY_IN = [
     (r"CLI/.*", {"launch"}, "the command line belongs to launch"),
     (r"spdlog/.*", {"launch"}, "only launch logs; the others return or throw"),
     (r"uni(case|ctype|str)\.h", {"eval"}, "alphabets are a matter of scores"),
+    (r"boost/.*", {"serve"}, "HTTP belongs to serve"),
     (r"hwy/.*", {"kernels"}, "instruction sets are a matter of kernels"),
 ]
 
 # Outside headers that no header of the project may include: they cost seconds in every file that uses it. What only
 # declares their types is cheap.
-NEVER_IN_HEADERS = r"(nlohmann/(?!json_fwd\.hpp)|CLI/|spdlog/|hwy/|cereal/).*"
+NEVER_IN_HEADERS = r"(nlohmann/(?!json_fwd\.hpp)|CLI/|spdlog/|hwy/|cereal/|boost/).*"
 
 # Files of this ending are no headers but parts of the .cpp files of their folder: Highway compiles such a part
 # once for every instruction set.
@@ -50,6 +52,7 @@ WITHOUT = {
     "model": (r"iostream", "model does not print: it returns or throws"),
     "dist": (r"iostream", "dist does not print: it returns or throws"),
     "generation": (r"filesystem|fstream|iostream", "generation knows no files: it returns or throws"),
+    "serve": (r"filesystem|fstream|iostream", "no client's words become the name of a file"),
 }
 
 SOURCES = {".cpp", ".hpp", ".h", ".inc"}
@@ -123,6 +126,12 @@ FORBIDDEN = [
     ("generation/scheduler.cpp", '#include "eval/task.hpp"'),
     ("generation/generator.cpp", "#include <fstream>"),
     ("eval/passkey.cpp", "#include <mpi.h>"),
+    ("eval/passkey.cpp", '#include "serve/api.hpp"'),
+    ("serve/service.cpp", '#include "eval/task.hpp"'),
+    ("serve/service.cpp", "#include <mpi.h>"),
+    ("serve/api.cpp", "#include <fstream>"),
+    ("serve/http_server.hpp", "#include <boost/beast.hpp>"),
+    ("launch/commands/serve.cpp", "#include <boost/asio.hpp>"),
     ("model/tokenizer/tokenizer.cpp", "#include <unicase.h>"),
     ("launch/main.cpp", "#include <mpi.h>"),
     ("launch/options/options.hpp", "#include <CLI/CLI.hpp>"),
@@ -141,6 +150,7 @@ ALLOWED = [
     ("model/schema/config.cpp", '#include "kernels/base/error.hpp"\n#include <nlohmann/json.hpp>'),
     ("model/forward.cpp", '#include "kernels/matmul.hpp"\n#include "partition/plan.hpp"'),
     ("dist/comm.cpp", "#include <mpi.h>"),
+    ("serve/http_server.cpp", "#include <boost/beast.hpp>"),
     ("launch/main.cpp", '#include "dist/engine/engine.hpp"\n#include <CLI/CLI.hpp>\n#include <hwloc.h>'),
     ("tests/dist/comm_test.cpp", '#include <mpi.h>\n#include "dist/comm.hpp"\n#include "tests/support/random.hpp"'),
     ("model/forward.cpp", "// #include <mpi.h>\n/* #include <mpi.h> */"),

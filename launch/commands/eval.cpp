@@ -114,14 +114,6 @@ generation::GeneratorOptions examiner_options(const EvalOptions& options, const 
   return generator;
 }
 
-generation::SavedTexts saved_texts(const OpenedModel& opened) {
-  std::vector<dist::ContextDirectory> contexts;
-  for (const dist::ContextFolders& folders : opened.engine_options.contexts) {
-    contexts.push_back(dist::ContextDirectory::open(folders.back().path));
-  }
-  return generation::SavedTexts(std::move(contexts));
-}
-
 /// Tokens of a question that are not in files of contexts, of the one that has most.
 std::size_t most_in_memory(const OpenedModel& opened, const PreparedTask& prepared) {
   const std::size_t n_longest = longest(*prepared.task);
@@ -180,18 +172,6 @@ bool ask(const EvalOptions& options, const OpenedModel& opened, const PreparedTa
   return finished;
 }
 
-/// Which contexts prompts may begin with: what the leader finds, on all ranks. Collective.
-std::vector<dist::ContextFolders> share_contexts(const EvalOptions& options,
-                                                 const OpenedModel& opened,
-                                                 const PreparedTask& prepared, dist::World& world) {
-  if (!options.contexts) return {};
-  return dist::share_folders(world.communicator(), world.agree([&] {
-    if (!world.leads_job()) return std::vector<dist::ContextFolders>();
-    return contexts_in(*options.contexts,
-                       context_settings(opened, prepared.tokenizer.get(), options.any_isa));
-  }));
-}
-
 void summarise(const EvalOptions& options, const OpenedModel& opened,
                const PreparedTask& prepared) {
   prepared.file->sort();
@@ -231,7 +211,10 @@ int run(const EvalOptions& options, dist::World& world) {
     if (world.leads_job()) return prepare_to_lead(options, opened);
     return leads_replica ? prepare(options, opened) : PreparedTask();
   });
-  opened.engine_options.contexts = share_contexts(options, opened, prepared, world);
+  if (options.contexts) {
+    opened.engine_options.contexts =
+        share_contexts(*options.contexts, opened, prepared.tokenizer.get(), options.any_isa, world);
+  }
   struct Work {
     std::size_t n_left, longest_in_memory;
   };

@@ -103,7 +103,8 @@ CLI::Option* add_count(CLI::App& app, const std::string& names, Target& target, 
                        std::size_t most, const std::string& description) {
   return add_text(app, names, "N", description,
                   [&target, least, most, name = first_name(names)](const std::string& text) {
-                    target = read_integer<std::size_t>(name, text, least, most);
+                    target =
+                        static_cast<Target>(read_integer<std::size_t>(name, text, least, most));
                   });
 }
 
@@ -711,6 +712,44 @@ CLI::App& add_eval(CLI::App& app, EvalOptions& options) {
   return command;
 }
 
+CLI::App& add_serve(CLI::App& app, ServeOptions& options) {
+  CLI::App& command =
+      *app.add_subcommand("serve", "Answer requests over HTTP, as the OpenAI interface has them");
+  add_model_options(command, options.model);
+  add_path(command, "--tokenizer", "T", options.tokenizer, kTokenizerHelp);
+  add_path(command, "--host", "NAME", options.host,
+           "the address to listen at; 0.0.0.0: all of this machine's")
+      ->default_str(options.host);
+  add_count(command, "--port", options.port, 0, std::numeric_limits<std::uint16_t>::max(),
+            "0: any that is free; the one there is, is reported")
+      ->default_str(fmt::to_string(options.port));
+  add_path(command, "--api-key-file", "FILE", options.api_key_file,
+           "keys, one a line, of which a client must give one; default:\nall may ask");
+  add_count(command, "--context-length", options.context_tokens, 1, kMaxTokens,
+            "tokens of a prompt and its answer, at most")
+      ->default_str(fmt::to_string(options.context_tokens));
+  add_count(command, "--parallel", options.n_parallel, 1, model::kStepRows,
+            "texts that are generated at once, at most, if memory allows")
+      ->default_str(fmt::to_string(options.n_parallel))
+      ->group("Running");
+  add_count(command, "--max-waiting", options.max_waiting, 0, 1'000'000,
+            "texts that wait beside those; what comes then is refused")
+      ->default_str(fmt::to_string(options.max_waiting))
+      ->group("Running");
+  CLI::Option* const contexts =
+      add_path(command, "--contexts", "DIR", options.contexts,
+               "a folder of contexts that read made: prompts that begin with\ntheir texts go on "
+               "from there")
+          ->group("Running");
+  add_cache_memory(command, options.cache_memory)->needs(contexts)->group("Running");
+  command.footer(
+      "Ctrl-C or SIGTERM takes no more requests and ends when the last one is answered; a second\n"
+      "one ends at once.\n\n"
+      "Example:\n  longreach serve --model model.pth --port 8080\n"
+      "  curl http://127.0.0.1:8080/v1/completions -d '{\"prompt\": \"The grass is\"}'");
+  return command;
+}
+
 void check(EvalOptions& options) {
   if (options.kind == nullptr) {
     std::string names;
@@ -773,6 +812,7 @@ Command parse_options(int argc, const char* const* argv) {
   PlanOptions plan;
   BenchOptions bench;
   EvalOptions eval;
+  ServeOptions serve;
   const CLI::App& generate_command = add_generate(app, generate);
   const CLI::App& read_command = add_read(app, read);
   const CLI::App& context_command = add_context_command(app, context);
@@ -782,6 +822,7 @@ Command parse_options(int argc, const char* const* argv) {
   const CLI::App& plan_command = add_plan(app, plan);
   const CLI::App& bench_command = add_bench(app, bench);
   const CLI::App& eval_command = add_eval(app, eval);
+  const CLI::App& serve_command = add_serve(app, serve);
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
@@ -795,9 +836,8 @@ Command parse_options(int argc, const char* const* argv) {
   }
   if (app.get_subcommands().empty()) {
     base::input_error(
-        "expected a command: generate, read, context, logits, tokenize, inspect, plan, bench or "
-        "eval (longreach "
-        "--help says more)");
+        "expected a command: generate, read, context, logits, tokenize, inspect, plan, bench, "
+        "eval or serve (longreach --help says more)");
   }
   if (generate_command.parsed()) {
     check_attention(generate.model.attention);
@@ -836,6 +876,10 @@ Command parse_options(int argc, const char* const* argv) {
   if (eval_command.parsed()) {
     check(eval);
     return eval;
+  }
+  if (serve_command.parsed()) {
+    check_attention(serve.model.attention);
+    return serve;
   }
   return inspect;
 }

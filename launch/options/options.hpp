@@ -156,6 +156,20 @@ struct EvalOptions {
   BatchOptions batch;
 };
 
+/// `longreach serve`.
+struct ServeOptions {
+  ModelOptions model;
+  std::string tokenizer;  ///< "bytes" or a file; empty: the model's.
+  std::string host = "127.0.0.1";
+  std::uint16_t port = 8080;                          ///< 0: any that is free.
+  std::optional<std::filesystem::path> api_key_file;  ///< A key a line; default: all may.
+  std::size_t context_tokens = 32768;                 ///< Of a prompt and its answer.
+  std::size_t n_parallel = 32;                        ///< Texts at once.
+  std::size_t max_waiting = 256;                      ///< Texts beside those.
+  std::optional<std::filesystem::path> contexts;      ///< As above.
+  std::optional<std::size_t> cache_memory;            ///< See dist::EngineOptions.
+};
+
 /// What `longreach bench` measures.
 enum class BenchQuestion {
   kDecode,    ///< Tokens one by one, at the end of a context.
@@ -191,9 +205,9 @@ struct HelpText {
   std::string text;
 };
 
-using Command =
-    std::variant<HelpText, GenerateOptions, ReadOptions, ContextOptions, LogitsOptions,
-                 TokenizeOptions, InspectOptions, PlanOptions, BenchOptions, EvalOptions>;
+using Command = std::variant<HelpText, GenerateOptions, ReadOptions, ContextOptions, LogitsOptions,
+                             TokenizeOptions, InspectOptions, PlanOptions, BenchOptions,
+                             EvalOptions, ServeOptions>;
 
 /// Reads the command line. Errors: InputError naming the option.
 Command parse_options(int argc, const char* const* argv);

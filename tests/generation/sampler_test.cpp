@@ -68,7 +68,9 @@ TEST(Sampler, OptionsAreCheckedByTheNameOfTheCommandLine) {
       {"--frequency-penalty", &SamplerOptions::frequency},
       {"--penalty-decay", &SamplerOptions::decay}};
   for (const auto& [name, member] : members) {
+    const bool is_penalty = name == "--presence-penalty" || name == "--frequency-penalty";
     for (const double bad : {-1.0, -1e-9, kNanDouble, kInfinityDouble, -kInfinityDouble}) {
+      if (is_penalty && std::isfinite(bad)) continue;
       SamplerOptions options;
       options.*member = bad;
       try {
@@ -154,6 +156,27 @@ TEST(Sampler, BannedTokensNeverCome) {
     Sampler other(byte_tokenizer(), options);
     EXPECT_THROW(other.sample(Logits{9, 1, 9, 1}), base::InputError);
   }
+}
+
+TEST(Sampler, BiasIsAddedToLogits) {
+  SamplerOptions options = plain();
+  options.temperature = 0;
+  options.bias = {{0, 1.5F}, {2, -100}};
+  EXPECT_EQ(drawn(options, {1, 2, 3}), Ids{0});
+  options.banned = {0};
+  EXPECT_EQ(drawn(options, {1, 2, 3}), Ids{1});
+  options.bias = {{3, 1}};
+  EXPECT_THROW(drawn(options, {1, 2, 3}), base::InputError);
+}
+
+TEST(Sampler, NegativePenaltiesRaiseWhatWasRecorded) {
+  SamplerOptions options = plain();
+  options.temperature = 0;
+  options.presence = -1;
+  Sampler sampler(byte_tokenizer(), options);
+  const Logits logits = {1, 1.5F};
+  sampler.record(0);
+  EXPECT_EQ(sampler.sample(logits), 0);
 }
 
 TEST(Sampler, SurvivesExtremeNumbers) {

@@ -1,0 +1,147 @@
+#include "launch/commands/serve.hpp"
+
+#include "generation/generator.hpp"
+#include "kernels/base/error.hpp"
+#include "kernels/base/lines.hpp"
+#include "kernels/base/read_file.hpp"
+#include "kernels/base/write_all.hpp"
+#include "launch/access_log.hpp"
+#include "launch/generator_options.hpp"
+#include "launch/open_model.hpp"
+#include "launch/run_settings.hpp"
+#include "launch/saved_context.hpp"
+#include "launch/signals.hpp"
+#include "launch/usage.hpp"
+#include "serve/api.hpp"
+#include "serve/http_server.hpp"
+#include "serve/metrics.hpp"
+#include "serve/service.hpp"
+
+#include <fmt/format.h>
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace longreach::launch {
+namespace {
+
+/// A token takes fewer bytes of JSON on average: in World's vocabulary three to five characters,
+/// which may be written as escapes.
+constexpr std::size_t kBodyBytesOfToken = 16;
+/// Descriptors for files and ranks beside connections.
+constexpr std::size_t kOtherDescriptors = 256;
+constexpr std::size_t kMostConnections = 16384;
+/// How long clients may take to read the last answers.
+constexpr std::chrono::seconds kLastWrites(10);
+constexpr std::size_t kMostKeyBytes = std::size_t{1} << 20;
+
+/// As many connections as the system lets this process have; asks it for as many as it may.
+std::size_t max_connections() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return kOtherDescriptors;
+  const rlim_t wanted = kMostConnections + kOtherDescriptors;
+  if (limit.rlim_cur < wanted) {
+    const rlimit more{std::min(wanted, limit.rlim_max), limit.rlim_max};
+    if (setrlimit(RLIMIT_NOFILE, &more) == 0) limit = more;
+  }
+  return std::clamp<std::size_t>(limit.rlim_cur, 2 * kOtherDescriptors, wanted) - kOtherDescriptors;
+}
+
+std::vector<std::string> read_keys(const std::filesystem::path& file) {
+  std::vector<std::string> keys;
+  base::for_lines(base::read_file(file, kMostKeyBytes), [&](std::size_t, std::string_view line) {
+    if (!line.empty()) keys.emplace_back(line);
+  });
+  if (keys.empty()) base::input_error("--api-key-file: {} holds no key", file.string());
+  return keys;
+}
+
+/// What the leader needs before a model is loaded.
+struct PreparedServer {
+  std::unique_ptr<model::Tokenizer> tokenizer;
+  std::vector<std::string> keys;
+  std::unique_ptr<serve::HttpServer> server;
+};
+
+PreparedServer prepare(const ServeOptions& options, const OpenedModel& opened) {
+  model_files(opened, options.model, options.tokenizer).check_outputs();
+  PreparedServer prepared;
+  prepared.tokenizer = open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer);
+  if (options.api_key_file) prepared.keys = read_keys(*options.api_key_file);
+  serve::HttpLimits limits;
+  limits.max_connections = max_connections();
+  limits.max_body_bytes += kBodyBytesOfToken * options.context_tokens;
+  limits.max_bodies_bytes = std::max(limits.max_bodies_bytes, 4 * limits.max_body_bytes);
+  prepared.server = std::make_unique<serve::HttpServer>(options.host, options.port, limits);
+  return prepared;
+}
+
+generation::GeneratorOptions generator_options_of(const ServeOptions& options,
+                                                  const OpenedModel& opened,
+                                                  const generation::SavedTexts& saved) {
+  auto generator = generator_options(opened.room, options.context_tokens, options.n_parallel);
+  generator.max_waiting = options.n_parallel + options.max_waiting;  // they wait before they run
+  generator.step_seconds = {};                                       // people wait for tokens
+  generator.saved = &saved;
+  return generator;
+}
+
+/// Answers requests on the leader, until a signal ends it.
+void answer_requests(const ServeOptions& options, const OpenedModel& opened,
+                     PreparedServer& prepared, dist::Engine& engine, const StopSignals& signals) {
+  const generation::SavedTexts saved = saved_texts(opened);
+  generation::Generator generator(engine, opened.config, *prepared.tokenizer,
+                                  generator_options_of(options, opened, saved));
+  serve::Metrics metrics;
+  const std::size_t max_open = options.n_parallel + options.max_waiting;
+  serve::Service service(generator, max_open, metrics);
+  const serve::ServedModel served{model_name(opened.checkpoint), *prepared.tokenizer,
+                                  opened.config.vocab_size,      opened.config.end_token,
+                                  options.context_tokens,        max_open};
+  serve::HttpServer& server = *prepared.server;
+  serve::Api api(served, service, metrics, server, {prepared.keys, LONGREACH_VERSION});
+  // An error of the engine ends the server before what it calls.
+  const auto stop_at_once = [](serve::HttpServer* running) { running->stop({}); };
+  const std::unique_ptr<serve::HttpServer, decltype(stop_at_once)> guard(&server, stop_at_once);
+  server.start(api.handlers(access_log()));
+  base::write_message(fmt::format("listening on {}\n", server.url()));
+  service.run([&] {
+    if (signals.received()) server.drain();
+    return signals.received();
+  });
+  server.stop(kLastWrites);
+}
+
+}  // namespace
+
+int run(const ServeOptions& options, dist::World& world) {
+  const StopSignals signals;
+  OpenedModel opened = world.agree([&] { return open_model(options.model); });
+  opened.engine_options.cache_memory = options.cache_memory;
+  opened.files.push_back({vocabulary_path(opened, options.tokenizer), InputFile::Readers::kSome});
+  PreparedServer prepared =
+      world.agree([&] { return world.leads_job() ? prepare(options, opened) : PreparedServer(); });
+  if (options.contexts) {
+    opened.engine_options.contexts =
+        share_contexts(*options.contexts, opened, prepared.tokenizer.get(), false, world);
+  }
+  // Most rows are those of prompts; what people wait for is decoding.
+  const std::size_t n = options.context_tokens;
+  const auto engine = load_engine(opened, {n, n, 0, "--context-length"}, world);
+  if (!engine->leads()) {
+    engine->serve();
+    return 0;
+  }
+  answer_requests(options, opened, prepared, *engine, signals);
+  write_trace(*engine, options.model);
+  log_usage(*engine, options.model);
+  return signals.exit_code();
+}
+
+}  // namespace longreach::launch

@@ -1,0 +1,430 @@
+#include "serve/openai_request.hpp"
+
+#include "generation/text_stream.hpp"
+#include "kernels/base/json.hpp"
+#include "serve/chat_template.hpp"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <set>
+#include <utility>
+
+namespace longreach::serve {
+namespace {
+
+using base::TokenId;
+using nlohmann::json;
+
+constexpr std::size_t kMostTexts = 128;  ///< Of a prompt.
+constexpr std::size_t kMostLogprobs = 20;
+constexpr std::size_t kMostStops = 16;
+constexpr std::size_t kMostStopBytes = 4096;
+constexpr double kMostTemperature = 2, kMostPenalty = 2, kMostBias = 100;
+constexpr std::size_t kCompletionTokens = 16;  ///< OpenAI's default.
+
+[[noreturn]] void refuse(std::string_view field, std::string_view expected, const json& found) {
+  throw ApiError(400,
+                 fmt::format("{}: expected {}, found {}", field, expected, base::json_text(found)),
+                 std::string(field));
+}
+
+[[noreturn]] void refuse_support(std::string_view field) {
+  throw ApiError(400, fmt::format("{}: is not supported", field), std::string(field));
+}
+
+/// The fields of an object; one that is null counts as absent.
+class Fields {
+ public:
+  explicit Fields(const json& object) : object_(object) {}
+
+  const json* find(const char* name) const {
+    const auto found = object_.find(name);
+    return found == object_.end() || found->is_null() ? nullptr : &*found;
+  }
+
+  std::optional<std::size_t> whole(const char* name, std::size_t least, std::size_t most) const {
+    const json* const value = find(name);
+    if (value == nullptr) return std::nullopt;
+    const auto number = base::whole_number(*value);
+    if (!number || *number < least || *number > most) {
+      refuse(name, fmt::format("a whole number from {} to {}", least, most), *value);
+    }
+    return static_cast<std::size_t>(*number);
+  }
+
+  double real(const char* name, double least, double most, double otherwise) const {
+    const json* const value = find(name);
+    if (value == nullptr) return otherwise;
+    const double number =
+        value->is_number() ? value->get<double>() : std::numeric_limits<double>::quiet_NaN();
+    if (!(number >= least && number <= most)) {
+      refuse(name, fmt::format("a number from {} to {}", least, most), *value);
+    }
+    return number;
+  }
+
+  bool flag(const char* name) const {
+    const json* const value = find(name);
+    if (value == nullptr) return false;
+    if (!value->is_boolean()) refuse(name, "true or false", *value);
+    return value->get<bool>();
+  }
+
+  /// An object inside; null if it is absent.
+  const json* object(const char* name) const {
+    const json* const value = find(name);
+    if (value != nullptr && !value->is_object()) refuse(name, "an object", *value);
+    return value;
+  }
+
+ private:
+  const json& object_;
+};
+
+json parse_object(std::string_view body) {
+  json value;
+  try {
+    value = base::parse_json(body, "the request");
+  } catch (const base::InputError& error) {
+    throw ApiError(400, error.what());
+  }
+  if (!value.is_object()) {
+    throw ApiError(
+        400, fmt::format("the request: expected a JSON object, found {}", base::json_text(value)));
+  }
+  return value;
+}
+
+std::vector<TokenId> encode(std::string_view text, std::string_view field,
+                            const ServedModel& served) {
+  std::vector<TokenId> tokens;
+  try {
+    tokens = served.tokenizer.encode(text);
+  } catch (const base::InputError& error) {
+    throw ApiError(400, fmt::format("{}: {}", field, error.what()), std::string(field));
+  }
+  const auto foreign = std::ranges::find_if(
+      tokens, [&](TokenId id) { return static_cast<std::size_t>(id) >= served.vocab_size; });
+  if (foreign != tokens.end()) {
+    throw ApiError(400,
+                   fmt::format("{}: token {} is outside the model's vocabulary of {}", field,
+                               *foreign, served.vocab_size),
+                   std::string(field));
+  }
+  return tokens;
+}
+
+std::vector<TokenId> token_ids(const json& list, std::string_view field,
+                               const ServedModel& served) {
+  std::vector<TokenId> tokens;
+  tokens.reserve(list.size());
+  for (const json& each : list) {
+    const auto id = base::whole_number(each);
+    if (!id || *id >= served.vocab_size) {
+      refuse(field, fmt::format("token ids below {}", served.vocab_size), each);
+    }
+    tokens.push_back(static_cast<TokenId>(*id));
+  }
+  return tokens;
+}
+
+/// A text, a list of token ids, or a list of either.
+std::vector<std::vector<TokenId>> read_prompts(const json& value, const ServedModel& served) {
+  constexpr const char* kField = "prompt";
+  const auto text = [&](const json& each) {
+    return encode(each.get_ref<const std::string&>(), kField, served);
+  };
+  if (value.is_string()) return {text(value)};
+  if (!value.is_array() || value.empty()) {
+    refuse(kField, "a text, a list of token ids, or a list of texts or of such lists", value);
+  }
+  if (value.front().is_number()) return {token_ids(value, kField, served)};
+  std::vector<std::vector<TokenId>> prompts;
+  for (const json& each : value) {
+    if (each.is_string()) {
+      prompts.push_back(text(each));
+    } else if (each.is_array()) {
+      prompts.push_back(token_ids(each, kField, served));
+    } else {
+      refuse(kField, "a list of texts or of lists of token ids", each);
+    }
+  }
+  return prompts;
+}
+
+/// A text, or a list of parts with a text each.
+std::string read_content(const json& value) {
+  constexpr const char* kField = "messages";
+  if (value.is_string()) return value.get<std::string>();
+  if (value.is_null()) return {};  // of an assistant that called a tool
+  if (!value.is_array()) refuse(kField, "a content that is a text or a list of parts", value);
+  std::string content;
+  for (const json& part : value) {
+    const bool is_text = part.is_object() && part.contains("type") && part["type"] == "text" &&
+                         part.contains("text") && part["text"].is_string();
+    if (!is_text) refuse(kField, "parts of type \"text\"", part);
+    content += part["text"].get_ref<const std::string&>();
+  }
+  return content;
+}
+
+std::vector<TokenId> read_messages(const Fields& fields, const ServedModel& served) {
+  constexpr const char* kField = "messages";
+  const json* const list = fields.find(kField);
+  if (list == nullptr || !list->is_array() || list->empty()) {
+    refuse(kField, "a list of one message at least", list == nullptr ? json() : *list);
+  }
+  std::vector<ChatMessage> messages;
+  for (const json& each : *list) {
+    const json role = each.is_object() && each.contains("role") ? each["role"] : json();
+    ChatMessage message;
+    if (role == "user") {
+      message.role = ChatRole::kUser;
+    } else if (role == "assistant") {
+      message.role = ChatRole::kAssistant;
+    } else if (role == "system" || role == "developer") {
+      message.role = ChatRole::kSystem;
+    } else {
+      refuse(kField, "roles system, developer, user or assistant", role);
+    }
+    message.content = read_content(each.contains("content") ? each["content"] : json());
+    messages.push_back(std::move(message));
+  }
+  return encode(chat_prompt(messages), kField, served);
+}
+
+std::vector<std::string> read_stops(const Fields& fields) {
+  constexpr const char* kField = "stop";
+  const json* const value = fields.find(kField);
+  if (value == nullptr) return {};
+  const json list = value->is_array() ? *value : json::array({*value});
+  if (list.size() > kMostStops) {
+    refuse(kField, fmt::format("{} texts at most", kMostStops), *value);
+  }
+  std::vector<std::string> stops;
+  for (const json& each : list) {
+    if (!each.is_string() || each.get_ref<const std::string&>().empty() ||
+        each.get_ref<const std::string&>().size() > kMostStopBytes) {
+      refuse(kField, fmt::format("texts of 1 to {} bytes", kMostStopBytes), each);
+    }
+    stops.push_back(each.get<std::string>());
+  }
+  return stops;
+}
+
+std::vector<std::pair<TokenId, float>> read_bias(const Fields& fields, const ServedModel& served) {
+  constexpr const char* kField = "logit_bias";
+  std::vector<std::pair<TokenId, float>> biases;
+  const json* const object = fields.object(kField);
+  if (object == nullptr) return biases;
+  std::set<TokenId> seen;
+  for (const auto& [key, value] : object->items()) {
+    std::size_t id = 0;
+    const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
+    if (error != std::errc() || end != key.data() + key.size() || id >= served.vocab_size ||
+        !seen.insert(static_cast<TokenId>(id)).second) {
+      refuse(kField, fmt::format("token ids below {}, each once", served.vocab_size), key);
+    }
+    const double bias =
+        value.is_number() ? value.get<double>() : std::numeric_limits<double>::quiet_NaN();
+    if (!(std::abs(bias) <= kMostBias)) {
+      refuse(kField, fmt::format("numbers from -{0} to {0}", kMostBias), value);
+    }
+    biases.emplace_back(static_cast<TokenId>(id), static_cast<float>(bias));
+  }
+  return biases;
+}
+
+/// A whole number of 64 bits; a negative one counts as the one with the same bits.
+std::uint64_t read_seed(const Fields& fields, std::uint64_t otherwise) {
+  const json* const value = fields.find("seed");
+  if (value == nullptr) return otherwise;
+  if (!value->is_number_integer()) refuse("seed", "a whole number", *value);
+  return value->is_number_unsigned() ? value->get<std::uint64_t>()
+                                     : static_cast<std::uint64_t>(value->get<std::int64_t>());
+}
+
+void check_model(const Fields& fields, const ServedModel& served) {
+  const json* const value = fields.find("model");
+  if (value == nullptr) return;
+  if (!value->is_string()) refuse("model", "a text", *value);
+  if (value->get_ref<const std::string&>() == served.name) return;
+  throw ApiError(404,
+                 fmt::format("model: {} is not served here, expected {}", base::json_text(*value),
+                             base::json_text(json(served.name))),
+                 "model", "model_not_found");
+}
+
+/// What a client would be misled by, were it ignored.
+void check_unsupported(const Fields& fields) {
+  for (const char* const name : {"suffix", "tools", "functions"}) {
+    const json* const value = fields.find(name);
+    if (value != nullptr && !value->empty() && *value != "") refuse_support(name);
+  }
+  const json* const best_of = fields.find("best_of");
+  if (best_of != nullptr && *best_of != fields.whole("n", 1, kMostTexts).value_or(1)) {
+    refuse_support("best_of");
+  }
+  const json* const format = fields.object("response_format");
+  if (format != nullptr && format->value("type", json("text")) != "text") {
+    refuse_support("response_format");
+  }
+}
+
+void read_logprobs(const Fields& fields, CompletionRequest& request) {
+  if (request.endpoint == Endpoint::kCompletions) {
+    request.n_top_logprobs = fields.whole("logprobs", 0, kMostLogprobs);
+    request.echo = fields.flag("echo");
+    return;
+  }
+  const bool wanted = fields.flag("logprobs");
+  const auto n_top = fields.whole("top_logprobs", 0, kMostLogprobs);
+  if (n_top && !wanted) {
+    throw ApiError(400, "top_logprobs: expected logprobs to be true with it", "top_logprobs");
+  }
+  if (wanted) request.n_top_logprobs = n_top.value_or(0);
+}
+
+void read_stream(const Fields& fields, CompletionRequest& request) {
+  request.streams = fields.flag("stream");
+  if (const json* const options = fields.object("stream_options")) {
+    if (!request.streams) {
+      throw ApiError(400, "stream_options: expected stream to be true with it", "stream_options");
+    }
+    request.with_usage = Fields(*options).flag("include_usage");
+  }
+  if (const json* const own = fields.object("longreach")) {
+    request.with_progress = Fields(*own).flag("progress");
+  }
+}
+
+/// Decides how many tokens a text may have.
+void read_length(const Fields& fields, const ServedModel& served, CompletionRequest& request) {
+  const bool chats = request.endpoint == Endpoint::kChat;
+  const std::size_t least = chats ? 1 : 0;
+  constexpr std::size_t kMost = std::numeric_limits<std::uint32_t>::max();
+  auto n_new = fields.whole("max_completion_tokens", least, kMost);
+  if (!n_new) n_new = fields.whole("max_tokens", least, kMost);
+  const std::size_t n_prompt =
+      std::ranges::max(request.prompts, {}, &std::vector<TokenId>::size).size();
+  const std::size_t n_left = served.context_tokens - std::min(served.context_tokens, n_prompt);
+  request.n_new = n_new.value_or(chats ? std::clamp<std::size_t>(n_left, 1, kMostChatTokens)
+                                       : kCompletionTokens);
+  if (request.n_new <= n_left && n_prompt <= served.context_tokens) return;
+  throw ApiError(
+      400,
+      fmt::format("This model's maximum context length is {} tokens. However, you requested {} "
+                  "tokens ({} in the {}, {} in the completion). Please reduce the length of the {} "
+                  "or completion.",
+                  served.context_tokens, n_prompt + request.n_new, n_prompt,
+                  chats ? "messages" : "prompt", request.n_new, chats ? "messages" : "prompt"),
+      chats ? "messages" : "prompt", "context_length_exceeded");
+}
+
+}  // namespace
+
+std::string error_json(unsigned status, std::string_view message, std::string_view field,
+                       std::string_view code) {
+  std::string_view type = "invalid_request_error";
+  if (status == 401) type = "authentication_error";
+  if (status == 429) type = "rate_limit_error";
+  if (status >= 500) type = "server_error";
+  const auto or_null = [](std::string_view text) { return text.empty() ? json() : json(text); };
+  const json error = {
+      {"message", message}, {"type", type}, {"param", or_null(field)}, {"code", or_null(code)}};
+  return json({{"error", error}}).dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+CompletionRequest read_completion(Endpoint endpoint, std::string_view body,
+                                  const ServedModel& served, std::uint64_t seed) {
+  const json object = parse_object(body);
+  const Fields fields(object);
+  check_model(fields, served);
+  check_unsupported(fields);
+  CompletionRequest request;
+  request.endpoint = endpoint;
+  request.n = fields.whole("n", 1, kMostTexts).value_or(1);
+  request.sampler.temperature = fields.real("temperature", 0, kMostTemperature, 1);
+  request.sampler.top_p = fields.real("top_p", 0, 1, 1);
+  request.sampler.presence = fields.real("presence_penalty", -kMostPenalty, kMostPenalty, 0);
+  request.sampler.frequency = fields.real("frequency_penalty", -kMostPenalty, kMostPenalty, 0);
+  request.sampler.decay = 1;
+  request.sampler.seed = read_seed(fields, seed);
+  request.sampler.bias = read_bias(fields, served);
+  request.stop_strings = read_stops(fields);
+  read_logprobs(fields, request);
+  read_stream(fields, request);
+  if (endpoint == Endpoint::kChat) {
+    request.prompts = {read_messages(fields, served)};
+    request.stop_strings.emplace_back(kChatStop);
+  } else {
+    const json* const prompt = fields.find("prompt");
+    if (prompt == nullptr) refuse("prompt", "a text or token ids", json());
+    request.prompts = read_prompts(*prompt, served);
+  }
+  for (const auto& prompt : request.prompts) {
+    if (prompt.empty())
+      throw ApiError(400, "prompt: is empty, expected one token at least", "prompt");
+  }
+  if (request.n_texts() > served.max_texts) {
+    throw ApiError(
+        400,
+        fmt::format("{} prompts with n {}: expected {} texts at most, found {}",
+                    request.prompts.size(), request.n, served.max_texts, request.n_texts()),
+        "prompt");
+  }
+  read_length(fields, served, request);
+  return request;
+}
+
+std::vector<generation::Request> requests_of(const CompletionRequest& request) {
+  std::vector<generation::Request> requests;
+  for (const auto& prompt : request.prompts) {
+    for (std::size_t i = 0; i < request.n; ++i) {
+      generation::Request& each = requests.emplace_back();
+      each.prompt = prompt;
+      each.n_new = request.n_new;
+      each.sampler = request.sampler;
+      each.sampler.seed += i;
+      each.stop_strings = request.stop_strings;
+      each.n_top_logprobs = request.n_top_logprobs;
+      if (request.echo && request.n_top_logprobs && prompt.size() > 1) {
+        each.prompt_logprobs_from = 1;
+      }
+    }
+  }
+  return requests;
+}
+
+std::vector<TokenId> read_tokenize(std::string_view body, const ServedModel& served) {
+  const json object = parse_object(body);
+  const Fields fields(object);
+  const char* const field = fields.find("content") != nullptr ? "content" : "prompt";
+  const json* const text = fields.find(field);
+  if (text == nullptr || !text->is_string()) {
+    refuse(field, "a text", text == nullptr ? json() : *text);
+  }
+  if (*text == kEndTokenText) return {served.end_token};
+  return encode(text->get_ref<const std::string&>(), field, served);
+}
+
+std::string read_detokenize(std::string_view body, const ServedModel& served) {
+  const json object = parse_object(body);
+  const json* const list = Fields(object).find("tokens");
+  if (list == nullptr || !list->is_array()) {
+    refuse("tokens", "a list of token ids", list == nullptr ? json() : *list);
+  }
+  generation::TextStream stream;
+  std::string text;
+  for (const TokenId id : token_ids(*list, "tokens", served)) {
+    if (const auto bytes = served.tokenizer.find(id)) text += stream.push(*bytes);
+  }
+  return text + stream.flush();
+}
+
+}  // namespace longreach::serve
