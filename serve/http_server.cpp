@@ -77,7 +77,12 @@ std::optional<std::string> framing_fault(const http::request_header<>& head) {
   std::size_t n_lengths = 0, n_encodings = 0;
   bool is_chunked = false;
   for (const auto& field : head) {
-    if (field.name() == http::field::content_length) ++n_lengths;
+    if (field.name() == http::field::content_length) {
+      ++n_lengths;
+      // Beast takes a list of equal lengths for one.
+      const std::string_view value(field.value().data(), field.value().size());
+      if (value.find_first_not_of("0123456789") != value.npos) return "no plain Content-Length";
+    }
     if (field.name() == http::field::transfer_encoding) {
       ++n_encodings;
       is_chunked = beast::iequals(field.value(), "chunked");
@@ -325,10 +330,9 @@ class Connection final : public std::enable_shared_from_this<Connection> {
     record.path = request_.path;
   }
 
-  /// Ends a connection whose request could not be read.
+  /// Ends a connection whose request could not be read. Nothing is said to a client that has gone
+  /// or was too slow, whose connection is closed already.
   void refuse(error_code error) {
-    if (error == http::error::end_of_stream) return close();
-    if (error == beast::error::timeout) return refuse(408, "the request did not come in time");
     if (error == http::error::body_limit) {
       return refuse(413,
                     fmt::format("a body of more than {} bytes", shared_.limits.max_body_bytes));
@@ -337,7 +341,8 @@ class Connection final : public std::enable_shared_from_this<Connection> {
       return refuse(
           431, fmt::format("more than {} bytes before the body", shared_.limits.max_header_bytes));
     }
-    if (error.category() == make_error_code(http::error::bad_method).category()) {
+    if (error != http::error::end_of_stream && error != http::error::partial_message &&
+        error.category() == make_error_code(http::error::bad_method).category()) {
       return refuse(400, fmt::format("malformed HTTP: {}", error.message()));
     }
     close();
@@ -377,7 +382,6 @@ class Connection final : public std::enable_shared_from_this<Connection> {
       return;
     }
     written_ = std::exchange(pending_, {});
-    n_written_ = 0;
     write_slice();
   }
 
@@ -390,6 +394,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
                         self->n_written_ += n_sent;
                         if (self->n_written_ < self->written_.size()) return self->write_slice();
                         self->written_.clear();
+                        self->n_written_ = 0;
                         self->write_pending();
                       });
   }
@@ -498,15 +503,17 @@ tcp::endpoint endpoint_of(asio::io_context& io, const std::string& host, std::ui
 class HttpServer::Impl {
  public:
   Impl(const std::string& host, std::uint16_t port, const HttpLimits& limits)
-      : shared_{.limits = limits}, acceptor_(io_), pause_(io_) {
+      : shared_{.limits = limits},
+        address_(fmt::format("{} port {}", host, port)),
+        acceptor_(io_),
+        pause_(io_) {
     const tcp::endpoint endpoint = endpoint_of(io_, host, port);
     try {
       acceptor_.open(endpoint.protocol());
       acceptor_.set_option(tcp::acceptor::reuse_address(true));
       acceptor_.bind(endpoint);
     } catch (const boost::system::system_error& error) {
-      base::input_error("--port: cannot listen on {} port {}: {}", host, port,
-                        error.code().message());
+      refuse_address(error);
     }
     thread_ = std::thread([this] { io_.run(); });
   }
@@ -522,7 +529,11 @@ class HttpServer::Impl {
 
   void start(HttpHandlers handlers) {
     shared_.handlers = std::move(handlers);
-    acceptor_.listen();
+    try {
+      acceptor_.listen();
+    } catch (const boost::system::system_error& error) {
+      refuse_address(error);  // another program has taken it since
+    }
     asio::post(io_, [this] { accept(); });
   }
 
@@ -551,6 +562,10 @@ class HttpServer::Impl {
   }
 
  private:
+  [[noreturn]] void refuse_address(const boost::system::system_error& error) const {
+    base::input_error("--port: cannot listen at {}: {}", address_, error.code().message());
+  }
+
   /// Returns when all that was posted before has run.
   void flush() {
     std::promise<void> done;
@@ -594,6 +609,7 @@ class HttpServer::Impl {
   asio::io_context io_{1};
   asio::executor_work_guard<asio::io_context::executor_type> guard_{io_.get_executor()};
   Shared shared_;
+  std::string address_;  ///< As asked for.
   tcp::acceptor acceptor_;
   asio::steady_timer pause_;
   asio::thread_pool workers_{1};

@@ -22,7 +22,7 @@ struct HttpLimits {
   std::size_t max_header_bytes = 16384;  ///< Of the request line and all fields.
   std::size_t max_body_bytes = std::size_t{1} << 20;
   std::size_t max_bodies_bytes = std::size_t{1} << 28;          ///< Of all that are being read.
-  std::size_t max_buffered_bytes = std::size_t{1} << 20;        ///< Of a stream that nobody reads.
+  std::size_t max_buffered_bytes = std::size_t{1} << 22;        ///< Of a stream that nobody reads.
   std::chrono::milliseconds idle = std::chrono::seconds(75);    ///< Between requests.
   std::chrono::milliseconds header = std::chrono::seconds(10);  ///< From its first byte on.
   std::chrono::milliseconds body = std::chrono::seconds(120);   ///< From its first byte on.
@@ -95,7 +95,7 @@ class HttpServer {
 
   /// "http://127.0.0.1:8080".
   std::string url() const;
-  /// From now on connections are taken.
+  /// From now on connections are taken. Errors: InputError naming --port.
   void start(HttpHandlers handlers);
   /// From now on a connection ends with its answer.
   void drain();

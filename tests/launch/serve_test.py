@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import socket
+import threading
 import time
 
 import job
@@ -208,7 +209,8 @@ class ServeTest(job.JobTest):
         self.assertEqual(punished, "zy")
         nothing = server.complete("The grass", max_tokens=0)
         self.assertEqual((nothing["choices"][0]["text"], nothing["usage"]["completion_tokens"]), ("", 0))
-        self.assertNotEqual(server.text("The", max_tokens=30), server.text("The", max_tokens=30))  # seeds are drawn
+        # Seeds are drawn.
+        self.assertNotEqual(*(server.text("The", max_tokens=60, temperature=2) for _ in range(2)))
 
     def test_prompts_are_read_once(self):
         server = self.serve()
@@ -276,55 +278,75 @@ class ServeTest(job.JobTest):
         self.assertEqual(len(server.text("The", max_tokens=3, logit_bias={"0": -100})), 3)
         self.assertIsNone(server.process.poll())
 
+    @contextlib.contextmanager
     def endless(self, server):
-        """A stream that goes on for longer than a test may last, once it has begun."""
+        """Reads a stream that goes on for longer than a test may last, and leaves it at the end."""
         connection, answer = server.open("POST", "/v1/completions", {
             "prompt": "The", "max_tokens": 4_000_000, "stream": True, "logit_bias": {"0": -100}})
         self.assertEqual(answer.status, 200)
         answer.readline()
-        return connection, answer
+
+        def read():
+            with contextlib.suppress(OSError, http.client.HTTPException, ValueError, AttributeError):
+                while answer.read1():
+                    pass
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                connection.sock.shutdown(socket.SHUT_RDWR)
+            reader.join()
+            answer.close()
+            connection.close()
+
+    def wait_until(self, condition):
+        end = time.monotonic() + program.SECONDS
+        while not condition():
+            self.assertLess(time.monotonic(), end, "it does not happen")
+            time.sleep(0.01)
+
+    def refused_with_retry(self, server, status):
+        connection, head = server.open("POST", "/v1/completions", {"prompt": "The"})
+        with contextlib.closing(connection):
+            self.assertEqual((head.status, head.getheader("Retry-After")), (status, "1"))
+            self.assertIn("message", json.loads(head.read())["error"])
 
     def test_what_has_no_room_is_refused_and_what_nobody_reads_ends(self):
         server = self.serve("--parallel", 1, "--max-waiting", 1, "--context-length", 5_000_000)
-        connection, answer = self.endless(server)
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(server.complete, "The", max_tokens=3)
-            while server.metric("requests_waiting") < 1:
-                time.sleep(0.01)
-            refused, head = server.open("POST", "/v1/completions", {"prompt": "The"})
-            self.assertEqual((head.status, head.getheader("Retry-After")), (429, "1"))
-            refused.close()
-            self.assertEqual(server.ask("POST", "/v1/completions", {"prompt": ["a", "b", "c"]})[0], 400)
-            self.assertFalse(waiting.done())
-            answer.close()
-            connection.close()
+            with self.endless(server):
+                waiting = pool.submit(server.complete, "The", max_tokens=3, logit_bias={"0": -100})
+                self.wait_until(lambda: server.metric("requests_waiting") == 1)
+                self.refused_with_retry(server, 429)
+                self.assertEqual(server.ask("POST", "/v1/completions", {"prompt": ["a", "b", "c"]})[0], 400)
+                self.assertFalse(waiting.done())
             self.assertEqual(waiting.result(program.SECONDS)["usage"]["completion_tokens"], 3)
         self.assertEqual(server.metric('requests_total{finish_reason="cancelled"}'), 1)
 
-    def test_short_requests_overtake_and_idle_streams_cost_nothing(self):
-        server = self.serve("--parallel", 2, "--max-waiting", 300, "--context-length", 5_000_000)
-        streams = [self.endless(server) for _ in range(1)]
-        threads = len(os.listdir(f"/proc/{server.process.pid}/task"))
-        idle = [server.connect() for _ in range(200)]
-        self.assertEqual(len(server.text("The", max_tokens=3, logit_bias={"0": -100})), 3)
-        self.assertEqual(len(os.listdir(f"/proc/{server.process.pid}/task")), threads)
-        for each in idle:
-            each.close()
-        for connection, answer in streams:
-            answer.close()
-            connection.close()
+    def test_connections_that_wait_cost_no_thread_and_a_stream_holds_nobody_up(self):
+        server = self.serve("--parallel", 2, "--context-length", 5_000_000)
+        tasks = f"/proc/{server.process.pid}/task"
+        with self.endless(server):
+            n_threads = len(os.listdir(tasks))
+            idle = [server.connect() for _ in range(200)]
+            self.assertEqual(len(server.text("The", max_tokens=3, logit_bias={"0": -100})), 3)
+            self.assertEqual(len(os.listdir(tasks)), n_threads)
+            for each in idle:
+                each.close()
 
     def test_keys(self):
-        server = self.serve("--api-key-file", self.file("keys", "first\n\nsecond\n"))
-        for key in ("first", "second"):
+        server = self.serve("--api-key-file", self.file("keys", "key-one\n\nkey-two\n"))
+        for key in ("key-one", "key-two"):
             self.assertEqual(server.ask("GET", "/v1/models", Authorization=f"Bearer {key}")[0], 200)
-        for headers in ({}, {"Authorization": "first"}, {"Authorization": "Bearer "}, {"Authorization": "Bearer firs"},
-                        {"Authorization": "Bearer first "*1000}, {"Authorization": "Bearer firstsecond"}):
+        for headers in ({}, {"Authorization": "key-one"}, {"Authorization": "Bearer "}, {"Authorization": "Bearer key-on"},
+                        {"Authorization": "Bearer key-one " * 100}, {"Authorization": "Bearer key-onekey-two"}):
             for path in ("/v1/models", "/metrics", "/nowhere"):
                 status, answer = server.ask("GET", path, **headers)
                 self.assertEqual((status, answer["error"]["code"]), (401, "invalid_api_key"))
         self.assertEqual(server.ask("GET", "/health")[0], 200)
-        self.assertNotIn("second", server.log.read_text())
+        self.assertNotIn("key-", server.log.read_text())
         self.assert_refused(["serve", "--model", MODEL, "--api-key-file", self.file("none", "\n")], "--api-key-file")
 
     def test_a_signal_takes_no_more_requests_and_lets_those_there_are_finish(self):
@@ -335,22 +357,19 @@ class ServeTest(job.JobTest):
             answer.readline()
             pid = server.process.pid if n_ranks == 1 else job.ranks_of(server.process.pid)[0]
             os.kill(pid, signal.SIGTERM)
-            while server.ask("GET", "/health")[0] == 200:
-                time.sleep(0.01)
-            refused, head = server.open("POST", "/v1/completions", {"prompt": "The"})
-            self.assertEqual((head.status, head.getheader("Retry-After")), (503, "1"))
-            refused.close()
+            self.wait_until(lambda ask=server.ask: ask("GET", "/health")[0] == 503)
+            self.refused_with_retry(server, 503)
             self.assertTrue(answer.read().endswith(b"data: [DONE]\n\n"))
             connection.close()
             self.assertEqual(server.process.wait(program.SECONDS), 143)
 
     def test_a_second_signal_ends_at_once(self):
         server = self.serve("--context-length", 5_000_000)
-        connection, _ = self.endless(server)
-        for _ in range(2):
+        with self.endless(server):
             server.process.send_signal(signal.SIGTERM)
-        self.assertEqual(server.process.wait(program.SECONDS), -signal.SIGTERM)
-        connection.close()
+            self.wait_until(lambda: server.ask("GET", "/health")[0] == 503)
+            server.process.send_signal(signal.SIGTERM)
+            self.assertEqual(server.process.wait(program.SECONDS), -signal.SIGTERM)
 
     def test_each_request_is_a_line_of_the_log(self):
         server = self.serve()
