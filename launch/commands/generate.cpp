@@ -2,10 +2,12 @@
 
 #include "generation/generator.hpp"
 #include "kernels/base/error.hpp"
+#include "kernels/base/output_file.hpp"
 #include "kernels/base/read_file.hpp"
 #include "kernels/base/seconds.hpp"
 #include "kernels/base/write_all.hpp"
 #include "launch/commands/generate_many.hpp"
+#include "launch/evidence.hpp"
 #include "launch/open_model.hpp"
 #include "launch/progress.hpp"
 #include "launch/request.hpp"
@@ -102,8 +104,10 @@ class Generation {
     statistics_.seed = options.continuation.seed.value_or(random_seed());
     const bool is_one_call = engine.attention().mode == model::AttentionMode::kReference;
     n_step_rows_ = is_one_call ? statistics_.n_prompt : model::kStepRows;
+    generation::Request request = request_of(options.continuation, prompt.tokens, statistics_.seed);
+    request.wants_evidence = options.wants_evidence;
     id_ = generator_.submit(
-        request_of(options.continuation, prompt.tokens, statistics_.seed),
+        std::move(request),
         [this](const generation::Event& event) {
           std::visit([this](const auto& each) { take(each); }, event);
         },
@@ -123,6 +127,9 @@ class Generation {
         engine_.bytes_per_token(n_before_ + statistics_.n_prompt + statistics_.n_decode_calls);
     return statistics_;
   }
+
+  /// What the text looked at, if that was asked for.
+  const std::vector<generation::Passage>& evidence() const { return evidence_; }
 
  private:
   void show_progress(double share_of_step) {
@@ -154,6 +161,7 @@ class Generation {
     write(finished.text);
     statistics_.stop_reason = stopped_by_.empty() ? reason_text(finished) : stopped_by_;
     statistics_.logits_hash = finished.logits_sha256;
+    evidence_ = finished.evidence;
   }
 
   void count_decoding() {
@@ -174,6 +182,7 @@ class Generation {
   dist::Engine& engine_;
   const StopSignals& signals_;
   RunStatistics statistics_;
+  std::vector<generation::Passage> evidence_;
   std::size_t n_before_;  ///< Tokens that were read earlier.
   generation::Generator generator_;
   ProgressLine line_;
@@ -183,6 +192,19 @@ class Generation {
   std::string stopped_by_;  ///< Something outside.
   Clock::time_point start_ = Clock::now(), decode_start_ = start_;
 };
+
+void report_evidence(const GenerateOptions& options, const Prompt& prompt,
+                     std::span<const generation::Passage> evidence) {
+  std::vector<TokenId> tokens;
+  if (options.context) tokens = dist::ContextDirectory::open(*options.context).tokens();
+  tokens.resize(prompt.before.n_saved);
+  tokens.insert(tokens.end(), prompt.tokens.begin(), prompt.tokens.end());
+  if (options.evidence_file) {
+    base::write_file(*options.evidence_file, evidence_lines(evidence, tokens, *prompt.tokenizer));
+  } else {
+    base::write_message(evidence_text(evidence, tokens, *prompt.tokenizer));
+  }
+}
 
 }  // namespace
 
@@ -202,7 +224,9 @@ int run(const GenerateOptions& options, dist::World& world) {
     if (!world.leads_job()) return Prompt();
     NamedFiles files = model_files(opened, options.model, options.tokenizer);
     if (options.prompt_file) files.add_input("--prompt-file", *options.prompt_file);
+    files.add_output("--evidence", options.evidence_file);
     files.check_outputs();
+    if (options.wants_evidence) require_sparse_blocks("--evidence", opened);
     return tokenize(options, opened, text);
   });
   const std::size_t n_prompt = prompt.tokens.size(),
@@ -216,11 +240,13 @@ int run(const GenerateOptions& options, dist::World& world) {
     return 0;
   }
 
-  const RunStatistics statistics = Generation(options, opened, prompt, *engine, signals).run();
+  Generation generation(options, opened, prompt, *engine, signals);
+  const RunStatistics statistics = generation.run();
   write_trace(*engine, options.model);
   // A line of its own, but nothing that would show in a log of the errors alone.
   const bool after_text = statistics.n_generated > 0 && error_follows_output();
   base::write_message(fmt::format("{}{}\n", after_text ? "\n" : "", statistics_text(statistics)));
+  if (options.wants_evidence) report_evidence(options, prompt, generation.evidence());
   log_usage(*engine, options.model);
   return signals.exit_code();
 }
