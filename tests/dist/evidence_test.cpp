@@ -146,7 +146,9 @@ TEST(Evidence, ChangesNoLogitsAndComesOnlyToWhoAsks) {
       for (std::size_t i = 0; i < spans.size(); ++i) {
         EXPECT_LE(spans[i].first + spans[i].n_tokens + 32, position + 1);
         EXPECT_GT(spans[i].weight, 0);
-        if (i > 0) EXPECT_GE(spans[i].first, spans[i - 1].first + spans[i - 1].n_tokens);
+        if (i > 0) {
+          EXPECT_GE(spans[i].first, spans[i - 1].first + spans[i - 1].n_tokens);
+        }
         sum += spans[i].weight;
       }
       EXPECT_LE(sum, 1 + 1e-6);

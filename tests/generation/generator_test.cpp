@@ -150,7 +150,9 @@ TEST_F(GeneratorTest, EvidenceIsThatOfARequestAloneAndChangesNoBit) {
     for (std::size_t i = 0; i < requests.size(); ++i) {
       EXPECT_EQ(alone[i].tokens, without[i].tokens);
       EXPECT_EQ(alone[i].finished->logits_sha256, without[i].finished->logits_sha256);
-      if (!requests[i].wants_evidence) EXPECT_TRUE(alone[i].finished->evidence.empty());
+      if (!requests[i].wants_evidence) {
+        EXPECT_TRUE(alone[i].finished->evidence.empty());
+      }
       for (const Passage& passage : alone[i].finished->evidence) {
         EXPECT_LE(passage.end(), requests[i].prompt.size());
         EXPECT_GT(passage.weight, 0);
