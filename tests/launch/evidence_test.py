@@ -22,13 +22,13 @@ def passkey(size, depth, key=31415):
 
 
 class Generate(job.JobTest):
-    def command(self, *args):
-        return ["generate", "--model", MODEL, "--temperature", 0, "-n", 8, *args]
+    def command(self, *args, n=8):
+        return ["generate", "--model", MODEL, "--temperature", 0, "-n", n, *args]
 
-    def lines(self, *args, prompt=PROMPT):
+    def lines(self, *args, prompt=PROMPT, n=8):
         """The passages in a file, of a run that must succeed, and what it wrote beside them."""
         path = self.folder / "evidence.jsonl"
-        done = self.run_program(*self.command("--evidence", path, *args), stdin=prompt)
+        done = self.run_program(*self.command("--evidence", path, *args, n=n), stdin=prompt)
         self.assertEqual(done.returncode, 0, done.stderr)
         return [json.loads(line) for line in path.read_text().splitlines()], done
 
@@ -73,7 +73,7 @@ class Generate(job.JobTest):
                         self.assertEqual(p["text"].encode(), prompt[p["first"]:p["first"] + p["tokens"]])
 
     def test_no_passage_holds_what_was_generated(self):
-        passages, _ = self.lines("-n", 200, "--ban-token", 0, prompt=b"The grass is green. " * 20)
+        passages, _ = self.lines("--ban-token", 0, n=200, prompt=b"The grass is green. " * 20)
         for p in passages:
             self.assertLessEqual(p["first"] + p["tokens"], 400)
 
@@ -112,7 +112,7 @@ class Generate(job.JobTest):
         self.assert_refused(["generate", "--model", "preset:rwkv7-0.2b", "--tokenizer", "bytes", "--evidence",
                              "--prompt", "a"], "--evidence", "sparse")
         self.assert_refused(self.command("--evidence", "--prompts", "a", "--out", "b"), "--evidence")
-        self.assert_refused(self.command("--evidence", self.folder / "no" / "file"), "--evidence", stdin=PROMPT)
+        self.assert_refused(self.command("--evidence", self.folder / "no" / "file"), "no/file", stdin=PROMPT)
         self.assert_refused(self.command("--evidence", MODEL / "rwkv-x-tiny.pth"), "--evidence", stdin=PROMPT)
 
     def test_a_short_prompt_has_none(self):
