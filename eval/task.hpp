@@ -68,10 +68,10 @@ struct Question {
   /// How many of its first tokens the next questions are likely to begin with, too. A hint.
   std::size_t n_shared = 0;
   std::optional<double> depth_percent;  ///< Where the needle really is, if there is one.
+  std::variant<ToAnswer, ToPredict> asked;
   /// The tokens of the sentence that holds the answer, if it is asked whether the answer looks
   /// there.
-  std::optional<partition::Range> needle;
-  std::variant<ToAnswer, ToPredict> asked;
+  std::optional<partition::Range> needle = {};
 };
 
 /// The questions of one run. Const methods are safe to call from several threads.

@@ -53,8 +53,9 @@ bool EvidenceReturn::is_complete() {
   bool all_done = !own_.empty();
   for (std::size_t i = 0; i < coming_.size(); ++i) {
     Part& part = coming_[i];
-    if (part.size_message->done()) receive_rest(part, i + 1);
-    all_done = all_done && part.size_message->done() && (!part.message || part.message->done());
+    const bool has_size = part.size_message->done();
+    if (has_size) receive_rest(part, i + 1);
+    all_done = all_done && has_size && (!part.message || part.message->done());
   }
   return all_done;
 }

@@ -114,8 +114,13 @@ class Generation {
         session_at(engine, prompt.before));
   }
 
+  struct Outcome {
+    RunStatistics statistics;
+    std::vector<generation::Passage> evidence;  ///< What the text looked at, if that was asked for.
+  };
+
   /// Writes the text as it comes.
-  RunStatistics run() {
+  Outcome run() {
     while (generator_.n_requests() > 0) {
       const bool finished = generator_.step([this](double share_of_step) {
         show_progress(share_of_step);
@@ -125,11 +130,8 @@ class Generation {
     }
     statistics_.bytes_per_token =
         engine_.bytes_per_token(n_before_ + statistics_.n_prompt + statistics_.n_decode_calls);
-    return statistics_;
+    return {statistics_, evidence_};
   }
-
-  /// What the text looked at, if that was asked for.
-  const std::vector<generation::Passage>& evidence() const { return evidence_; }
 
  private:
   void show_progress(double share_of_step) {
@@ -240,13 +242,12 @@ int run(const GenerateOptions& options, dist::World& world) {
     return 0;
   }
 
-  Generation generation(options, opened, prompt, *engine, signals);
-  const RunStatistics statistics = generation.run();
+  const auto [statistics, evidence] = Generation(options, opened, prompt, *engine, signals).run();
   write_trace(*engine, options.model);
   // A line of its own, but nothing that would show in a log of the errors alone.
   const bool after_text = statistics.n_generated > 0 && error_follows_output();
   base::write_message(fmt::format("{}{}\n", after_text ? "\n" : "", statistics_text(statistics)));
-  if (options.wants_evidence) report_evidence(options, prompt, generation.evidence());
+  if (options.wants_evidence) report_evidence(options, prompt, evidence);
   log_usage(*engine, options.model);
   return signals.exit_code();
 }
