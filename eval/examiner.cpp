@@ -3,9 +3,12 @@
 #include "kernels/base/error.hpp"
 #include "kernels/base/sha256.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <memory>
+#include <optional>
+#include <span>
 #include <utility>
 
 namespace longreach::eval {
@@ -22,6 +25,7 @@ generation::Request request_of(const Question& question) {
     request.n_new = asked->n_new;
     request.sampler.temperature = 0;
     request.sampler.presence = request.sampler.frequency = 0;
+    request.wants_evidence = question.needle.has_value();
     if (!asked->stop_text.empty()) request.stop_strings = {asked->stop_text};
     if (question.n_shared > 0) request.shared_lengths = {question.n_shared};
   } else {
@@ -30,11 +34,21 @@ generation::Request request_of(const Question& question) {
   return request;
 }
 
+/// As Outcome has it.
+std::size_t first_holding(std::span<const generation::Passage> passages, partition::Range needle) {
+  const auto found = std::ranges::find_if(passages, [needle](const generation::Passage& passage) {
+    return passage.first < needle.end && needle.begin < passage.end();
+  });
+  return found == passages.end() ? 0 : static_cast<std::size_t>(found - passages.begin()) + 1;
+}
+
 /// A question under way: makes its outcome of what is generated.
 class Inquiry {
  public:
   Inquiry(const Question& question, Listener listener)
-      : n_prompt_(question.prompt.size()), listener_(std::move(listener)) {
+      : n_prompt_(question.prompt.size()),
+        needle_(question.needle),
+        listener_(std::move(listener)) {
     if (const auto* const asked = std::get_if<ToPredict>(&question.asked)) bounds_ = asked->bounds;
   }
 
@@ -58,11 +72,13 @@ class Inquiry {
     outcome_.answer += finished.text;
     outcome_.answer = std::string(stripped(outcome_.answer));
     outcome_.logits_sha256 = finished.logits_sha256;
+    if (needle_) outcome_.needle_passage = first_holding(finished.evidence, *needle_);
     listener_.done(outcome_);
   }
 
  private:
   std::size_t n_prompt_;
+  std::optional<partition::Range> needle_;
   std::vector<std::size_t> bounds_;
   Listener listener_;
   Outcome outcome_;

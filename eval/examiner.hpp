@@ -21,6 +21,9 @@ struct Outcome {
   /// SHA-256 of the logits that decided: of every generated token's, or every prediction's;
   /// float32, little endian, in order.
   std::string logits_sha256;
+  /// Which of the passages that the answer looked at, counted from 1, is the first that holds any
+  /// of the needle; 0 if none does. Of questions with a needle.
+  std::size_t needle_passage = 0;
 };
 
 /// Takes what comes of a question.

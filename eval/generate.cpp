@@ -83,4 +83,16 @@ std::size_t shared_tokens(const model::Tokenizer& tokenizer,
   return prompt.size();
 }
 
+partition::Range tokens_holding(const model::Tokenizer& tokenizer,
+                                std::span<const base::TokenId> prompt, std::size_t first,
+                                std::size_t n_bytes) {
+  partition::Range tokens;
+  std::size_t n_passed = 0;
+  for (; tokens.end < prompt.size() && n_passed < first + n_bytes; ++tokens.end) {
+    n_passed += tokenizer.bytes(prompt[tokens.end]).size();
+    if (n_passed <= first) tokens.begin = tokens.end + 1;
+  }
+  return tokens;
+}
+
 }  // namespace longreach::eval

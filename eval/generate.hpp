@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -44,5 +45,10 @@ std::size_t largest_fitting(const Task& task, std::size_t limit, std::size_t lea
 /// otherwise when something else follows these bytes.
 std::size_t shared_tokens(const model::Tokenizer& tokenizer,
                           const std::vector<base::TokenId>& prompt, std::size_t n_bytes);
+
+/// The tokens of the prompt that hold any of the bytes first .. first + n_bytes - 1 of its text.
+partition::Range tokens_holding(const model::Tokenizer& tokenizer,
+                                std::span<const base::TokenId> prompt, std::size_t first,
+                                std::size_t n_bytes);
 
 }  // namespace longreach::eval

@@ -84,6 +84,7 @@ class NeedleTask final : public Task {
         n_samples_(options.n_samples),
         n_new_(options.n_new.value_or(kNeedleTokens)),
         stop_text_(options.stop_text),
+        wants_evidence_(options.wants_evidence),
         tokenizer_(tokenizer) {
     // Texts that are to share their beginning must have one size, whichever key is asked for.
     if (kind.haystack == Haystack::kNeedles && options.n_depths == 0) return;
@@ -114,6 +115,10 @@ class NeedleTask final : public Task {
       const bool one_text = kind_.haystack == Haystack::kNeedles;
       question.n_shared = shared_tokens(tokenizer_, question.prompt,
                                         one_text ? context.text.size() : context.needle_bytes);
+    }
+    if (wants_evidence_) {
+      question.needle = tokens_holding(tokenizer_, question.prompt, context.needle_bytes,
+                                       sentence(context.needle).size());
     }
     question.depth_percent =
         spec.depth.value_or(Depth{context.needle_index, n_sentences}).percent();
@@ -222,6 +227,7 @@ class NeedleTask final : public Task {
   std::size_t n_samples_;
   std::size_t n_new_;
   std::string stop_text_;
+  bool wants_evidence_;
   const model::Tokenizer& tokenizer_;
   std::map<std::size_t, std::size_t> sizes_;  // sentences by length, where all texts have as many
 };

@@ -30,9 +30,13 @@ std::string garbage(std::size_t n_bytes) {
   return text;
 }
 
+std::string needle_text(std::uint64_t key) {
+  return fmt::format("The pass key is {}. Remember it. {} is the pass key.", key, key);
+}
+
 std::string prompt_text(std::uint64_t key, std::size_t n_before, std::size_t n_behind) {
-  return fmt::format("{}\n{}\nThe pass key is {}. Remember it. {} is the pass key.\n{}\n{}",
-                     kOpening, garbage(n_before), key, key, garbage(n_behind), kQuestion);
+  return fmt::format("{}\n{}\n{}\n{}\n{}", kOpening, garbage(n_before), needle_text(key),
+                     garbage(n_behind), kQuestion);
 }
 
 /// As it follows the prompt. A vocabulary that joins the blank to the first digits takes no more
@@ -44,6 +48,7 @@ class Passkey final : public Task {
   Passkey(const TaskOptions& options, const model::Tokenizer& tokenizer)
       : Task("passkey", grid_specs(options, Common::kUntilNeedle)),
         seed_(options.seed),
+        wants_evidence_(options.wants_evidence),
         tokenizer_(tokenizer) {
     const std::size_t n_answer = tokenizer.encode(answer_text(kLargestKey)).size();
     for (const std::size_t length : options.lengths) {
@@ -61,7 +66,12 @@ class Passkey final : public Task {
     const std::size_t n_before = n_bytes * spec.depth->index / spec.depth->count;
     Question question;
     question.prompt = tokenizer_.encode(prompt_text(key, n_before, n_bytes - n_before));
-    question.n_shared = shared_tokens(tokenizer_, question.prompt, kOpening.size() + 1 + n_before);
+    const std::size_t n_bytes_shared = kOpening.size() + 1 + n_before;
+    question.n_shared = shared_tokens(tokenizer_, question.prompt, n_bytes_shared);
+    if (wants_evidence_) {
+      question.needle =
+          tokens_holding(tokenizer_, question.prompt, n_bytes_shared + 1, needle_text(key).size());
+    }
     question.depth_percent = spec.depth->percent();
     question.asked = ToAnswer{.n_new = tokenizer_.encode(answer_text(key)).size(),
                               .stop_text = {},
@@ -72,6 +82,7 @@ class Passkey final : public Task {
 
  private:
   std::uint64_t seed_;
+  bool wants_evidence_;
   const model::Tokenizer& tokenizer_;
   std::map<std::size_t, std::size_t> garbage_bytes_;  // by length
 };

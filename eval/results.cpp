@@ -72,6 +72,7 @@ class ResultLine {
     if (!part("depth").is_null()) result.depth_percent = share(line_, "depth", 100);
     if (!line_.contains("losses")) {
       result.score = share(line_, "score", 1);
+      if (line_.contains("needle_passage")) result.needle_passage = number("needle_passage");
       return result;
     }
     result.score = share(line_, "score", kNoLimit);
@@ -201,6 +202,7 @@ std::string result_line(const Task& task, std::size_t index, const Question& que
     line["answer"] = outcome.answer;
     line["expected"] = expected_json(asked->expected);
     line["score"] = score(asked->match, outcome.answer, asked->expected);
+    if (question.needle) line["needle_passage"] = outcome.needle_passage;
   } else {
     const auto& bounds = std::get<ToPredict>(question.asked).bounds;
     line["answer"] = line["expected"] = nullptr;

@@ -24,6 +24,8 @@ struct Result {
   double score = 0;                 ///< 0 to 1; of a loss, its mean over the whole text.
   std::vector<std::size_t> bounds;  ///< Of losses, as in ToPredict.
   std::vector<double> losses;
+  /// Outcome::needle_passage, if that was asked for.
+  std::optional<std::size_t> needle_passage;
 };
 
 /// The settings as one JSON object.

@@ -82,6 +82,7 @@ Settings task_settings(const TaskKind& kind, const TaskOptions& options, const T
   if (kind.form == TaskForm::kQuestions) {
     settings.emplace_back("match", std::string(name_of(options.match)));
   }
+  if (options.wants_evidence) settings.emplace_back("evidence", "needle");
   if (options.n_new) settings.emplace_back("new_tokens", *options.n_new);
   if (!options.stop_text.empty()) settings.emplace_back("stop", options.stop_text);
   return settings;

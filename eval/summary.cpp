@@ -55,6 +55,25 @@ std::vector<LossPart> losses_of(std::span<const Result> results) {
   return list;
 }
 
+NeedleCounts needles_of(std::span<const Result> results) {
+  NeedleCounts counts;
+  for (const Result& result : results) {
+    if (!result.needle_passage) continue;
+    ++counts.n_questions;
+    const std::size_t passage = *result.needle_passage;
+    if (passage == 1) ++counts.n_first;
+    if (passage >= 1 && passage <= kNeedlePassages) ++counts.n_found;
+  }
+  return counts;
+}
+
+std::string needle_text(const NeedleCounts& needles) {
+  if (needles.n_questions == 0) return {};
+  return fmt::format(
+      "evidence: needle in the first passage of {} of {} answers, in the first {} of {}\n",
+      needles.n_first, needles.n_questions, kNeedlePassages, needles.n_found);
+}
+
 std::string depth_text(double percent) {
   return fmt::format("{:.{}f}%", percent, percent == static_cast<int>(percent) ? 0 : 1);
 }
@@ -101,8 +120,8 @@ std::string score_table(const Summary& summary) {
   rows.push_back(row("all", [](const Cell&) { return true; }));
   std::size_t n_questions = 0;
   for (const Cell& cell : summary.cells) n_questions += cell.n_questions;
-  return fmt::format("{}: mean score in percent, {} questions\n{}", summary.task, n_questions,
-                     aligned(rows));
+  return fmt::format("{}: mean score in percent, {} questions\n{}{}", summary.task, n_questions,
+                     aligned(rows), needle_text(summary.needles));
 }
 
 std::string loss_table(const Summary& summary) {
@@ -121,7 +140,7 @@ Summary summarise(std::string task, std::span<const Result> results, Depths dept
   const bool has_losses =
       std::ranges::any_of(results, [](const Result& r) { return !r.losses.empty(); });
   if (has_losses) return {std::move(task), {}, losses_of(results)};
-  return {std::move(task), cells_of(results, depths), {}};
+  return {std::move(task), cells_of(results, depths), {}, needles_of(results)};
 }
 
 std::string length_text(std::size_t n_tokens) {

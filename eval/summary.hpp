@@ -26,11 +26,21 @@ struct LossPart {
   double mean_loss_so_far = 0;  ///< From 0 to `to`, of the same texts: RWKV-X's figure.
 };
 
+/// Questions whose answers looked at the needle, among all that it was asked of.
+struct NeedleCounts {
+  std::size_t n_questions = 0;
+  std::size_t n_first = 0;  ///< The needle is in the first passage.
+  std::size_t n_found = 0;  ///< It is in one of the first kNeedlePassages.
+};
+
+inline constexpr std::size_t kNeedlePassages = 3;
+
 /// What a run gave.
 struct Summary {
   std::string task;
   std::vector<Cell> cells;       ///< By length, then depth; none for losses.
   std::vector<LossPart> losses;  ///< By position; none for scores.
+  NeedleCounts needles = {};     ///< None where evidence was not asked for.
 };
 
 /// Whether questions stand on a grid of depths, which cells then tell apart.

@@ -5,6 +5,7 @@
 #include "eval/scoring.hpp"
 #include "kernels/base/types.hpp"
 #include "model/tokenizer/tokenizer.hpp"
+#include "partition/ownership.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -26,8 +27,9 @@ struct TaskOptions {
   std::optional<std::size_t> n_new;  ///< Tokens of an answer at most; default: the task's.
   std::string stop_text;             ///< Ends an answer; empty: only the end token does.
   std::vector<std::filesystem::path> files;
-  Match match = Match::kAll;  ///< For questions from a file.
-  std::size_t n_skipped = 0;  ///< Tokens left out at the beginning of a text.
+  Match match = Match::kAll;    ///< For questions from a file.
+  std::size_t n_skipped = 0;    ///< Tokens left out at the beginning of a text.
+  bool wants_evidence = false;  ///< Whether answers look at the needle, of tasks that have one.
 };
 
 /// A share of the text before the needle: index / count of it.
@@ -67,6 +69,9 @@ struct Question {
   std::size_t n_shared = 0;
   std::optional<double> depth_percent;  ///< Where the needle really is, if there is one.
   std::variant<ToAnswer, ToPredict> asked;
+  /// The tokens of the sentence that holds the answer, if it is asked whether the answer looks
+  /// there.
+  std::optional<partition::Range> needle = {};
 };
 
 /// The questions of one run. Const methods are safe to call from several threads.

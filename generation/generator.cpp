@@ -95,6 +95,9 @@ RequestId Generator::add(Request request, EventSink sink, std::optional<dist::Se
   }
   engine_.check_tokens(request.prompt);
   LR_CHECK(!request.prompt_logprobs_from || *request.prompt_logprobs_from > 0);
+  if (request.wants_evidence && !engine_.has_evidence()) {
+    base::input_error("evidence: expected a model with sparse blocks, and attention moba or full");
+  }
   auto& banned = request.sampler.banned;
   banned.insert(banned.end(), without_text_.begin(), without_text_.end());
   LR_CHECK(!request.saves_every || (*request.saves_every > 0 && saving_ == 0));
@@ -186,6 +189,13 @@ void Generator::begin(Active& active) {
       [this, &active](std::size_t position, std::span<const float> logits) {
         on_logits(active, position, logits);
       });
+  if (active.request.wants_evidence) {
+    active.evidence.emplace(active.n_before + active.n_prompt());
+    active.evidence_sink = std::make_shared<const dist::EvidenceSink>(
+        [&active](std::size_t, std::span<const dist::AttendedSpan> spans) {
+          active.pending.evidence.assign(spans.begin(), spans.end());
+        });
+  }
   if (!active.session) {
     const auto found = recall(active);
     if (found.n_kept > 0) {
@@ -320,7 +330,8 @@ bool Generator::submit_step(std::span<const RequestRows> rows, const dist::Progr
             ? std::span<const TokenId>(active.request.prompt).subspan(n_read, part.n_rows)
             : std::span<const TokenId>(&active.next, 1);
     wanted.push_back(active.wanted(tokens.size()));
-    segments.push_back({&*active.session, tokens, wanted.back(), active.logits});
+    segments.push_back(
+        {&*active.session, tokens, wanted.back(), active.logits, active.evidence_sink});
     active.n_rows_to_come += wanted.back().size();
     if (!wanted.back().empty()) {
       active.last_step = step.number;
@@ -395,14 +406,15 @@ void Generator::dispatch_events() {
     if (!pending.error.empty()) {
       finish(*active, {.reason = FinishReason::kFailed, .error = pending.error});
     } else if (pending.drawn) {
-      accept_token(*active, *pending.drawn);
+      accept_token(*active, *pending.drawn, pending.evidence);
     } else if (active->is_complete()) {
       finish(*active, {.reason = FinishReason::kLength});
     }
   }
 }
 
-void Generator::accept_token(Active& active, const Pending::Drawn& drawn) {
+void Generator::accept_token(Active& active, const Pending::Drawn& drawn,
+                             std::span<const dist::AttendedSpan> evidence) {
   const Request& request = active.request;
   const auto end = [&](FinishReason reason) {
     finish(active, {.reason = reason, .end_token = drawn.token, .end_logprobs = drawn.logprobs});
@@ -413,7 +425,9 @@ void Generator::accept_token(Active& active, const Pending::Drawn& drawn) {
   active.sampler.record(drawn.token);
   ++active.n_generated;
   const std::string_view bytes = tokenizer_.find(drawn.token).value_or(std::string_view{});
-  active.sink(NewToken{drawn.token, active.text.push(bytes), drawn.logprobs});
+  NewToken token{drawn.token, active.text.push(bytes), drawn.logprobs};
+  if (active.evidence) token.evidence = active.evidence->add(evidence);
+  active.sink(token);
   if (active.text.stopped()) return finish(active, {.reason = FinishReason::kStopString});
   // What is saved has read the last token, too.
   if (active.n_generated == request.n_new && !request.saves_every) {
@@ -425,6 +439,7 @@ void Generator::accept_token(Active& active, const Pending::Drawn& drawn) {
 
 void Generator::finish(Active& active, Finished finished) {
   finished.text = active.text.flush();
+  if (active.evidence) finished.evidence = active.evidence->passages();
   if (active.request.hashes_logits) finished.logits_sha256 = active.hash.hex_digest();
   if (active.kept != 0) prefixes_.unpin(active.kept);
   scheduler_.remove(active.id);

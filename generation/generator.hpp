@@ -59,8 +59,8 @@ class Generator {
 
   /// Takes a request; its events come during later steps. Requires: the queue is not full. Errors:
   /// InputError for tokens outside the vocabulary, an empty stop string, sampler options out of
-  /// range, an empty prompt, and a request that memory could never hold. One request at a time
-  /// saves its session.
+  /// range, an empty prompt, evidence that the engine does not have, and a request that memory
+  /// could never hold. One request at a time saves its session.
   RequestId submit(Request request, EventSink sink);
   /// The same for a prompt that goes on after what a session of the engine has read.
   RequestId submit(Request request, EventSink sink, dist::Session after);
@@ -86,6 +86,7 @@ class Generator {
     };
     std::vector<PromptLogprobs> prompt;
     std::optional<Drawn> drawn;
+    std::vector<dist::AttendedSpan> evidence;  ///< Of what was drawn, if it is asked for.
     std::string error;
   };
 
@@ -122,7 +123,9 @@ class Generator {
     std::optional<dist::Session> session;  ///< Once it has begun, or if it goes on after one.
     std::size_t n_before = 0;              ///< Tokens that session had read.
     std::shared_ptr<const dist::LogitsSink> logits;
-    std::size_t n_shared = 0;          ///< Tokens known from others.
+    std::shared_ptr<const dist::EvidenceSink> evidence_sink;  ///< Null if nobody asks.
+    std::optional<AnswerEvidence> evidence;                   ///< The same.
+    std::size_t n_shared = 0;                                 ///< Tokens known from others.
     PrefixTree::KeptId kept = 0;       ///< A prefix whose memory it shares; 0: none.
     std::vector<std::size_t> borders;  ///< Where prefixes are to be kept; the next one last.
     std::size_t n_rows_to_come = 0;    ///< Whose logits are wanted and have not come.
@@ -171,7 +174,8 @@ class Generator {
   void on_logits(Active& active, std::size_t position, std::span<const float> logits);
   /// Reports to sinks what has come.
   void dispatch_events();
-  void accept_token(Active& active, const Pending::Drawn& drawn);
+  void accept_token(Active& active, const Pending::Drawn& drawn,
+                    std::span<const dist::AttendedSpan> evidence);
   void finish(Active& active, Finished finished);
 
   dist::Engine& engine_;

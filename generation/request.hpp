@@ -1,6 +1,7 @@
 /// A request: a prompt and what is wanted of it; and the events that report what comes of it.
 #pragma once
 
+#include "generation/passages.hpp"
 #include "generation/sampler.hpp"
 #include "kernels/base/types.hpp"
 
@@ -27,7 +28,8 @@ struct Request {
   /// With every token of the prompt from this index on (1 at least, as the first token has none)
   /// the same.
   std::optional<std::size_t> prompt_logprobs_from = {};
-  bool hashes_logits = false;  ///< Of all rows that are used, in order.
+  bool hashes_logits = false;   ///< Of all rows that are used, in order.
+  bool wants_evidence = false;  ///< Of generated tokens; needs dist::Engine::has_evidence().
   /// Lengths of first parts of the prompt that other prompts are likely to begin with, too.
   std::vector<std::size_t> shared_lengths = {};
   /// Saves the session to the engine's context: whenever it holds so many tokens more of the
@@ -84,6 +86,7 @@ struct NewToken {
   base::TokenId token = 0;
   std::string text;  ///< What is certain by now (text_stream.hpp).
   std::optional<Logprobs> logprobs;
+  std::vector<Passage> evidence = {};  ///< If asked for: what the query that chose it looked at.
 };
 
 /// Nothing comes after this.
@@ -93,6 +96,7 @@ struct Finished {
   std::optional<base::TokenId> end_token = {};  ///< The end or stop token that ended it.
   std::optional<Logprobs> end_logprobs = {};    ///< Its own.
   std::string logits_sha256 = {};               ///< If asked for; hexadecimal.
+  std::vector<Passage> evidence = {};           ///< If asked for: of all generated tokens.
   std::string error = {};                       ///< One sentence, if it failed.
 };
 

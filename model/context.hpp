@@ -61,6 +61,12 @@ class Scratch {
   base::Buffer<float> data_;
 };
 
+/// What a weighed query saw of a chunk; its weights follow one another in blocks of rows.
+struct WeighedVisit {
+  std::size_t head;
+  ChunkVisit visit;
+};
+
 /// Scratch of one worker, grown when needed and kept.
 struct WorkerScratch {
   std::vector<float> scores;          ///< Of queries with closed chunks.
@@ -70,6 +76,9 @@ struct WorkerScratch {
   std::vector<float> queries;         ///< Those that see the same rows, [n, 64].
   std::vector<std::uint32_t> last;    ///< What they see of these.
   std::vector<kernels::Partial> partials;
+  std::vector<WeighedVisit> weighed;               ///< Visits of a step's attention.
+  std::vector<kernels::SpanWeights> span_weights;  ///< Those of all weighed visits.
+  std::vector<kernels::SpanWeights*> weights;      ///< Where those of `queries` go, or null.
 };
 
 /// All buffers of a forward pass, made once. C channels, F hidden size, R largest low rank.

@@ -22,7 +22,7 @@ enum class Traffic {
   kCandidates,  ///< Scores of the best chunks of each shard.
   kPartials,    ///< Unfinished attention, from a chunk's shard to the head's.
   kChunks,      ///< Keys and values of chosen chunks, to the head's shard.
-  kMasses,      ///< How full attention divides between chunks, when that is measured.
+  kMasses,      ///< How attention divides between rows or chunks, when that is asked for.
 };
 
 /// "columns", "queries" and so on.

@@ -46,6 +46,15 @@ class Observer {
   virtual void see_partial(std::size_t /*head*/, std::size_t /*query*/,
                            partition::GlobalChunk /*chunk*/, const kernels::Partial& /*partial*/) {}
 
+  /// The queries of the step whose attention is to be divided between the rows they see; the same
+  /// on all shards.
+  virtual RowSet weighed() const { return {}; }
+  /// How a weighed query's softmax divides, in one head, between spans of kernels::kSpanRows of
+  /// the n_rows rows of its sequence from first_row on; the last span may be shorter. All that a
+  /// query sees is reported once, on one of the shards, in no particular order.
+  virtual void see_shares(std::size_t /*head*/, std::size_t /*query*/, std::size_t /*first_row*/,
+                          std::size_t /*n_rows*/, std::span<const float> /*shares*/) {}
+
   /// Whether this query's choice of chunks is to be compared with full attention, which costs as
   /// much as that; the same on all shards.
   virtual bool measures(std::size_t /*query*/) const { return false; }

@@ -6,8 +6,8 @@
 
 namespace longreach::model {
 
-Step::Step(std::vector<Segment> segments, const RowSet& wanted)
-    : segments_(std::move(segments)), wanted_(wanted) {
+Step::Step(std::vector<Segment> segments, const RowSet& wanted, const RowSet& weighed)
+    : segments_(std::move(segments)), wanted_(wanted), weighed_(weighed) {
   for (std::size_t s = 0; s < segments_.size(); ++s) {
     LR_CHECK(segments_[s].n_rows >= 1);
     first_rows_.push_back(segment_of_row_.size());

@@ -29,12 +29,15 @@ using RowSet = std::bitset<kStepRows>;
 /// Segments of different sessions, whose rows follow one another.
 class Step {
  public:
-  /// `wanted` are the rows whose logits are asked for. Requires: 1 .. kStepRows rows.
-  explicit Step(std::vector<Segment> segments, const RowSet& wanted = {});
+  /// `wanted` are the rows whose logits are asked for, `weighed` those of which it is asked what
+  /// their attention gives weight to. Requires: 1 .. kStepRows rows.
+  explicit Step(std::vector<Segment> segments, const RowSet& wanted = {},
+                const RowSet& weighed = {});
 
   std::span<const Segment> segments() const { return segments_; }
   std::size_t n_rows() const { return segment_of_row_.size(); }
   const RowSet& wanted() const { return wanted_; }
+  const RowSet& weighed() const { return weighed_; }
   /// The first row of a segment.
   std::size_t first_row(std::size_t segment) const { return first_rows_[segment]; }
   /// The segment that a row belongs to.
@@ -49,7 +52,7 @@ class Step {
   std::vector<Segment> segments_;
   std::vector<std::size_t> first_rows_;
   std::vector<std::uint16_t> segment_of_row_;
-  RowSet wanted_;
+  RowSet wanted_, weighed_;
 };
 
 }  // namespace longreach::model

@@ -41,7 +41,7 @@ Engine::Engine(Communicator& world, const model::Checkpoint& checkpoint,
       grid_position_(world, layout_.grid),
       recorder_(options.recording),
       stage_(grid_position_, checkpoint, config_, layout_, options, recorder_),
-      logits_(grid_position_, config.vocab_size, recorder_),
+      logits_(grid_position_, config.vocab_size, config.n_head * config.n_sparse, recorder_),
       pipeline_(grid_position_, stage_, logits_, recorder_),
       n_exceptions_(std::uncaught_exceptions()) {
   LR_CHECK(options.attention.mode != model::AttentionMode::kReference ||
@@ -99,30 +99,38 @@ void Engine::check_tokens(std::span<const base::TokenId> tokens) const {
   }
 }
 
+bool Engine::has_evidence() const {
+  return config_.n_sparse > 0 && (options_.attention.mode == model::AttentionMode::kMoba ||
+                                  options_.attention.mode == model::AttentionMode::kFull);
+}
+
 bool Engine::submit(std::span<const SegmentRequest> segments, const Progress& progress) {
   LR_CHECK(stage_.attention().mode != model::AttentionMode::kReference);
   std::vector<model::Segment> of_step;
   std::vector<base::TokenId> tokens;
   std::vector<ExpectedRow> expected;
-  model::RowSet wanted;
+  model::RowSet wanted, weighed;
   for (const SegmentRequest& request : segments) {
     const Session& session = *request.session;
     LR_CHECK(std::ranges::none_of(
         of_step, [&](const model::Segment& other) { return other.session == session.id_; }));
+    LR_CHECK(request.evidence == nullptr || has_evidence());
     check_tokens(request.tokens);
     const std::size_t n = request.tokens.size();
     const auto first = std::ranges::lower_bound(request.wanted, session.n_tokens_);
     for (auto position = first;
          position != request.wanted.end() && *position < session.n_tokens_ + n; ++position) {
-      wanted.set(tokens.size() + *position - session.n_tokens_);
-      expected.push_back({session.id_, *position, request.sink});
+      const std::size_t row = tokens.size() + *position - session.n_tokens_;
+      wanted.set(row);
+      weighed.set(row, request.evidence != nullptr);
+      expected.push_back({session.id_, *position, request.sink, row, request.evidence});
     }
     of_step.push_back({session.id_, static_cast<std::uint32_t>(n), session.n_tokens_});
     tokens.insert(tokens.end(), request.tokens.begin(), request.tokens.end());
   }
   logits_.expect(expected);
   const bool alone = grid_position_.grid.n_ranks() == 1;
-  if (!pipeline_.submit(model::Step(std::move(of_step), wanted), tokens,
+  if (!pipeline_.submit(model::Step(std::move(of_step), wanted, weighed), tokens,
                         alone ? progress : Progress())) {
     logits_.cancel();
     return false;

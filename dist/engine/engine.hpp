@@ -63,6 +63,10 @@ struct SegmentRequest {
   std::span<const base::TokenId> tokens;   ///< One at least.
   std::span<const std::size_t> wanted;     ///< Absolute positions, ascending; others are ignored.
   std::shared_ptr<const LogitsSink> sink;  ///< Gets the logits of wanted positions of these tokens.
+  /// Gets, before the logits, what the queries of wanted positions gave weight to, if not null.
+  /// Changes no logits. Requires: Engine::has_evidence(), neither fingerprints nor measurements of
+  /// the choice of chunks.
+  std::shared_ptr<const EvidenceSink> evidence = {};
 };
 
 /// What a rank did for a run, so far.
@@ -178,6 +182,8 @@ class Engine {
   void check_tokens(std::span<const base::TokenId> tokens) const;
 
   const model::AttentionConfig& attention() const { return options_.attention; }
+  /// Whether evidence can be asked for: the model has sparse blocks, the mode is moba or full.
+  bool has_evidence() const;
   const partition::Grid& grid() const { return layout_.grid; }
   /// Which of the job's replicas this is.
   std::size_t replica() const { return grid_position_.replica; }

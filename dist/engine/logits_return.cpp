@@ -7,8 +7,12 @@ namespace longreach::dist {
 using partition::Range;
 
 LogitsReturn::LogitsReturn(const GridPosition& grid_position, std::size_t vocab_size,
-                           Recorder& recorder)
-    : grid_position_(grid_position), vocab_size_(vocab_size), recorder_(recorder) {
+                           std::size_t n_softmaxes, Recorder& recorder)
+    : grid_position_(grid_position),
+      vocab_size_(vocab_size),
+      n_softmaxes_(n_softmaxes),
+      recorder_(recorder),
+      evidence_(*grid_position.ranks) {
   if (grid_position.leads()) {
     row_.resize(vocab_size);
     if (grid_position.grid.n_ranks() > 1)
@@ -25,27 +29,30 @@ Range LogitsReturn::columns_of(std::size_t shard) const {
 void LogitsReturn::expect(std::span<const ExpectedRow> rows) {
   for_logit_batches(rows.size(), [&](std::size_t first, std::size_t n) {
     const auto batch = rows.subspan(first, n);
-    expected_.emplace_back(batch.begin(), batch.end());
+    expected_.push_back(
+        {{batch.begin(), batch.end()}, std::ranges::any_of(batch, [](const ExpectedRow& row) {
+           return row.evidence != nullptr;
+         })});
   });
 }
 
 bool LogitsReturn::expects(std::uint32_t session) const {
   return std::ranges::any_of(expected_, [session](const Batch& batch) {
     return std::ranges::any_of(
-        batch, [session](const ExpectedRow& row) { return row.session == session; });
+        batch.rows, [session](const ExpectedRow& row) { return row.session == session; });
   });
 }
 
 void LogitsReturn::drop(std::uint32_t session) {
   for (Batch& batch : expected_) {
-    for (ExpectedRow& row : batch) {
+    for (ExpectedRow& row : batch.rows) {
       if (row.session == session) row.sink = nullptr;
     }
   }
 }
 
 void LogitsReturn::start_receiving() {
-  const std::size_t n = expected_.front().size();
+  const std::size_t n = expected_.front().rows.size();
   for (std::size_t s = 0; s < grid_position_.grid.n_shards; ++s) {
     const std::size_t from = grid_position_.last_stage_rank(s);
     if (from == grid_position_.ranks->rank()) continue;
@@ -58,30 +65,49 @@ void LogitsReturn::start_receiving() {
 }
 
 bool LogitsReturn::is_complete() {
-  return std::ranges::all_of(coming_, [](const auto& message) { return message->done(); });
+  const bool has_evidence = !expected_.front().has_evidence || evidence_.is_complete();
+  return has_evidence &&
+         std::ranges::all_of(coming_, [](const auto& message) { return message->done(); });
 }
 
-LogitsReturn::Batch LogitsReturn::take_batch() {
-  Batch batch = std::move(expected_.front());
+std::vector<AttendedSpan> LogitsReturn::spans_of(std::span<const RowEvidence> evidence,
+                                                 std::size_t step_row) const {
+  std::vector<AttendedSpan> spans;
+  for (const RowEvidence& of_row :
+       std::ranges::equal_range(evidence, step_row, {}, &RowEvidence::row)) {
+    const double shares = static_cast<double>(of_row.weight) * kEvidenceUnit;
+    spans.push_back({of_row.first, of_row.n_tokens, shares / static_cast<double>(n_softmaxes_)});
+  }
+  return spans;
+}
+
+template <typename LogitsOf>
+void LogitsReturn::hand_out(LogitsOf&& logits_of) {
+  const Batch batch = std::move(expected_.front());
   expected_.pop_front();
-  return batch;
+  std::vector<RowEvidence> evidence;
+  if (batch.has_evidence) evidence = evidence_.take();
+  for (std::size_t i = 0; i < batch.rows.size(); ++i) {
+    const ExpectedRow& row = batch.rows[i];
+    if (!row.sink) continue;
+    if (row.evidence) (*row.evidence)(row.position, spans_of(evidence, row.step_row));
+    (*row.sink)(row.position, logits_of(i));
+  }
 }
 
-void LogitsReturn::hand_out() {
+void LogitsReturn::hand_out_parts() {
   coming_.clear();
   receiving_ = false;
-  const Batch batch = take_batch();
-  const std::size_t n = batch.size();
-  for (std::size_t i = 0; i < n; ++i) {
-    if (!batch[i].sink) continue;
+  const std::size_t n = expected_.front().rows.size();
+  hand_out([this, n](std::size_t i) -> std::span<const float> {
     for (std::size_t s = 0; s < grid_position_.grid.n_shards; ++s) {
       const Range columns = columns_of(s);
       const auto part = parts_.span().subspan(columns.begin * n + i * columns.size());
       std::copy_n(part.data(), columns.size(),
                   row_.begin() + static_cast<std::ptrdiff_t>(columns.begin));
     }
-    (*batch[i].sink)(batch[i].position, row_);
-  }
+    return row_;
+  });
 }
 
 void LogitsReturn::poll() {
@@ -89,7 +115,7 @@ void LogitsReturn::poll() {
   while (!expected_.empty()) {
     if (!receiving_) start_receiving();
     if (!is_complete()) return;
-    hand_out();
+    hand_out_parts();
   }
 }
 
@@ -98,14 +124,15 @@ void LogitsReturn::wait_for_next() {
   {
     const auto span = recorder_.span(Activity::kWaitForLogits);
     for (const auto& message : coming_) message->wait();
+    if (expected_.front().has_evidence) evidence_.wait();
   }
-  hand_out();
+  hand_out_parts();
 }
 
 void LogitsReturn::send(base::MatView<const float> own_columns) {
   const std::size_t n = own_columns.rows();
   if (!grid_position_.leads()) {
-    finish();
+    wait_until_sent();
     const auto leaving = leaving_.span().first(n * own_columns.cols());
     std::copy_n(own_columns.data(), leaving.size(), leaving.data());
     sent_ = grid_position_.ranks->send(std::as_bytes(leaving), 0);
@@ -113,10 +140,7 @@ void LogitsReturn::send(base::MatView<const float> own_columns) {
     return;
   }
   if (grid_position_.grid.n_shards == 1) {  // whole rows, nothing to put together
-    const Batch batch = take_batch();
-    for (std::size_t i = 0; i < n; ++i) {
-      if (batch[i].sink) (*batch[i].sink)(batch[i].position, own_columns.row(i));
-    }
+    hand_out([&own_columns](std::size_t i) { return own_columns.row(i); });
     return;
   }
   const std::size_t first = columns_of(grid_position_.shard).begin * n;
@@ -124,13 +148,18 @@ void LogitsReturn::send(base::MatView<const float> own_columns) {
   wait_for_next();
 }
 
-void LogitsReturn::finish() {
+void LogitsReturn::wait_until_sent() {
   if (sent_) sent_->wait();
   sent_.reset();
+}
+
+void LogitsReturn::finish() {
   for (Batch& batch : expected_) {
-    for (ExpectedRow& row : batch) row.sink = nullptr;
+    for (ExpectedRow& row : batch.rows) row.sink = nullptr;
   }
   while (!expected_.empty()) wait_for_next();
+  wait_until_sent();
+  evidence_.finish();
 }
 
 }  // namespace longreach::dist

@@ -17,7 +17,8 @@ namespace longreach::dist {
 struct StepHeader {
   std::uint32_t n_segments = 0;
   std::uint32_t n_rows = 0;
-  model::RowSet wanted;  ///< The rows whose logits go to the leader.
+  model::RowSet wanted;   ///< The rows whose logits go to the leader.
+  model::RowSet weighed;  ///< Of these, the rows whose evidence goes there, too.
 };
 
 /// Begin a session.

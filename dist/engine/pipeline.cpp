@@ -11,7 +11,15 @@ using model::Segment;
 
 StepHeader header_of(const model::Step& step) {
   return {static_cast<std::uint32_t>(step.segments().size()),
-          static_cast<std::uint32_t>(step.n_rows()), step.wanted()};
+          static_cast<std::uint32_t>(step.n_rows()), step.wanted(), step.weighed()};
+}
+
+std::vector<std::size_t> wanted_rows(const model::Step& step) {
+  std::vector<std::size_t> rows;
+  for (std::size_t i = 0; i < step.n_rows(); ++i) {
+    if (step.wanted().test(i)) rows.push_back(i);
+  }
+  return rows;
 }
 
 /// What the first stage needs of a step behind its header: segments, then tokens.
@@ -154,7 +162,7 @@ void Pipeline::serve(const std::function<void(const EngineMessage&)>& handle_her
     Received received =
         grid_position_.is_first_stage() ? next_from_leader() : next_from_stage_before();
     if (const auto* header = std::get_if<StepHeader>(&received.message)) {
-      run(model::Step(std::move(received.segments), header->wanted), {});
+      run(model::Step(std::move(received.segments), header->wanted, header->weighed), {});
       continue;
     }
     handle(received.message, {});
@@ -166,6 +174,7 @@ void Pipeline::serve(const std::function<void(const EngineMessage&)>& handle_her
 
 bool Pipeline::run(const model::Step& step, const model::Progress& progress) {
   if (!stage_.run(step, progress)) return false;
+  if (step.weighed().any()) send_evidence(step);
   if (grid_position_.is_last_stage()) {
     send_logits(step);
   } else {
@@ -221,11 +230,22 @@ void Pipeline::pass_on(const model::Step& step) {
   depart(leaving);
 }
 
+void Pipeline::send_evidence(const model::Step& step) {
+  const std::vector<RowEvidence> evidence = stage_.take_evidence();
+  const std::vector<std::size_t> rows = wanted_rows(step);
+  for_logit_batches(rows.size(), [&](std::size_t first, std::size_t n) {
+    const auto batch = std::span(rows).subspan(first, n);
+    if (std::ranges::none_of(batch, [&](std::size_t row) { return step.weighed().test(row); })) {
+      return;
+    }
+    const auto begin = std::ranges::lower_bound(evidence, batch.front(), {}, &RowEvidence::row);
+    const auto end = std::ranges::upper_bound(evidence, batch.back(), {}, &RowEvidence::row);
+    logits_.send_evidence({begin, end});
+  });
+}
+
 void Pipeline::send_logits(const model::Step& step) {
-  std::vector<std::size_t> rows;
-  for (std::size_t i = 0; i < step.n_rows(); ++i) {
-    if (step.wanted().test(i)) rows.push_back(i);
-  }
+  const std::vector<std::size_t> rows = wanted_rows(step);
   for_logit_batches(rows.size(), [&](std::size_t first, std::size_t n) {
     logits_.send(stage_.logits(std::span(rows).subspan(first, n)));
   });

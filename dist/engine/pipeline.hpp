@@ -84,6 +84,7 @@ class Pipeline {
   void pass_on(const model::Step& step);
   void pass_on(const EngineMessage& message);
   void depart(StepMessage& message);
+  void send_evidence(const model::Step& step);
   void send_logits(const model::Step& step);
   /// Waits for a message; the leader hands out logits meanwhile, or the stages would wait for each
   /// other in a circle.

@@ -106,9 +106,13 @@ bool Stage::run(const model::Step& step, const model::Progress& progress) {
   for (const model::Segment& segment : step.segments()) {
     states.push_back(&sessions_.at(segment.session));
   }
+  const bool asks_evidence = step.weighed().any();
+  LR_CHECK(!asks_evidence || context_.observer == &no_observer_);
+  if (asks_evidence) context_.observer = &evidence_;
   const bool finished =
       model::run_blocks(context_, step, rows(step.n_rows()),
                         workspace_.v_first.first(step.n_rows()), states, progress);
+  if (asks_evidence) context_.observer = &no_observer_;
   recorder_.end_block();
   return finished;
 }

@@ -6,6 +6,7 @@
 #include "dist/engine/logits_return.hpp"
 #include "dist/engine/messages.hpp"
 #include "dist/engine/shard_exchange.hpp"
+#include "dist/trace/evidence.hpp"
 #include "dist/trace/fingerprints.hpp"
 #include "dist/trace/selection_meter.hpp"
 #include "model/checkpoint/checkpoint.hpp"
@@ -78,8 +79,12 @@ class Stage {
   /// Fills x [T, C] with embedded tokens; on the first stage.
   void embed(std::span<const base::TokenId> tokens, base::MatView<float> x);
   /// Reads a step, whose rows are in place. Returns false when `progress` stopped it, which only a
-  /// grid of one rank may. Collective: the shards of the stage.
+  /// grid of one rank may. Requires, if rows are weighed: neither fingerprints nor measurements of
+  /// the choice. Collective: the shards of the stage.
   bool run(const model::Step& step, const model::Progress& progress);
+  /// What the weighed rows of the step that was run gave weight to in the blocks of this stage and
+  /// on this shard.
+  std::vector<RowEvidence> take_evidence() { return evidence_.take(); }
   /// Logits of up to kLogitRows rows of the step: [n, own columns of the vocabulary], valid until
   /// the next call; on the last stage.
   base::MatView<const float> logits(std::span<const std::size_t> step_rows);
@@ -122,6 +127,7 @@ class Stage {
   std::optional<FingerprintFile> fingerprints_;
   std::deque<ContextPart> context_parts_;
   std::optional<SelectionMeter> meter_;
+  EvidenceCollector evidence_;
   model::Context context_;
   model::Rows hidden_, logits_;  ///< Of wanted rows, [kLogitRows, C] and [kLogitRows, columns].
   std::map<std::uint32_t, model::SequenceState> sessions_;

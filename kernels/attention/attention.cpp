@@ -44,6 +44,15 @@ float exponentiate(std::span<float> scores, float& weight) {
   return max;
 }
 
+/// sums[i] = that of values kSpanRows * i and following.
+void add_up_spans(std::span<const float> values, std::span<float> sums) {
+  for (std::size_t first = 0; first < values.size(); first += kSpanRows) {
+    const std::size_t n = std::min(kSpanRows, values.size() - first);
+    sums[first / kSpanRows] = ordered_sum(
+        n, [&](auto d, std::size_t i) { return hn::LoadU(d, values.data() + first + i); });
+  }
+}
+
 void merge_partials(Partial& total, const Partial& next) {
   const float max = std::max(total.max, next.max);
   const float keep = exp_of(total.max - max);
@@ -55,6 +64,11 @@ void merge_partials(Partial& total, const Partial& next) {
     hn::StoreU(hn::MulAdd(hn::LoadU(d, next.sum.data() + i), hn::Set(d, take), kept), d,
                total.sum.data() + i);
   });
+}
+
+void divide_weights(float max, float weight, SpanWeights& block) {
+  const float share = exp_of(block.max - max) / weight;
+  for (float& span : block.spans) span *= share;
 }
 
 void divide(const Partial& total, std::span<float> out) {
@@ -101,7 +115,9 @@ namespace longreach::kernels {
 namespace {
 
 HWY_EXPORT(exponentiate);
+HWY_EXPORT(add_up_spans);
 HWY_EXPORT(merge_partials);
+HWY_EXPORT(divide_weights);
 HWY_EXPORT(divide);
 HWY_EXPORT(add_weighted);
 HWY_EXPORT(scale_by);
@@ -144,10 +160,10 @@ void score_rows(base::MatView<const float> q, const BlockRows<T>& rows,
 }
 
 /// Adds to partials what queries q [n, 64], n <= kAttentionTileQueries, see of rows begin ..
-/// end_of(i) - 1 of a block.
-template <typename T, typename EndOf>
+/// end_of(i) - 1 of a block; span_weights(i) is null or gets how query i divides between spans.
+template <typename T, typename EndOf, typename WeightsOf>
 void attend_block(base::MatView<const float> q, const BlockRows<T>& rows, std::size_t begin,
-                  EndOf&& end_of, std::span<Partial> partials) {
+                  EndOf&& end_of, std::span<Partial> partials, WeightsOf&& span_weights) {
   const std::size_t n = q.rows();
   if (rows.key_scales != nullptr) {
     prefetch_scales(rows.key_scales, end_of(n - 1));
@@ -163,6 +179,10 @@ void attend_block(base::MatView<const float> q, const BlockRows<T>& rows, std::s
   };
   for (std::size_t i = 0; i < n; ++i) {
     found[i].max = HWY_DYNAMIC_DISPATCH(exponentiate)(weights_of(i), found[i].weight);
+    if (SpanWeights* const spans = span_weights(i)) {
+      spans->max = found[i].max;
+      HWY_DYNAMIC_DISPATCH(add_up_spans)(weights_of(i), spans->spans);
+    }
     if (rows.value_scales != nullptr) {
       HWY_DYNAMIC_DISPATCH(scale_by)(rows.value_scales + begin, weights_of(i));
     }
@@ -188,9 +208,11 @@ void attend_block(base::MatView<const float> q, const BlockRows<T>& rows, std::s
 }  // namespace
 
 void attend(base::MatView<const float> q, const ChunkRows& rows, std::size_t first,
-            std::span<const std::uint32_t> last, std::span<Partial> partials) noexcept {
+            std::span<const std::uint32_t> last, std::span<Partial> partials,
+            std::span<SpanWeights* const> weights) noexcept {
   const std::size_t n = q.rows();
   LR_DCHECK(q.cols() == kHeadSize && last.size() == n && partials.size() == n);
+  LR_DCHECK(weights.empty() || (weights.size() == n && first == 0));
   std::fill(partials.begin(), partials.end(), Partial{});
   // Block by block, so that a block's keys and values stay in the inner caches for all queries.
   for (std::size_t block = first / kAttentionBlockRows * kAttentionBlockRows; block < last[n - 1];
@@ -203,9 +225,13 @@ void attend(base::MatView<const float> q, const ChunkRows& rows, std::size_t fir
       const auto end_of = [&](std::size_t j) {
         return std::min<std::size_t>(last[i + j] - block, kAttentionBlockRows);
       };
+      const auto span_weights = [&](std::size_t j) -> SpanWeights* {
+        if (weights.empty() || weights[i + j] == nullptr) return nullptr;
+        return weights[i + j] + block / kAttentionBlockRows;
+      };
       with_type_of(rows.format, [&]<typename T>(std::type_identity<T>) {
         attend_block(q.rows(i, n_tile), rows_from<T>(rows, block), begin, end_of,
-                     partials.subspan(i, n_tile));
+                     partials.subspan(i, n_tile), span_weights);
       });
       i += n_tile;
     }
@@ -217,6 +243,10 @@ void score_keys(base::MatView<const float> q, const ChunkRows& rows,
   with_type_of(rows.format, [&]<typename T>(std::type_identity<T>) {
     score_rows(q, rows_from<T>(rows, 0), scores);
   });
+}
+
+void normalise(float max, float weight, SpanWeights& block) noexcept {
+  HWY_DYNAMIC_DISPATCH(divide_weights)(max, weight, block);
 }
 
 void merge(Partial& total, const Partial& next) noexcept {

@@ -30,22 +30,40 @@ struct Partial {
   std::array<float, kHeadSize> sum{};
 };
 
+/// Rows whose weights are added up where attention is to say which rows it gave weight to.
+inline constexpr std::size_t kSpanRows = kPanelCols;
+
+/// How a query's softmax over a block of rows divides between spans of kSpanRows: the weight of a
+/// span is spans[i] * exp(max).
+struct SpanWeights {
+  float max = -std::numeric_limits<float>::infinity();
+  std::array<float, kAttentionBlockRows / kSpanRows> spans{};
+};
+
 /// partials[i] = that of query i over rows first .. last[i]-1 of a chunk, score = q . k / sqrt(64).
 /// The queries share the reading of keys and values; the bits of each are those it has alone.
 /// Numbers become f32, exactly; the scale of a key is multiplied into its score, that of a value
 /// into its weight.
-/// Shapes:   q [n, 64], n >= 1, last and partials n; rows.keys readable to whole panels.
-/// Requires: first < last[i], last ascending.
+/// weights[i], if there are any and it is not null, gets the weights of query i in the blocks up to
+/// last[i]; partials are the same with and without.
+/// Shapes:   q [n, 64], n >= 1, last and partials n, weights n or none; rows.keys readable to whole
+///           panels.
+/// Requires: first < last[i], last ascending; with weights, first is 0.
 /// Numerics: f32; scores are summed over channels and values over rows, ascending, the weights of a
 /// block as in layer_norm() of rows.hpp. A NaN in what a query sees makes its partial NaN.
 /// Threads:  single-threaded, re-entrant.      Allocates: no
 /// Source:   model-spec section 4.
 void attend(base::MatView<const float> q, const ChunkRows& rows, std::size_t first,
-            std::span<const std::uint32_t> last, std::span<Partial> partials) noexcept;
+            std::span<const std::uint32_t> last, std::span<Partial> partials,
+            std::span<SpanWeights* const> weights = {}) noexcept;
 
 /// scores[r][i] = q[r] . key of row i. Shapes: q [n, 64], scores [n, rows].
 void score_keys(base::MatView<const float> q, const ChunkRows& rows,
                 base::MatView<float> scores) noexcept;
+
+/// Makes the weights of a block's spans shares of the whole softmax, of whose partial these are the
+/// maximum and the weight.
+void normalise(float max, float weight, SpanWeights& block) noexcept;
 
 /// Adds `next`, which comes behind everything in `total`.
 void merge(Partial& total, const Partial& next) noexcept;

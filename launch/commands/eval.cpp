@@ -11,6 +11,7 @@
 #include "kernels/base/json.hpp"
 #include "kernels/base/output_file.hpp"
 #include "kernels/base/write_all.hpp"
+#include "launch/evidence.hpp"
 #include "launch/generator_options.hpp"
 #include "launch/open_model.hpp"
 #include "launch/output_files.hpp"
@@ -58,10 +59,7 @@ struct PreparedTask {
 
 /// Whether a run can measure what choosing misses.
 void require_choices(const EvalOptions& options, const OpenedModel& opened, std::size_t n_left) {
-  if (opened.config.n_sparse == 0) {
-    base::input_error("--selection-mass: {} has no sparse blocks",
-                      opened.checkpoint.path().string());
-  }
+  require_sparse_blocks("--selection-mass", opened);
   if (n_left == 0) {
     base::input_error(
         "--selection-mass: {} has the results of all questions, so nothing is read: expected "
@@ -96,6 +94,7 @@ void check_outputs(const EvalOptions& options, const OpenedModel& opened) {
 PreparedTask prepare_to_lead(const EvalOptions& options, const OpenedModel& opened) {
   check_outputs(options, opened);
   if (options.png) require_png_tool();
+  if (options.task.wants_evidence) require_sparse_blocks("--evidence", opened);
   PreparedTask prepared = prepare(options, opened);
   prepared.file =
       std::make_unique<eval::ResultFile>(options.out, *prepared.task, prepared.settings);

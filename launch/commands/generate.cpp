@@ -3,10 +3,12 @@
 #include "generation/generator.hpp"
 #include "kernels/base/error.hpp"
 #include "kernels/base/json.hpp"
+#include "kernels/base/output_file.hpp"
 #include "kernels/base/read_file.hpp"
 #include "kernels/base/seconds.hpp"
 #include "kernels/base/write_all.hpp"
 #include "launch/commands/generate_many.hpp"
+#include "launch/evidence.hpp"
 #include "launch/open_model.hpp"
 #include "launch/progress.hpp"
 #include "launch/request.hpp"
@@ -135,6 +137,7 @@ class Generation {
     const auto left = std::span(prompt.all).subspan(prompt.n_saved);
     auto request = request_of(options.continuation, {left.begin(), left.end()}, statistics_.seed);
     if (prompt.saved) request.saves_every = saves_every;
+    request.wants_evidence = options.wants_evidence;
     id_ = generator_.submit(
         std::move(request),
         [this](const generation::Event& event) {
@@ -143,8 +146,13 @@ class Generation {
         session_after(engine, prompt.n_saved));
   }
 
+  struct Outcome {
+    RunStatistics statistics;
+    std::vector<generation::Passage> evidence;  ///< What the text looked at, if that was asked for.
+  };
+
   /// Writes the text as it comes.
-  RunStatistics run() {
+  Outcome run() {
     while (generator_.n_requests() > 0) {
       const bool finished = generator_.step([this](double share_of_step) {
         show_progress(share_of_step);
@@ -155,7 +163,7 @@ class Generation {
     }
     statistics_.bytes_per_token = engine_.bytes_per_token(prompt_.n_saved + statistics_.n_prompt +
                                                           statistics_.n_decode_calls);
-    return statistics_;
+    return {statistics_, evidence_};
   }
 
  private:
@@ -192,6 +200,7 @@ class Generation {
     write(finished.text);
     statistics_.stop_reason = stopped_by_.empty() ? reason_text(finished) : stopped_by_;
     statistics_.logits_hash = finished.logits_sha256;
+    evidence_ = finished.evidence;
   }
 
   void count_decoding() {
@@ -213,6 +222,7 @@ class Generation {
   const StopSignals& signals_;
   RunStatistics statistics_;
   Prompt& prompt_;  ///< Generated tokens are added to it, if they are saved.
+  std::vector<generation::Passage> evidence_;
   generation::Generator generator_;
   ProgressLine line_;
   std::size_t n_step_rows_ = 0;  ///< Of a step of this prompt, at most.
@@ -221,6 +231,16 @@ class Generation {
   std::string stopped_by_;  ///< Something outside.
   Clock::time_point start_ = Clock::now(), decode_start_ = start_;
 };
+
+void report_evidence(const GenerateOptions& options, const Prompt& prompt,
+                     std::span<const generation::Passage> evidence) {
+  if (options.evidence_file) {
+    base::write_file(*options.evidence_file,
+                     evidence_lines(evidence, prompt.all, *prompt.tokenizer));
+  } else {
+    base::write_message(evidence_text(evidence, prompt.all, *prompt.tokenizer));
+  }
+}
 
 }  // namespace
 
@@ -239,7 +259,9 @@ int run(const GenerateOptions& options, dist::World& world) {
     if (!world.leads_job()) return Prompt();
     NamedFiles files = model_files(opened, options.model, options.tokenizer);
     if (options.prompt_file) files.add_input("--prompt-file", *options.prompt_file);
+    files.add_output("--evidence", options.evidence_file);
     files.check_outputs();
+    if (options.wants_evidence) require_sparse_blocks("--evidence", opened);
     return tokenize(options, opened, text);
   });
   opened.engine_options.contexts = dist::share_folders(world.communicator(), prompt.contexts);
@@ -258,12 +280,13 @@ int run(const GenerateOptions& options, dist::World& world) {
     return 0;
   }
 
-  const RunStatistics statistics =
+  const auto [statistics, evidence] =
       Generation(options, opened, prompt, saves_every, *engine, signals).run();
   write_trace(*engine, options.model);
   // A line of its own, but nothing that would show in a log of the errors alone.
   const bool after_text = statistics.n_generated > 0 && error_follows_output();
   base::write_message(fmt::format("{}{}\n", after_text ? "\n" : "", statistics_text(statistics)));
+  if (options.wants_evidence) report_evidence(options, prompt, evidence);
   log_usage(*engine, options.model);
   return signals.exit_code();
 }

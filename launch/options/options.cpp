@@ -342,6 +342,14 @@ CLI::App& add_generate(CLI::App& app, GenerateOptions& options) {
             "generate at most so many tokens")
       ->default_str("256");
   add_path(command, "--tokenizer", "T", options.tokenizer, kTokenizerHelp);
+  add_text(command, "--evidence", "[FILE]",
+           "report the passages of the context that the answer looked at:\non standard error, or "
+           "as JSON lines in the file",
+           [&options](const std::string& text) {
+             if (!text.empty()) options.evidence_file = text;
+           })
+      ->expected(0, 1)
+      ->excludes(command.get_option("--prompts"));
 
   const std::string sampling = "Sampling";
   add_real(command, "--temperature", options.continuation.sampler.temperature, 0, kMaxTemperature,
@@ -681,6 +689,13 @@ CLI::App& add_eval(CLI::App& app, EvalOptions& options) {
       add_path(task, "--png", "FILE", options.png,
                "the same as PNG, by the tool rsvg-convert if it is there");
     }
+    const bool has_needle =
+        kind.form == eval::TaskForm::kPasskey || kind.form == eval::TaskForm::kNeedles;
+    if (has_needle) {
+      task.add_flag_callback(
+          "--evidence", [&options] { options.task.wants_evidence = true; },
+          "report whether the passages that an answer looks at hold the\nneedle");
+    }
     CLI::Option* selection_mass = add_path(
         task, "--selection-mass", "FILE", options.selection_mass,
         "measure which share of full attention lies in the chunks that\nqueries choose, by block "
@@ -690,6 +705,7 @@ CLI::App& add_eval(CLI::App& app, EvalOptions& options) {
               "what full attention does")
         ->default_str("64")
         ->needs(selection_mass);
+    if (has_needle) selection_mass->excludes("--evidence");
     CLI::Option* contexts =
         add_path(task, "--contexts", "DIR", options.contexts,
                  "a folder of contexts that read made: prompts that begin with\ntheir texts go on "
@@ -750,6 +766,14 @@ CLI::App& add_serve(CLI::App& app, ServeOptions& options) {
   return command;
 }
 
+/// Of options that report what queries see in modes moba and full.
+void check_sees_chunks(std::string_view option, const model::AttentionConfig& attention) {
+  const model::AttentionMode mode = attention.mode;
+  if (mode == model::AttentionMode::kMoba || mode == model::AttentionMode::kFull) return;
+  base::input_error("{}: expected --attention moba or full, found {}", option,
+                    model::name_of(mode));
+}
+
 void check(EvalOptions& options) {
   if (options.kind == nullptr) {
     std::string names;
@@ -759,12 +783,8 @@ void check(EvalOptions& options) {
     base::input_error("eval: expected a task: {}", names);
   }
   check_attention(options.model.attention);
-  const model::AttentionMode mode = options.model.attention.mode;
-  if (options.selection_mass && mode != model::AttentionMode::kMoba &&
-      mode != model::AttentionMode::kFull) {
-    base::input_error("--selection-mass: expected --attention moba or full, found {}",
-                      model::name_of(mode));
-  }
+  if (options.selection_mass) check_sees_chunks("--selection-mass", options.model.attention);
+  if (options.task.wants_evidence) check_sees_chunks("--evidence", options.model.attention);
   if (options.kind->form == eval::TaskForm::kPasskey && options.task.n_depths == 0) {
     options.task.n_depths = 10;
   }
@@ -841,6 +861,8 @@ Command parse_options(int argc, const char* const* argv) {
   }
   if (generate_command.parsed()) {
     check_attention(generate.model.attention);
+    generate.wants_evidence = generate_command.count("--evidence") > 0;
+    if (generate.wants_evidence) check_sees_chunks("--evidence", generate.model.attention);
     return generate;
   }
   if (read_command.parsed()) {

@@ -63,11 +63,13 @@ struct GenerateOptions {
   ContinuationOptions continuation;
   BatchOptions batch;     ///< Of many prompts.
   std::string tokenizer;  ///< "bytes" or a vocabulary file; empty: the model's.
-  std::optional<std::filesystem::path> context;  ///< What was read before the prompt.
-  std::optional<std::size_t> at;                 ///< So many tokens of it; default: all.
-  bool any_isa = false;                          ///< See context_settings.
-  std::optional<std::filesystem::path> save;     ///< A context of what is read and generated.
-  std::optional<std::size_t> cache_memory;       ///< See dist::EngineOptions.
+  std::optional<std::filesystem::path> context;        ///< What was read before the prompt.
+  std::optional<std::size_t> at;                       ///< So many tokens of it; default: all.
+  bool any_isa = false;                                ///< See context_settings.
+  std::optional<std::filesystem::path> save;           ///< A context of what is read and generated.
+  std::optional<std::size_t> cache_memory;             ///< See dist::EngineOptions.
+  bool wants_evidence = false;                         ///< The passages that the answer looked at.
+  std::optional<std::filesystem::path> evidence_file;  ///< Default: standard error.
 };
 
 /// `longreach read`.

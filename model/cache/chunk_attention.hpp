@@ -27,6 +27,17 @@ struct QueryGroups {
   }
 };
 
+/// What a softmax is divided by: weight * exp(max). Sent as it lies.
+struct SoftmaxSum {
+  float max, weight;
+};
+
+/// Where attention over a chunk is computed.
+enum class Partials {
+  kStay,    ///< Where the head is.
+  kTravel,  ///< Where the chunk is kept.
+};
+
 /// The attention of a step's queries over what the workspace's selection says they see.
 class ChunkAttention {
  public:
@@ -86,8 +97,10 @@ class ChunkAttention {
         scratch.last.push_back(visit.last);
       }
       scratch.partials.resize(same.size());
+      if (weighed_.any()) make_room_for_weights(head, same, scratch);
       kernels::attend({scratch.queries.data(), same.size(), kernels::kHeadSize},
-                      rows_of(same[0], head), same[0].first, scratch.last, scratch.partials);
+                      rows_of(same[0], head), same[0].first, scratch.last, scratch.partials,
+                      scratch.weights);
       for (std::size_t i = 0; i < same.size(); ++i) found(same[i], scratch.partials[i]);
       begin = end;
     }
@@ -118,6 +131,10 @@ class ChunkAttention {
   /// Writes this shard's heads of the result, y [T, H * 64].
   void finish(base::MatView<float> y);
 
+  /// Reports to the observer how the weighed queries' softmax divides between what was attended to
+  /// here. Collective where partials have travelled: shards then tell each other the sums.
+  void report_shares(Partials partials);
+
   /// task(head, group, scratch) for the groups of these heads, spread over the threads.
   template <typename Task>
   void for_groups(partition::Range heads, const QueryGroups& groups, Task&& task) const {
@@ -142,12 +159,21 @@ class ChunkAttention {
   }
 
  private:
+  /// Lists those of a chunk's visits whose queries are weighed, and makes room for their weights.
+  void make_room_for_weights(std::size_t head, std::span<const ChunkVisit> visits,
+                             WorkerScratch& scratch) const;
+
+  /// Of all heads and weighed queries, [head][weighed query]; where partials stay, of this shard's
+  /// heads.
+  std::vector<SoftmaxSum> softmax_sums(Partials partials);
+
   kernels::Partial& total(std::size_t head, std::size_t query) {
     return context_.workspace.totals[(head - own_heads().begin) * n_queries() + query];
   }
 
   Context& context_;
   base::MatView<const float> q_;
+  RowSet weighed_;  ///< Queries whose attention is to be divided between rows.
 };
 
 }  // namespace longreach::model

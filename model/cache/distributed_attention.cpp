@@ -54,6 +54,7 @@ void attend_chunks(Context& context, base::MatView<const float> q, base::MatView
     ship(attention);
   }
   attention.finish(y);
+  attention.report_shares(is_gathered ? Partials::kStay : Partials::kTravel);
 }
 
 }  // namespace longreach::model

@@ -75,7 +75,8 @@ TEST(Steps, ForksOfOnePrefixHaveTheBitsOfTheWholeText) {
 
 TEST(Steps, MessagesDoNotGrowWithSegments) {
   const Golden golden(64);
-  const auto n_messages = [&golden](partition::Grid grid, std::size_t n_sessions) {
+  const auto n_messages = [&golden](partition::Grid grid, std::size_t n_sessions,
+                                    std::shared_ptr<const EvidenceSink> evidence = nullptr) {
     EngineOptions options = Golden::options(model::AttentionMode::kMoba);
     options.attention.exchange = model::ExchangeWay::kShip;
     options.chunks = ChunkMemory::kOwn;
@@ -92,7 +93,8 @@ TEST(Steps, MessagesDoNotGrowWithSegments) {
       const std::size_t position = 100;
       const auto sink = std::make_shared<const LogitsSink>([](auto, auto) {});
       for (Session& session : sessions) {
-        segments.push_back({&session, std::span(golden.tokens).first(1), {&position, 1}, sink});
+        segments.push_back(
+            {&session, std::span(golden.tokens).first(1), {&position, 1}, sink, evidence});
       }
       EXPECT_TRUE(engine.submit(segments));
       for (const Session& session : sessions) engine.wait_for(session);
@@ -105,6 +107,11 @@ TEST(Steps, MessagesDoNotGrowWithSegments) {
     const std::size_t of_one = n_messages(grid, 1);
     EXPECT_GT(of_one, 2U);
     EXPECT_EQ(n_messages(grid, 30), of_one) << test::text(grid);
+    // Evidence adds some, for each rank and block at most, and not for each segment.
+    const auto evidence = std::make_shared<const EvidenceSink>([](auto, auto) {});
+    const std::size_t of_thirty = n_messages(grid, 30, evidence);
+    EXPECT_GT(of_thirty, of_one) << test::text(grid);
+    EXPECT_LE(of_thirty, of_one + 2 * (grid.n_ranks() - 1) + 2) << test::text(grid);
   }
 }
 

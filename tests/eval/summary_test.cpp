@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+
 namespace longreach::eval {
 namespace {
 
@@ -31,6 +33,17 @@ TEST(Summary, MeansOfCells) {
             "passkey,1024,0,2,0.5\n"
             "passkey,1024,50,1,1\n"
             "passkey,1048576,0,1,0.25\n");
+}
+
+TEST(Summary, NeedlesInPassagesAreCounted) {
+  std::vector<Result> results(6, scored(1024, 0, 1));
+  constexpr std::array<std::size_t, 5> kPassages{1, 0, 3, 4, 1};
+  for (std::size_t i = 0; i < kPassages.size(); ++i) results[i].needle_passage = kPassages[i];
+  EXPECT_EQ(table(summarise("passkey", results, Depths::kNone)),
+            "passkey: mean score in percent, 6 questions\n"
+            "depth     1K    all\n"
+            "  all  100.0  100.0\n"
+            "evidence: needle in the first passage of 2 of 5 answers, in the first 3 of 3\n");
 }
 
 TEST(Summary, DepthsThatAreNoGridMakeNoRows) {

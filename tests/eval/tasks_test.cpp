@@ -200,6 +200,43 @@ TEST_F(Tasks, PasskeyHasItsOriginsForm) {
   EXPECT_NEAR(share, 0.3, 0.01);
 }
 
+TEST_F(Tasks, NeedlesAreTheSentencesWithTheAnswer) {
+  for (const char* const name :
+       {"passkey", "niah_single_1", "niah_multikey_2", "niah_multikey_3"}) {
+    TaskOptions asked_for = options(4000, 3);
+    asked_for.wants_evidence = true;
+    const auto task = make(name, asked_for), plain = make(name, options(4000, 3));
+    for (std::size_t i = 0; i < task->specs().size(); ++i) {
+      const Question question = task->question(i);
+      ASSERT_TRUE(question.needle) << name;
+      const auto [begin, end] = *question.needle;
+      const std::string needle =
+          bytes_->decode(std::span(question.prompt).subspan(begin, end - begin));
+      const std::string value = asked(*task, i).expected.at(0);
+      EXPECT_NE(needle.find(value), std::string::npos) << needle;
+      EXPECT_TRUE(needle.starts_with("The pass key is ") ||
+                  needle.starts_with("One of the special magic "))
+          << needle;
+      EXPECT_TRUE(needle.ends_with('.')) << needle;
+      EXPECT_EQ(question.prompt, plain->question(i).prompt);
+      EXPECT_FALSE(plain->question(i).needle);
+    }
+  }
+}
+
+TEST(TokensHolding, AreThoseWithAnyOfTheBytes) {
+  const auto bytes = model::open_tokenizer("bytes");
+  const auto prompt = bytes->encode("abcdef");
+  EXPECT_EQ(tokens_holding(*bytes, prompt, 0, 2), (partition::Range{0, 2}));
+  EXPECT_EQ(tokens_holding(*bytes, prompt, 2, 3), (partition::Range{2, 5}));
+  EXPECT_EQ(tokens_holding(*bytes, prompt, 5, 9), (partition::Range{5, 6}));
+  const TripletTokenizer triplets;
+  const auto three = triplets.encode("abcdefgh");
+  EXPECT_EQ(tokens_holding(triplets, three, 2, 1), (partition::Range{0, 1}));
+  EXPECT_EQ(tokens_holding(triplets, three, 3, 1), (partition::Range{1, 2}));
+  EXPECT_EQ(tokens_holding(triplets, three, 2, 5), (partition::Range{0, 3}));
+}
+
 TEST_F(Tasks, PasskeysAreFromOneTo50000) {
   TaskOptions many = options(400, 1);
   many.n_samples = 2000;

@@ -22,6 +22,7 @@ struct Result {
   std::string text;
   std::vector<Logprobs> logprobs;
   std::vector<PromptLogprobs> prompt_logprobs;
+  std::vector<std::vector<Passage>> evidence;
   std::size_t n_shared = 0;
   std::optional<Finished> finished;
 
@@ -34,6 +35,7 @@ struct Result {
       tokens.push_back(token->token);
       text += token->text;
       if (token->logprobs) logprobs.push_back(*token->logprobs);
+      evidence.push_back(token->evidence);
     }
     if (const auto* end = std::get_if<Finished>(&event)) {
       finished = *end;
@@ -103,6 +105,8 @@ class GeneratorTest : public ::testing::Test {
       ASSERT_TRUE(found[i].finished);
       EXPECT_EQ(found[i].finished->reason, expected[i].finished->reason);
       EXPECT_EQ(found[i].finished->logits_sha256, expected[i].finished->logits_sha256);
+      EXPECT_EQ(found[i].evidence, expected[i].evidence);
+      EXPECT_EQ(found[i].finished->evidence, expected[i].finished->evidence);
       ASSERT_EQ(found[i].logprobs.size(), expected[i].logprobs.size());
       for (std::size_t t = 0; t < found[i].logprobs.size(); ++t) {
         EXPECT_EQ(found[i].logprobs[t].own.logprob, expected[i].logprobs[t].own.logprob);
@@ -136,8 +140,46 @@ TEST_F(GeneratorTest, ARequestGetsWhatItGetsAlone) {
   }
 }
 
+TEST_F(GeneratorTest, EvidenceIsThatOfARequestAloneAndChangesNoBit) {
+  for (const AttentionMode mode : {AttentionMode::kMoba, AttentionMode::kFull}) {
+    const auto engine = golden_.engine(mode);
+    std::vector<Request> requests = many();
+    const std::vector<Result> without = each_alone(*engine, requests);
+    for (std::size_t i = 0; i < requests.size(); i += 2) requests[i].wants_evidence = true;
+    const std::vector<Result> alone = each_alone(*engine, requests);
+    std::size_t n_passages = 0;
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+      EXPECT_EQ(alone[i].tokens, without[i].tokens);
+      EXPECT_EQ(alone[i].finished->logits_sha256, without[i].finished->logits_sha256);
+      if (!requests[i].wants_evidence) {
+        EXPECT_TRUE(alone[i].finished->evidence.empty());
+      }
+      for (const Passage& passage : alone[i].finished->evidence) {
+        EXPECT_LE(passage.end(), requests[i].prompt.size());
+        EXPECT_GT(passage.weight, 0);
+        ++n_passages;
+      }
+    }
+    EXPECT_GT(n_passages, 3U);
+    expect_same(run(*engine, requests, {}), alone);
+    expect_same(run(*engine, requests, keeping_prefixes(64)), alone);
+    expect_same(run(*engine, requests, keeping_prefixes(2)), alone);
+  }
+}
+
+TEST_F(GeneratorTest, EvidenceIsRefusedWhereThereIsNone) {
+  for (const AttentionMode mode : {AttentionMode::kNone, AttentionMode::kReference}) {
+    const auto engine = golden_.engine(mode);
+    Generator generator(*engine, golden_.config, *bytes_, {});
+    Request asks = request(0, 20, 1, 2);
+    asks.wants_evidence = true;
+    EXPECT_THROW(generator.submit(asks, [](const Event&) {}), base::InputError);
+  }
+}
+
 TEST_F(GeneratorTest, GridsChangeNoBit) {
-  const std::vector<Request> requests = many();
+  std::vector<Request> requests = many();
+  for (std::size_t i = 0; i < requests.size(); i += 3) requests[i].wants_evidence = true;
   const auto options = test::Golden::options(AttentionMode::kMoba);
   const std::vector<Result> alone = each_alone(*golden_.engine(options), requests);
   for (const partition::Grid grid : {partition::Grid{2, 1}, {1, 2}, {3, 1}, {2, 2}}) {

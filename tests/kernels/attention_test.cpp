@@ -119,6 +119,54 @@ TEST_P(Attention, AgreesWithASoftmaxInDouble) {
   }
 }
 
+TEST_P(Attention, WeightsOfSpansAreThoseOfTheSoftmax) {
+  Random random;
+  for (const auto format : test::kKvFormats) {
+    for (const std::size_t n : {1, 31, 32, 33, 256, 300, 600}) {
+      const Chunk chunk(random, n, format);
+      // The second of three queries is not asked about, and the first sees less.
+      const auto q = random.normal(3 * kHeadSize);
+      const auto end = static_cast<std::uint32_t>(n);
+      const std::vector<std::uint32_t> last{(end + 1) / 2, end, end};
+      std::vector<SpanWeights> weights(2 * (n / kAttentionBlockRows + 1));
+      const std::vector<SpanWeights*> where{weights.data(), nullptr,
+                                            weights.data() + weights.size() / 2};
+      std::vector<Partial> partials(3), plain(3);
+      attend({q.data(), 3, kHeadSize}, chunk.rows(), 0, last, partials, where);
+      attend({q.data(), 3, kHeadSize}, chunk.rows(), 0, last, plain);
+      for (const std::size_t i : {0, 1, 2}) {
+        ASSERT_TRUE(test::same_bits(partials[i].sum, plain[i].sum));
+        ASSERT_EQ(partials[i].weight, plain[i].weight);
+        if (where[i] == nullptr) continue;
+        std::vector<double> want;
+        double total = 0, largest = 0;
+        for (std::size_t row = 0; row < last[i]; ++row) {
+          double score = 0, size = 0;
+          for (std::size_t d = 0; d < kHeadSize; ++d) {
+            const double term =
+                double{q[i * kHeadSize + d]} * double{chunk.keys[row * kHeadSize + d]} / 8;
+            score += term;
+            size += std::abs(term);
+          }
+          if (row % kSpanRows == 0) want.push_back(0);
+          want.back() += std::exp(score);
+          total += std::exp(score);
+          largest = std::max(largest, size);
+        }
+        for (std::size_t span = 0; span < want.size(); ++span) {
+          constexpr std::size_t kSpans = kAttentionBlockRows / kSpanRows;
+          SpanWeights block = where[i][span / kSpans];
+          normalise(partials[i].max, partials[i].weight, block);
+          const double share = want[span] / total;
+          const double error = (4 * 66 * largest + 300) * kEps;
+          ASSERT_NEAR(double{block.spans[span % kSpans]}, share, error * share)
+              << name_of(format) << ", " << n << ", query " << i << ", span " << span;
+        }
+      }
+    }
+  }
+}
+
 TEST_P(Attention, FormatsCostNoMoreThanTheirRowsErr) {
   Random random;
   for (const auto format : test::kKvFormats) {
