@@ -12,6 +12,15 @@ bool is_heavier(const Passage& a, const Passage& b) {
 
 }  // namespace
 
+std::string text_of(const Passage& passage, std::span<const base::TokenId> tokens,
+                    const model::Tokenizer& tokenizer) {
+  std::string text;
+  for (const base::TokenId token : tokens.subspan(passage.first, passage.n_tokens)) {
+    text += tokenizer.find(token).value_or(std::string_view{});
+  }
+  return text;
+}
+
 std::vector<Passage> best_passages(std::vector<Passage> spans) {
   std::ranges::sort(spans, is_heavier);
   spans.resize(std::min(spans.size(), kMostSpans));

@@ -2,10 +2,13 @@
 #pragma once
 
 #include "dist/engine/logits_return.hpp"
+#include "kernels/base/types.hpp"
+#include "model/tokenizer/tokenizer.hpp"
 
 #include <cstddef>
 #include <map>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace longreach::generation {
@@ -18,6 +21,10 @@ struct Passage {
   std::size_t end() const { return first + n_tokens; }
   bool operator==(const Passage&) const = default;
 };
+
+/// The text of a passage; `tokens` are those of the context, from its first one.
+std::string text_of(const Passage& passage, std::span<const base::TokenId> tokens,
+                    const model::Tokenizer& tokenizer);
 
 /// Of spans that do not overlap the kMostSpans heaviest, neighbours merged into one passage:
 /// heaviest first, ties by lower position. Spans of equal weight are taken by lower position.

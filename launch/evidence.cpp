@@ -13,15 +13,6 @@ namespace {
 /// Of a passage's text, in a line for people.
 constexpr std::size_t kMostBytes = 240;
 
-std::string text_of(const generation::Passage& passage, std::span<const base::TokenId> tokens,
-                    const model::Tokenizer& tokenizer) {
-  std::string text;
-  for (const base::TokenId token : tokens.subspan(passage.first, passage.n_tokens)) {
-    text += tokenizer.find(token).value_or(std::string_view{});
-  }
-  return text;
-}
-
 /// The characters that begin within the first kMostBytes.
 std::string cut(std::string text) {
   std::size_t n = 0;

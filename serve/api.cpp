@@ -4,6 +4,7 @@
 #include "kernels/base/sha256.hpp"
 #include "serve/chat_template.hpp"
 #include "serve/openai_response.hpp"
+#include "serve/page.hpp"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -23,6 +24,11 @@ using nlohmann::json;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::string_view kModelPath = "/v1/models/";
+/// The page is one file, and speaks to this server alone.
+constexpr std::string_view kPagePolicy =
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src "
+    "'self'; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 /// A line that readers of server-sent events pass over.
 constexpr const char* kFiller = ": reading\n\n";
 
@@ -162,7 +168,8 @@ HttpHandlers Api::handlers(std::function<void(const AccessRecord&)> log) {
 }
 
 std::optional<HttpAnswer> Api::admit(const HttpRequest& request) const {
-  if (key_digests_.empty() || request.path == "/health") return std::nullopt;
+  // The page asks for the key.
+  if (key_digests_.empty() || request.path == "/health" || request.path == "/") return std::nullopt;
   constexpr std::string_view kScheme = "Bearer ";
   const std::string_view field = request.authorization;
   const std::string given =
@@ -190,6 +197,13 @@ void Api::handle(HttpRequest request, const ReplyPointer& reply) {
   const std::string path = request.path;
   const std::string model_path = fmt::format("{}{}", kModelPath, served_.name);
   const Route routes[] = {
+      {"GET", "/",
+       [&] {
+         reply->send({200,
+                      "text/html; charset=utf-8",
+                      std::string(kPage),
+                      {{"Content-Security-Policy", std::string(kPagePolicy)}}});
+       }},
       {"GET", "/health", [&] { send(R"({"status":"ok"})"); }},
       {"GET", "/metrics",
        [&] {

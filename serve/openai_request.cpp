@@ -290,7 +290,7 @@ void read_logprobs(const Fields& fields, CompletionRequest& request) {
   if (wanted) request.n_top_logprobs = n_top.value_or(0);
 }
 
-void read_stream(const Fields& fields, CompletionRequest& request) {
+void read_stream(const Fields& fields, const ServedModel& served, CompletionRequest& request) {
   request.streams = fields.flag("stream");
   if (const json* const options = fields.object("stream_options")) {
     if (!request.streams) {
@@ -300,6 +300,13 @@ void read_stream(const Fields& fields, CompletionRequest& request) {
   }
   if (const json* const own = fields.object("longreach")) {
     request.with_progress = Fields(*own).flag("progress");
+    request.with_evidence = Fields(*own).flag("evidence");
+    if (request.with_evidence && !served.has_evidence) {
+      throw ApiError(400,
+                     "longreach: this server has no evidence: it needs sparse blocks that "
+                     "choose chunks",
+                     "longreach");
+    }
   }
 }
 
@@ -358,7 +365,7 @@ CompletionRequest read_completion(Endpoint endpoint, std::string_view body,
   request.sampler.bias = read_bias(fields, served);
   request.stop_strings = read_stops(fields);
   read_logprobs(fields, request);
-  read_stream(fields, request);
+  read_stream(fields, served, request);
   if (endpoint == Endpoint::kChat) {
     request.prompts = {read_messages(fields, served)};
     request.stop_strings.emplace_back(kChatStop);
@@ -393,6 +400,7 @@ std::vector<generation::Request> requests_of(const CompletionRequest& request) {
       each.sampler.seed += i;
       each.stop_strings = request.stop_strings;
       each.n_top_logprobs = request.n_top_logprobs;
+      each.wants_evidence = request.with_evidence;
       if (request.echo && request.n_top_logprobs && prompt.size() > 1) {
         each.prompt_logprobs_from = 1;
       }

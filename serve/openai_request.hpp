@@ -43,6 +43,7 @@ struct ServedModel {
   base::TokenId end_token = 0;
   std::size_t context_tokens = 0;  ///< Of a prompt and its answer, at most.
   std::size_t max_texts = 0;       ///< That an HTTP request may want.
+  bool has_evidence = false;       ///< See dist::Engine::has_evidence.
 };
 
 /// How the end token, which has no text, is written where tokens are named.
@@ -63,6 +64,7 @@ struct CompletionRequest {
   bool streams = false;
   bool with_usage = false;     ///< A stream ends with it.
   bool with_progress = false;  ///< A stream says how much of the prompts was read.
+  bool with_evidence = false;  ///< Of the passages that answers looked at.
 
   std::size_t n_texts() const { return prompts.size() * n; }
 };

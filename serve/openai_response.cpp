@@ -116,12 +116,15 @@ void CompletionResponse::take(std::size_t index, const generation::NewToken& tok
   ++usage_.n_generated;
   add_text(texts_[index], token.text);
   if (token.logprobs) add_token(texts_[index], token.token, &*token.logprobs);
+  if (!request_.with_evidence) return;
+  append(texts_[index].token_evidence, "[" + passages_json(index, token.evidence) + "]");
 }
 
 void CompletionResponse::take(std::size_t index, const generation::Finished& finished) {
   Text& text = texts_[index];
   add_text(text, finished.text);
   if (finished.end_logprobs) add_token(text, *finished.end_token, &*finished.end_logprobs);
+  text.evidence = passages_json(index, finished.evidence);
   text.finish_reason = generation::name_of(finished.reason);
   if (finished.reason == FinishReason::kFailed) failure_ = finished.error;
   --n_left_;
@@ -195,6 +198,24 @@ std::string CompletionResponse::logprobs_json(Text& text) const {
   return object;
 }
 
+std::string CompletionResponse::passages_json(std::size_t index,
+                                              std::span<const generation::Passage> passages) const {
+  std::string list;
+  for (const generation::Passage& passage : passages) {
+    const auto& prompt = request_.prompts[index / request_.n];
+    append(list, fmt::format("{{\"first\":{},\"tokens\":{},\"weight\":{},\"text\":{}}}",
+                             passage.first, passage.n_tokens, number(passage.weight),
+                             json_string(generation::text_of(passage, prompt, served_.tokenizer))));
+  }
+  return list;
+}
+
+std::string CompletionResponse::evidence_json(Text& text) const {
+  if (!request_.with_evidence) return {};
+  return fmt::format(",\"longreach\":{{\"evidence\":[{}],\"token_evidence\":[{}]}}", text.evidence,
+                     std::exchange(text.token_evidence, {}));
+}
+
 std::string CompletionResponse::head(std::string_view object) const {
   return fmt::format("{{\"id\":\"{}\",\"object\":\"{}\",\"created\":{},\"model\":{}", id_, object,
                      created_, json_string(served_.name));
@@ -232,14 +253,16 @@ std::string CompletionResponse::chunk(std::size_t index) {
   if (request_.endpoint == Endpoint::kCompletions) {
     return event(head("text_completion") +
                  fmt::format(",\"choices\":[{{\"index\":{},\"text\":{},\"logprobs\":{},"
-                             "\"finish_reason\":{}}}{}",
-                             index, content, logprobs_json(text), reason, end));
+                             "\"finish_reason\":{}{}}}{}",
+                             index, content, logprobs_json(text), reason, evidence_json(text),
+                             end));
   }
   const char* const role = std::exchange(text.has_role, true) ? "" : "\"role\":\"assistant\",";
   return event(head("chat.completion.chunk") +
                fmt::format(",\"choices\":[{{\"index\":{},\"delta\":{{{}\"content\":{}}},"
-                           "\"logprobs\":{},\"finish_reason\":{}}}{}",
-                           index, role, content, logprobs_json(text), reason, end));
+                           "\"logprobs\":{},\"finish_reason\":{}{}}}{}",
+                           index, role, content, logprobs_json(text), reason, evidence_json(text),
+                           end));
 }
 
 std::string CompletionResponse::whole() {
@@ -255,7 +278,7 @@ std::string CompletionResponse::whole() {
       object += "\"text\":" + json_string(text.text);
     }
     object += ",\"logprobs\":" + logprobs_json(text);
-    object += fmt::format(",\"finish_reason\":\"{}\"}}", text.finish_reason);
+    object += fmt::format(",\"finish_reason\":\"{}\"{}}}", text.finish_reason, evidence_json(text));
   }
   return object + "],\"usage\":" + usage_json() + "}";
 }

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -47,6 +48,8 @@ class CompletionResponse {
     std::string text;
     // Lists of JSON without their brackets; of chat answers only the first is used, for objects.
     std::string tokens, token_logprobs, top_logprobs, text_offsets;
+    std::string evidence,
+        token_evidence;            ///< The same: passages, and a list of them for each token.
     std::size_t n_characters = 0;  ///< Of all tokens so far.
     bool is_counted = false;       ///< Its cached tokens are in usage_.
     bool at_start = true;          ///< Nothing but blanks has come.
@@ -63,6 +66,10 @@ class CompletionResponse {
   /// The token's entry among those of logprobs; none are known of a prompt's first token.
   void add_token(Text& text, base::TokenId token, const generation::Logprobs* logprobs);
   std::string logprobs_json(Text& text) const;
+  /// The passages, without brackets.
+  std::string passages_json(std::size_t index, std::span<const generation::Passage> passages) const;
+  /// The end of a choice.
+  std::string evidence_json(Text& text) const;
   /// The beginning of every object: {"id":..,"model":.., without its end.
   std::string head(std::string_view object) const;
   std::string usage_json() const;

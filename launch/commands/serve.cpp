@@ -103,7 +103,8 @@ void answer_requests(const ServeOptions& options, const OpenedModel& opened,
   serve::Service service(generator, max_open, metrics);
   const serve::ServedModel served{model_name(opened.checkpoint), *prepared.tokenizer,
                                   opened.config.vocab_size,      opened.config.end_token,
-                                  options.context_tokens,        max_open};
+                                  options.context_tokens,        max_open,
+                                  engine.has_evidence()};
   serve::HttpServer& server = *prepared.server;
   serve::Api api(served, service, metrics, server, {prepared.keys, LONGREACH_VERSION});
   // An error of the engine ends the server before what it calls.

@@ -120,6 +120,28 @@ class ServeTest(job.JobTest):
         logprobs = expected["logprobs"] + ([expected["end_logprobs"]] if "end_logprobs" in expected else [])
         self.assertEqual(choice["logprobs"]["token_logprobs"], [each["logprob"] for each in logprobs])
 
+    def test_evidence_is_that_of_a_lone_run(self):
+        text = program.question()[0].decode()
+        passages = self.folder / "passages.jsonl"
+        answer = self.output("generate", "--model", MODEL, "--prompt-file", self.file("prompt", text), "-n", 6, "--temperature", 0,
+                             "--threads", 1, "--evidence", passages).decode()
+        expected = [json.loads(line) for line in passages.read_text().splitlines()]
+        self.assertTrue(expected)
+        fields = {"prompt": text, "max_tokens": 6, "temperature": 0, "longreach": {"evidence": True}}
+        for n_ranks, options in ((1, ()), (2, ("--stages", 2)), (2, ("--shards", 2))):
+            with self.subTest(options=options):
+                server = self.serve(*options, n_ranks=n_ranks)
+                choice, = server.complete(**fields)["choices"]
+                self.assertEqual((choice["text"], choice["longreach"]["evidence"]), (answer, expected))
+                of_tokens = choice["longreach"]["token_evidence"]
+                self.assertEqual(len(of_tokens), server.metric("generation_tokens_total"))
+                events = server.stream("/v1/completions", **fields)
+                self.assertEqual(sum((event["choices"][0]["longreach"]["token_evidence"] for event in events), []), of_tokens)
+                self.assertEqual(events[-1]["choices"][0]["longreach"]["evidence"], expected)
+                self.assertNotIn("longreach", server.complete(**fields | {"longreach": {}})["choices"][0])
+        status, error = self.serve("--attention", "none").ask("POST", "/v1/completions", fields)
+        self.assertEqual((status, error["error"]["param"]), (400, "longreach"))
+
     def test_answers_are_those_of_lone_runs_alone_and_together_on_any_grid(self):
         lines = self.lines()
         expected = self.lone_runs(lines)
