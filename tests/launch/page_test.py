@@ -61,16 +61,25 @@ class Browser:
     def text(self, selector):
         return self.run("return document.querySelector(arguments[0]).innerText", selector)
 
-    def wait_for(self, selector, pattern):
-        """Returns the text of an element once it matches."""
+    def wait_until(self, found, message):
+        """Returns what `found` returns once that is true."""
         end = time.monotonic() + program.SECONDS
-        while True:
-            text = self.text(selector)
-            if re.search(pattern, text):
-                return text
-            if time.monotonic() > end:
-                raise AssertionError(f"{selector}: expected {pattern}, found {text!r}")
+        while time.monotonic() < end:
+            value = found()
+            if value:
+                return value
             time.sleep(0.1)
+        raise AssertionError(message())
+
+    def wait_for(self, selector, pattern):
+        """Waits until the text of an element matches."""
+        self.wait_until(lambda: re.search(pattern, self.text(selector)),
+                        lambda: f"{selector}: expected {pattern}, found {self.text(selector)!r}")
+
+    def wait_until_enabled(self, selector):
+        self.wait_until(lambda: self.run("return !document.querySelector(arguments[0]).disabled", selector),
+                        lambda: f"{selector}: stays disabled")
+
 
 
 class Page(program.ProgramTest):
@@ -92,6 +101,9 @@ class Page(program.ProgramTest):
         browser.click("#read")
         browser.wait_for("#reading-state", rf"{len(text):,} of {len(text):,} tokens read")
         self.assertEqual(browser.run("return document.activeElement.id"), "question")
+        browser.click("#read")
+        browser.wait_for("#reading-state", r"tokens known, \d+ of")
+        browser.wait_until_enabled("#ask")
 
         browser.run("document.querySelector('#manner').value = 'plain'; document.querySelector('#most').value = 8")
         question = "What is the pass key? The pass key is"
