@@ -10,6 +10,7 @@
 #include "launch/open_model.hpp"
 #include "launch/run_settings.hpp"
 #include "launch/saved_context.hpp"
+#include "launch/service_manager.hpp"
 #include "launch/signals.hpp"
 #include "launch/usage.hpp"
 #include "serve/api.hpp"
@@ -112,9 +113,13 @@ void answer_requests(const ServeOptions& options, const OpenedModel& opened,
   const std::unique_ptr<serve::HttpServer, decltype(stop_at_once)> guard(&server, stop_at_once);
   server.start(api.handlers(access_log()));
   base::write_message(fmt::format("listening on {}\n", server.url()));
+  notify_service_manager("READY=1");
+  bool is_stopping = false;
   service.run([&] {
-    if (signals.received()) server.drain();
-    return signals.received();
+    if (!signals.received()) return false;
+    if (!std::exchange(is_stopping, true)) notify_service_manager("STOPPING=1");
+    server.drain();
+    return true;
   });
   server.stop(kLastWrites);
 }

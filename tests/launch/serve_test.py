@@ -82,13 +82,13 @@ class Server:
 
 
 class ServeTest(job.JobTest):
-    def serve(self, *options, n_ranks=1):
+    def serve(self, *options, n_ranks=1, env=None):
         """A server with these options."""
         log = self.folder / f"server-{len(list(self.folder.iterdir()))}.log"
         words = ["serve", "--model", MODEL, "--port", 0, "--threads", 1, *options]
         with log.open("wb") as stderr:
             if n_ranks == 1:
-                process = self.start(*words, stderr=stderr)
+                process = self.start(*words, stderr=stderr, env=env)
             else:
                 process = self.start_job("-n", n_ranks, program.PROGRAM, *words, stderr=stderr)
         return Server(process, log)
@@ -119,6 +119,18 @@ class ServeTest(job.JobTest):
         self.assertEqual(answer["usage"]["prompt_tokens"], expected["prompt_tokens"])
         logprobs = expected["logprobs"] + ([expected["end_logprobs"]] if "end_logprobs" in expected else [])
         self.assertEqual(choice["logprobs"]["token_logprobs"], [each["logprob"] for each in logprobs])
+
+    def test_a_service_manager_learns_when_it_is_ready(self):
+        for path in (str(self.folder / "notify"), f"@longreach-{os.getpid()}"):
+            with self.subTest(path=path), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+                manager.bind(path.replace("@", "\0"))
+                manager.settimeout(program.SECONDS)
+                server = self.serve(env={**os.environ, "NOTIFY_SOCKET": path})
+                self.assertEqual(manager.recv(100), b"READY=1")
+                server.process.send_signal(signal.SIGTERM)
+                self.assertEqual(manager.recv(100), b"STOPPING=1")
+                self.assertEqual(server.process.wait(program.SECONDS), 143)
+        self.serve(env={**os.environ, "NOTIFY_SOCKET": str(self.folder / "nobody")})
 
     def test_evidence_is_that_of_a_lone_run(self):
         text = program.question()[0].decode()
