@@ -97,10 +97,10 @@ Found read(const Golden& golden, Engine& engine, std::size_t n_others, Ask ask) 
   return found;
 }
 
-constexpr std::array<partition::Grid, 7> kGrids{
+constexpr std::array<partition::Grid, 7> kEvidenceGrids{
     {{2, 1}, {1, 2}, {1, 3}, {2, 2}, {2, 3}, {6, 1}, {1, 8}}};
 class GridEvidence : public testing::TestWithParam<partition::Grid> {};
-INSTANTIATE_TEST_SUITE_P(Grids, GridEvidence, testing::ValuesIn(kGrids),
+INSTANTIATE_TEST_SUITE_P(Grids, GridEvidence, testing::ValuesIn(kEvidenceGrids),
                          [](const auto& param) { return test::text(param.param); });
 
 TEST_P(GridEvidence, IsThatOfOneRankAlone) {
