@@ -73,10 +73,10 @@ bool LogitsReturn::is_complete() {
 std::vector<AttendedSpan> LogitsReturn::spans_of(std::span<const RowEvidence> evidence,
                                                  std::size_t step_row) const {
   std::vector<AttendedSpan> spans;
-  for (const RowEvidence& of_row :
-       std::ranges::equal_range(evidence, step_row, {}, &RowEvidence::row)) {
-    const double shares = static_cast<double>(of_row.weight) * kEvidenceUnit;
-    spans.push_back({of_row.first, of_row.n_tokens, shares / static_cast<double>(n_softmaxes_)});
+  auto of_row = std::ranges::lower_bound(evidence, step_row, {}, &RowEvidence::row);
+  for (; of_row != evidence.end() && of_row->row == step_row; ++of_row) {
+    const double shares = static_cast<double>(of_row->weight) * kEvidenceUnit;
+    spans.push_back({of_row->first, of_row->n_tokens, shares / static_cast<double>(n_softmaxes_)});
   }
   return spans;
 }
