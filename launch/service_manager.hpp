@@ -1,4 +1,5 @@
-/// What a service manager that started the program is told (systemd's sd_notify protocol).
+/// What a service manager that started the program gets to know (the sd_notify protocol of
+/// systemd).
 #pragma once
 
 #include <string_view>
