@@ -149,7 +149,7 @@ bool Generator::step(const dist::Progress& progress) {
     return true;
   }
   if (!submit_step(rows, progress)) {
-    saving_ = 0;  // what has stopped within a step is no state
+    LR_CHECK(saving_ == 0);
     return false;
   }
   report_saved();

@@ -69,7 +69,8 @@ class Generator {
 
   /// Runs one step, or waits for what is under way. Does nothing if there are no requests. Returns
   /// false when `progress` (of the step) stopped it, which only a grid of one rank asks; nothing
-  /// can be run after that. Errors: those of the engine and of the sinks.
+  /// can be run after that. Must not stop while a request saves: that would be no state. Errors:
+  /// those of the engine and of the sinks.
   bool step(const dist::Progress& progress = {});
 
   /// Tokens read by the engine so far: of prompts, known ones aside, and generated ones.

@@ -1,5 +1,7 @@
 #include "generation/passages.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <algorithm>
 #include <utility>
 
@@ -19,6 +21,15 @@ std::string text_of(const Passage& passage, std::span<const base::TokenId> token
     text += tokenizer.find(token).value_or(std::string_view{});
   }
   return text;
+}
+
+std::string json_of(const Passage& passage, std::span<const base::TokenId> tokens,
+                    const model::Tokenizer& tokenizer) {
+  const nlohmann::ordered_json json = {{"first", passage.first},
+                                       {"tokens", passage.n_tokens},
+                                       {"weight", passage.weight},
+                                       {"text", text_of(passage, tokens, tokenizer)}};
+  return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
 std::vector<Passage> best_passages(std::vector<Passage> spans) {

@@ -25,6 +25,9 @@ struct Passage {
 /// The text of a passage; `tokens` are those of the context, from its first one.
 std::string text_of(const Passage& passage, std::span<const base::TokenId> tokens,
                     const model::Tokenizer& tokenizer);
+/// {"first", "tokens", "weight", "text"}; bytes that are no UTF-8 become U+FFFD.
+std::string json_of(const Passage& passage, std::span<const base::TokenId> tokens,
+                    const model::Tokenizer& tokenizer);
 
 /// Of spans that do not overlap the kMostSpans heaviest, neighbours merged into one passage:
 /// heaviest first, ties by lower position. Spans of equal weight are taken by lower position.

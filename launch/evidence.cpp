@@ -22,8 +22,8 @@ std::string cut(std::string text) {
   return n < text.size() ? text.substr(0, n) + "..." : text;
 }
 
-std::string json_of(const nlohmann::ordered_json& value) {
-  return value.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+std::string quoted(const std::string& text) {
+  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 }  // namespace
@@ -42,7 +42,7 @@ std::string evidence_text(std::span<const generation::Passage> passages,
   for (const generation::Passage& passage : passages) {
     lines +=
         fmt::format("evidence: tokens {} to {}, {:.1f} %: {}\n", passage.first, passage.end() - 1,
-                    100 * passage.weight, json_of(cut(text_of(passage, tokens, tokenizer))));
+                    100 * passage.weight, quoted(cut(text_of(passage, tokens, tokenizer))));
   }
   return lines;
 }
@@ -52,11 +52,7 @@ std::string evidence_lines(std::span<const generation::Passage> passages,
                            const model::Tokenizer& tokenizer) {
   std::string lines;
   for (const generation::Passage& passage : passages) {
-    lines += json_of({{"first", passage.first},
-                      {"tokens", passage.n_tokens},
-                      {"weight", passage.weight},
-                      {"text", text_of(passage, tokens, tokenizer)}}) +
-             '\n';
+    lines += generation::json_of(passage, tokens, tokenizer) + '\n';
   }
   return lines;
 }

@@ -202,10 +202,8 @@ std::string CompletionResponse::passages_json(std::size_t index,
                                               std::span<const generation::Passage> passages) const {
   std::string list;
   for (const generation::Passage& passage : passages) {
-    const auto& prompt = request_.prompts[index / request_.n];
-    append(list, fmt::format("{{\"first\":{},\"tokens\":{},\"weight\":{},\"text\":{}}}",
-                             passage.first, passage.n_tokens, number(passage.weight),
-                             json_string(generation::text_of(passage, prompt, served_.tokenizer))));
+    append(list,
+           generation::json_of(passage, request_.prompts[index / request_.n], served_.tokenizer));
   }
   return list;
 }
