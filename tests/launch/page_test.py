@@ -144,5 +144,6 @@ class Page(program.ProgramTest):
 
 if __name__ == "__main__":
     if DRIVER is None:
-        sys.exit(77)
+        print("skipped: chromedriver is not installed")
+        sys.exit(program.ALL_SKIPPED)
     program.main()

@@ -19,7 +19,7 @@ from logits_test import read_npy
 from program import MODEL
 
 NAME = "rwkv-x-tiny.pth"
-# What generate is told so that its sampler is the interface's.
+# With these, generate's sampler is the interface's.
 PLAIN = ["--top-p", 1, "--presence-penalty", 0, "--frequency-penalty", 0, "--penalty-decay", 1]
 
 
