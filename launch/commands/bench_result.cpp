@@ -15,7 +15,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string model_name(const model::Checkpoint& checkpoint) {
+std::string checkpoint_name(const model::Checkpoint& checkpoint) {
   const model::Preset* const preset = checkpoint.preset();
   return preset != nullptr ? std::string(preset->name)
                            : base::utf8_name(checkpoint.path().string());
@@ -83,7 +83,7 @@ std::string json_line(const OpenedModel& opened, const BenchResult& result) {
   const model::AttentionConfig& attention = opened.engine_options.attention;
   Json json = {{"question", result.question}};
   if (!result.part.empty()) json["part"] = result.part;
-  json.update({{"preset", model_name(opened.checkpoint)}, {"context", result.context}});
+  json.update({{"preset", checkpoint_name(opened.checkpoint)}, {"context", result.context}});
   add_attention(json, attention, AttentionPart::kMode);
   json["weights"] = name_of(opened.engine_options.weights);
   add_attention(json, attention, AttentionPart::kCache);
