@@ -100,7 +100,7 @@ RequestId Generator::add(Request request, EventSink sink, std::optional<dist::Se
   }
   auto& banned = request.sampler.banned;
   banned.insert(banned.end(), without_text_.begin(), without_text_.end());
-  LR_CHECK(!request.saves_every || (*request.saves_every > 0 && saving_ == 0));
+  LR_CHECK(!request.saving || (request.saving->every > 0 && saving_ == 0));
   auto active = std::make_unique<Active>(std::move(request), std::move(sink), tokenizer_);
   if (const auto seconds = active->request.deadline_seconds) {
     if (!(*seconds >= 0 && *seconds <= kLatestDeadline)) {
@@ -121,7 +121,7 @@ RequestId Generator::add(Request request, EventSink sink, std::optional<dist::Se
         static_cast<double>(size.bytes) / 1e9, static_cast<double>(options_.memory_bytes) / 1e9);
   }
   active->id = ++n_submitted_;
-  if (active->request.saves_every) saving_ = active->id;
+  if (active->request.saving) saving_ = active->id;
   scheduler_.add(active->id, size);
   may_begin_ = true;
   return active_.emplace(active->id, std::move(active)).first->first;
@@ -197,7 +197,12 @@ void Generator::begin(Active& active) {
         });
   }
   if (!active.session) {
-    const auto found = recall(active);
+    PrefixTree::Found found;
+    try {
+      found = recall(active);
+    } catch (const base::InputError& error) {
+      return finish(active, {.reason = FinishReason::kFailed, .error = error.what()});
+    }
     if (found.n_kept > 0) {
       prefixes_.use(found.kept);
       active.session = engine_.fork(kept_.at(found.kept));
@@ -261,22 +266,54 @@ void Generator::keep_prefix(Active& active) {
   may_begin_ = true;
 }
 
-void Generator::save(const Active& active) {
-  const std::size_t n_tokens = active.session->n_tokens();
-  if (n_tokens == (begun_.empty() ? engine_.n_saved_tokens() : begun_.back())) return;
-  engine_.save(*active.session);
-  begun_.push_back(n_tokens);
+void Generator::save(Active& active) {
+  try_to_save(active, [&] {
+    const std::size_t n_tokens = active.session->n_tokens(),
+                      context = active.request.saving->context;
+    if (n_tokens == (begun_.empty() ? engine_.n_saved_tokens(context) : begun_.back())) return;
+    engine_.save(*active.session, context);
+    begun_.push_back(n_tokens);
+  });
+}
+
+void Generator::finish_saving(Active& active) {
+  if (active.session && active.n_read() > 0) save(active);
+  try_to_save(active, [&] { engine_.finish_saving(); });
+  report_saved();
+  saving_ = 0;
 }
 
 void Generator::report_saved() {
-  for (; !begun_.empty() && begun_.front() <= engine_.n_saved_tokens(); begun_.pop_front()) {
-    find(saving_)->sink(Saved{begun_.front()});
+  if (begun_.empty()) return;
+  Active& active = *find(saving_);
+  try_to_save(active, [&] {
+    const std::size_t n_saved = engine_.n_saved_tokens(active.request.saving->context);
+    for (; !begun_.empty() && begun_.front() <= n_saved; begun_.pop_front()) {
+      active.sink(Saved{begun_.front()});
+    }
+  });
+}
+
+void Generator::try_to_save(Active& active, const std::function<void()>& part) {
+  if (saving_failed_) return;
+  try {
+    part();
+  } catch (const dist::SaveError& error) {
+    engine_.abandon_saving();
+    begun_.clear();
+    saving_failed_ = true;
+    active.pending.error = error.what();
+    with_events_.insert(active.id);
   }
 }
 
 std::size_t Generator::own_bytes(const Active& active, std::size_t n_shared) const {
-  const std::size_t n_tokens = active.n_before + active.n_prompt() + active.request.n_new;
-  return options_.sequence_bytes.of(n_tokens - n_shared);
+  std::size_t n_tokens = active.n_before + active.n_prompt() + active.request.n_new - n_shared;
+  if (active.request.saving) {  // what is saved moves to files
+    n_tokens =
+        std::min(n_tokens, kStatesInMemory * active.request.saving->every + active.request.n_new);
+  }
+  return options_.sequence_bytes.of(n_tokens);
 }
 
 void Generator::share(Active& active, PrefixTree::KeptId kept, std::size_t n_kept) {
@@ -361,9 +398,9 @@ void Generator::after_rows(Active& active) {
   if (n_read < n_prompt) {
     std::size_t n_until_border =
         (active.borders.empty() ? n_prompt : active.borders.back()) - n_read;
-    if (active.request.saves_every) {
+    if (active.request.saving) {
       // A context that holds the whole prompt holds the answer.
-      if (n_read > 0 && active.n_until_state() == *active.request.saves_every) save(active);
+      if (n_read > 0 && active.n_until_state() == active.request.saving->every) save(active);
       n_until_border = std::min(n_until_border, active.n_until_state());
     }
     scheduler_.set_prompt(active.id, n_prompt - n_read, n_until_border);
@@ -430,7 +467,7 @@ void Generator::accept_token(Active& active, const Pending::Drawn& drawn,
   active.sink(token);
   if (active.text.stopped()) return finish(active, {.reason = FinishReason::kStopString});
   // What is saved has read the last token, too.
-  if (active.n_generated == request.n_new && !request.saves_every) {
+  if (active.n_generated == request.n_new && !request.saving) {
     return finish(active, {.reason = FinishReason::kLength});
   }
   active.next = drawn.token;
@@ -446,10 +483,11 @@ void Generator::finish(Active& active, Finished finished) {
   prefixes_.withdraw(active.id);
   fit_prefixes();
   if (active.id == saving_) {
-    if (active.session && active.n_read() > 0) save(active);
-    engine_.finish_saving();
-    report_saved();
-    saving_ = 0;
+    finish_saving(active);
+    if (std::exchange(saving_failed_, false)) {
+      finished.reason = FinishReason::kFailed;
+      if (finished.error.empty()) finished.error = active.pending.error;
+    }
   }
   if (active.session) engine_.cancel(*std::move(active.session));
   may_begin_ = true;

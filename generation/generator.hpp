@@ -18,6 +18,7 @@
 #include <chrono>
 #include <cstddef>
 #include <deque>
+#include <functional>
 #include <limits>
 #include <map>
 #include <memory>
@@ -73,6 +74,9 @@ class Generator {
   /// those of the engine and of the sinks.
   bool step(const dist::Progress& progress = {});
 
+  /// Lets the engine's other ranks leave their cores to others for a pause without requests.
+  void rest() { engine_.rest(); }
+
   /// Tokens read by the engine so far: of prompts, known ones aside, and generated ones.
   std::size_t n_tokens_read() const { return n_tokens_read_; }
 
@@ -111,7 +115,7 @@ class Generator {
     }
     /// Tokens of the prompt until the next state is saved, of one that saves.
     std::size_t n_until_state() const {
-      return *request.saves_every - session->n_tokens() % *request.saves_every;
+      return request.saving->every - session->n_tokens() % request.saving->every;
     }
 
     RequestId id = 0;
@@ -152,13 +156,18 @@ class Generator {
   bool waits_for_prefix(const Active& active) const;
   void begin(Active& active);
   /// What is known of its prompt's beginning, after restoring a saved text that reaches further.
+  /// Errors: InputError naming a file of that.
   PrefixTree::Found recall(const Active& active);
   void plan_borders(Active& active, const PrefixTree::Found& found);
   void keep_prefix(Active& active);
   /// Begins to save a state, unless it is saved or being saved already.
-  void save(const Active& active);
+  void save(Active& active);
+  /// Saves the last state, and waits until all are saved.
+  void finish_saving(Active& active);
   /// Reports the states that are saved by now.
   void report_saved();
+  /// Does a part of saving; if that fails, the request ends as failed.
+  void try_to_save(Active& active, const std::function<void()>& part);
   /// What a request takes if it shares the memory of so many first tokens.
   std::size_t own_bytes(const Active& active, std::size_t n_shared) const;
   /// The request shares the memory of this kept prefix from now on.
@@ -197,7 +206,8 @@ class Generator {
   std::size_t n_steps_ = 0;
   bool may_begin_ = false;  ///< Something has changed for requests that wait.
   std::size_t n_tokens_read_ = 0;
-  RequestId saving_ = 0;           ///< The request that saves its session; 0: none does.
+  RequestId saving_ = 0;  ///< The request that saves its session; 0: none does.
+  bool saving_failed_ = false;
   std::deque<std::size_t> begun_;  ///< States that are being saved, as numbers of tokens.
 };
 

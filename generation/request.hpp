@@ -15,6 +15,17 @@
 
 namespace longreach::generation {
 
+/// So many intervals between saved states are in memory: chunks move to files when the state after
+/// theirs is saved.
+inline constexpr std::size_t kStatesInMemory = 2;
+
+/// Where a session is saved, and when: whenever it holds `every` tokens more of the prompt, and at
+/// the end, when all generated tokens have been read, too.
+struct Saving {
+  std::size_t every = 0;
+  std::size_t context = 0;  ///< Of the engine's.
+};
+
 /// What is wanted.
 struct Request {
   std::vector<base::TokenId> prompt;  ///< One token at least.
@@ -32,9 +43,7 @@ struct Request {
   bool wants_evidence = false;  ///< Of generated tokens; needs dist::Engine::has_evidence().
   /// Lengths of first parts of the prompt that other prompts are likely to begin with, too.
   std::vector<std::size_t> shared_lengths = {};
-  /// Saves the session to the engine's context: whenever it holds so many tokens more of the
-  /// prompt, and at the end, when all generated tokens have been read, too.
-  std::optional<std::size_t> saves_every = {};
+  std::optional<Saving> saving = {};
   int priority = 0;                             ///< Higher ones leave the queue first.
   std::optional<double> deadline_seconds = {};  ///< Ends it so long after it was submitted.
 };
@@ -61,7 +70,7 @@ enum class FinishReason {
   kLength,      ///< As many tokens as were wanted; of a prompt that is only read, all of it.
   kDeadline,
   kCancelled,
-  kFailed,  ///< See Finished::error.
+  kFailed,  ///< See Finished::error. What was saved before stays.
 };
 
 /// A part of the prompt was read.

@@ -1,6 +1,7 @@
 #include "generation/saved_texts.hpp"
 
 #include <algorithm>
+#include <vector>
 
 namespace longreach::generation {
 
@@ -8,8 +9,8 @@ std::optional<SavedTexts::Found> SavedTexts::find(std::span<const base::TokenId>
                                                   std::size_t most, std::size_t least) const {
   most = std::min(most, tokens.size());
   std::optional<Found> best;
-  for (std::size_t i = 0; i < contexts_.size(); ++i) {
-    const std::span<const dist::SavedState> states = contexts_[i].states();
+  for (const auto& [context, text] : contexts_) {
+    const std::span<const dist::SavedState> states = text->states();
     const auto begins = [&](const dist::SavedState& state) {
       return state.n_tokens <= most &&
              dist::checksum_of(tokens.first(state.n_tokens)) == state.tokens_crc32;
@@ -19,9 +20,9 @@ std::optional<SavedTexts::Found> SavedTexts::find(std::span<const base::TokenId>
     if (end == states.begin()) continue;
     const std::size_t n_tokens = std::prev(end)->n_tokens;
     if (n_tokens <= std::max(least, best ? best->n_tokens : 0)) continue;
-    const std::vector<base::TokenId> saved = contexts_[i].tokens();
+    const std::vector<base::TokenId> saved = text->tokens();
     if (!std::ranges::equal(std::span(saved).first(n_tokens), tokens.first(n_tokens))) continue;
-    best = Found{i, n_tokens};
+    best = Found{context, n_tokens};
   }
   return best;
 }

@@ -5,21 +5,24 @@
 #include "kernels/base/types.hpp"
 
 #include <cstddef>
+#include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <utility>
-#include <vector>
 
 namespace longreach::generation {
 
 class SavedTexts {
  public:
-  /// The contexts, in the order in which the engine has them (EngineOptions.contexts).
-  explicit SavedTexts(std::vector<dist::ContextDirectory> contexts)
-      : contexts_(std::move(contexts)) {}
+  /// A text, and the engine's number of its context. States may come to it later.
+  void add(std::size_t context, std::shared_ptr<const dist::ContextDirectory> text) {
+    contexts_.emplace(context, std::move(text));
+  }
+  void remove(std::size_t context) { contexts_.erase(context); }
 
   struct Found {
-    std::size_t context = 0;   ///< Which one.
+    std::size_t context = 0;   ///< The engine's number of it.
     std::size_t n_tokens = 0;  ///< Of a state in it.
   };
   /// The longest saved beginning of some tokens, of at most `most` of them and more than `least`;
@@ -28,7 +31,7 @@ class SavedTexts {
                             std::size_t least) const;
 
  private:
-  std::vector<dist::ContextDirectory> contexts_;
+  std::map<std::size_t, std::shared_ptr<const dist::ContextDirectory>> contexts_;
 };
 
 }  // namespace longreach::generation

@@ -69,10 +69,12 @@ ContextPoint context_point(const std::filesystem::path& directory, std::optional
 }
 
 std::vector<dist::ContextFolders> contexts_in(const std::filesystem::path& folder,
+                                              EmptyFolder empty,
                                               const dist::ContextSettings& settings) {
   std::vector<dist::ContextFolders> fitting;
-  bool holds_any = false;
+  bool holds_any = empty == EmptyFolder::kMade;
   std::error_code error;
+  if (empty == EmptyFolder::kMade) std::filesystem::create_directories(folder, error);
   for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
     if (!dist::ContextDirectory::exists(entry.path())) continue;
     holds_any = true;
@@ -119,21 +121,23 @@ std::size_t tokens_between_states(std::optional<std::size_t> wanted, const Opene
 }
 
 std::vector<dist::ContextFolders> share_contexts(const std::filesystem::path& folder,
-                                                 const OpenedModel& opened,
+                                                 EmptyFolder empty, const OpenedModel& opened,
                                                  const model::Tokenizer* tokenizer, bool any_isa,
                                                  dist::World& world) {
   return dist::share_folders(world.communicator(), world.agree([&] {
     if (!world.leads_job()) return std::vector<dist::ContextFolders>();
-    return contexts_in(folder, context_settings(opened, tokenizer, any_isa));
+    return contexts_in(folder, empty, context_settings(opened, tokenizer, any_isa));
   }));
 }
 
 generation::SavedTexts saved_texts(const OpenedModel& opened) {
-  std::vector<dist::ContextDirectory> contexts;
-  for (const dist::ContextFolders& folders : opened.engine_options.contexts) {
-    contexts.push_back(dist::ContextDirectory::open(folders.back().path));
+  generation::SavedTexts texts;
+  const auto& contexts = opened.engine_options.contexts;
+  for (std::size_t i = 0; i < contexts.size(); ++i) {
+    texts.add(i, std::make_shared<const dist::ContextDirectory>(
+                     dist::ContextDirectory::open(contexts[i].back().path)));
   }
-  return generation::SavedTexts(std::move(contexts));
+  return texts;
 }
 
 }  // namespace longreach::launch

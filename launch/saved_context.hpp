@@ -38,9 +38,13 @@ struct ContextPoint {
 ContextPoint context_point(const std::filesystem::path& directory, std::optional<std::size_t> at,
                            const dist::ContextSettings& settings);
 
+/// What becomes of a folder that is to hold contexts and holds none.
+enum class EmptyFolder { kRefused, kMade };
+
 /// The contexts in a folder that have these settings and hold tokens, in the order of their names;
-/// what else is there is left aside. Errors: InputError naming the folder if it holds no context.
+/// what else is there is left aside. Errors: InputError naming the folder.
 std::vector<dist::ContextFolders> contexts_in(const std::filesystem::path& folder,
+                                              EmptyFolder empty,
                                               const dist::ContextSettings& settings);
 
 /// The session that the first of the engine's contexts holds after so many tokens; a new one if
@@ -51,18 +55,14 @@ dist::Session session_after(dist::Engine& engine, std::size_t n_tokens);
 void require_beginning(const dist::ContextDirectory& context,
                        std::span<const base::TokenId> tokens);
 
-/// So many intervals between states are in memory: chunks move to files when the state after theirs
-/// is saved.
-inline constexpr std::size_t kStatesInMemory = 2;
-
 /// After how many tokens a state is saved, in whole chunks: by default so that states are a tenth
 /// of the cache at most.
 std::size_t tokens_between_states(std::optional<std::size_t> wanted, const OpenedModel& opened);
 
 /// The same on all ranks: what the leader of the job, which alone needs the tokenizer, finds.
-/// Collective; an AgreedError on all ranks if it finds none.
+/// Collective; its errors are AgreedErrors on all ranks.
 std::vector<dist::ContextFolders> share_contexts(const std::filesystem::path& folder,
-                                                 const OpenedModel& opened,
+                                                 EmptyFolder empty, const OpenedModel& opened,
                                                  const model::Tokenizer* tokenizer, bool any_isa,
                                                  dist::World& world);
 

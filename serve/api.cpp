@@ -3,6 +3,7 @@
 #include "kernels/base/seconds.hpp"
 #include "kernels/base/sha256.hpp"
 #include "serve/chat_template.hpp"
+#include "serve/error_answer.hpp"
 #include "serve/openai_response.hpp"
 #include "serve/page.hpp"
 
@@ -31,13 +32,6 @@ constexpr std::string_view kPagePolicy =
     "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 /// A line that readers of server-sent events pass over.
 constexpr const char* kFiller = ": reading\n\n";
-
-HttpAnswer error_answer(const ApiError& error) {
-  return {error.status(),
-          "application/json",
-          error_json(error.status(), error.what(), error.field(), error.code()),
-          {}};
-}
 
 HttpAnswer busy_answer(unsigned status, std::string_view message, std::string_view code) {
   return {
@@ -143,12 +137,13 @@ class Completion {
 
 }  // namespace
 
-Api::Api(const ServedModel& served, Service& service, Metrics& metrics, HttpServer& server,
-         const ApiOptions& options)
+Api::Api(const ServedModel& served, Service& service, ContextLibrary* library, Metrics& metrics,
+         HttpServer& server, const ApiOptions& options)
     : served_(served),
       service_(service),
       metrics_(metrics),
       server_(server),
+      contexts_(served, library, service, server),
       version_(options.version),
       created_(std::time(nullptr)) {
   for (const std::string& key : options.keys) key_digests_.push_back(digest_of(key));
@@ -224,6 +219,9 @@ void Api::handle(HttpRequest request, const ReplyPointer& reply) {
       {"POST", "/v1/chat/completions",
        [&] { complete(Endpoint::kChat, std::move(request), reply); }},
   };
+  if (ContextApi::has(path) && !service_.draining()) {
+    return contexts_.handle(std::move(request), reply);
+  }
   // Metrics are read while the last answers are written.
   if (service_.draining() && path != "/metrics") {
     return reply->send(busy_answer(503, "the server is shutting down", "shutting_down"));
@@ -238,9 +236,10 @@ void Api::handle(HttpRequest request, const ReplyPointer& reply) {
                         {{"Allow", std::string(route.method)}}});
   }
   if (path.starts_with(kModelPath)) {
-    return reply->send(error_answer({404, "the model does not exist", "model", "model_not_found"}));
+    return reply->send(
+        answer_of(ApiError{404, "the model does not exist", "model", "model_not_found"}));
   }
-  reply->send(error_answer({404, "nothing is found at this path"}));
+  reply->send(answer_of(ApiError{404, "nothing is found at this path"}));
 }
 
 void Api::answer_later(HttpRequest request, const ReplyPointer& reply,
@@ -250,7 +249,7 @@ void Api::answer_later(HttpRequest request, const ReplyPointer& reply,
     try {
       result = json_answer((this->*answer)(request.body));
     } catch (const ApiError& error) {
-      result = error_answer(error);
+      result = answer_of(error);
     }
     server_.post([reply, result = std::move(result)] { reply->send(result); });
   });
@@ -264,7 +263,7 @@ void Api::complete(Endpoint endpoint, HttpRequest request, const ReplyPointer& r
           read_completion(endpoint, request.body, served_, seed));
       server_.post([this, read, reply] { begin(std::move(*read), reply); });
     } catch (const ApiError& error) {
-      server_.post([reply, answer = error_answer(error)] { reply->send(answer); });
+      server_.post([reply, answer = answer_of(error)] { reply->send(answer); });
     }
   });
 }

@@ -1,6 +1,7 @@
 /// Which path does what: the OpenAI interface over HTTP.
 #pragma once
 
+#include "serve/context_api.hpp"
 #include "serve/http_server.hpp"
 #include "serve/metrics.hpp"
 #include "serve/openai_request.hpp"
@@ -25,9 +26,9 @@ struct ApiOptions {
 /// Answers requests of HTTP by jobs of the service.
 class Api {
  public:
-  /// The arguments by reference must outlive it.
-  Api(const ServedModel& served, Service& service, Metrics& metrics, HttpServer& server,
-      const ApiOptions& options);
+  /// The arguments by reference must outlive it, as must the library of contexts, if there is one.
+  Api(const ServedModel& served, Service& service, ContextLibrary* library, Metrics& metrics,
+      HttpServer& server, const ApiOptions& options);
   Api(const Api&) = delete;
   Api& operator=(const Api&) = delete;
 
@@ -55,6 +56,7 @@ class Api {
   Service& service_;
   Metrics& metrics_;
   HttpServer& server_;
+  ContextApi contexts_;
   std::vector<std::string> key_digests_;
   std::string version_;
   std::int64_t created_;

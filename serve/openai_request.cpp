@@ -26,6 +26,7 @@ constexpr std::size_t kMostStops = 16;
 constexpr std::size_t kMostStopBytes = 4096;
 constexpr double kMostTemperature = 2, kMostPenalty = 2, kMostBias = 100;
 constexpr std::size_t kCompletionTokens = 16;  ///< OpenAI's default.
+constexpr std::size_t kMostNameBytes = 256;
 
 [[noreturn]] void refuse(std::string_view field, std::string_view expected, const json& found) {
   throw ApiError(400,
@@ -173,7 +174,9 @@ std::string read_content(const json& value) {
   return content;
 }
 
-std::vector<TokenId> read_messages(const Fields& fields, const ServedModel& served) {
+/// `before` stands before the first turn.
+std::vector<TokenId> read_messages(const Fields& fields, const ServedModel& served,
+                                   std::string_view before) {
   constexpr const char* kField = "messages";
   const json* const list = fields.find(kField);
   if (list == nullptr || !list->is_array() || list->empty()) {
@@ -195,7 +198,7 @@ std::vector<TokenId> read_messages(const Fields& fields, const ServedModel& serv
     message.content = read_content(each.contains("content") ? each["content"] : json());
     messages.push_back(std::move(message));
   }
-  return encode(chat_prompt(messages), kField, served);
+  return encode(fmt::format("{}{}", before, chat_prompt(messages)), kField, served);
 }
 
 std::vector<std::string> read_stops(const Fields& fields) {
@@ -310,6 +313,30 @@ void read_stream(const Fields& fields, const ServedModel& served, CompletionRequ
   }
 }
 
+/// The id of the context that prompts go on after; null if none is named.
+const json* context_id(const Fields& fields, const ServedModel& served) {
+  constexpr const char* kField = "longreach";
+  const json* const own = fields.object(kField);
+  const json* const id = own == nullptr ? nullptr : Fields(*own).find("context");
+  if (id == nullptr) return nullptr;
+  if (!id->is_string()) refuse(kField, "a context's id", *id);
+  if (served.contexts == nullptr)
+    throw ApiError(400, "longreach: this server keeps no contexts", kField);
+  return id;
+}
+
+void check_length(std::size_t n_prompt, std::size_t n_new, const ServedModel& served,
+                  const std::string& field) {
+  if (n_prompt <= served.context_tokens && n_new <= served.context_tokens - n_prompt) return;
+  throw ApiError(
+      400,
+      fmt::format("This model's maximum context length is {} tokens. However, you requested {} "
+                  "tokens ({} in the {}, {} in the completion). Please reduce the length of the {} "
+                  "or completion.",
+                  served.context_tokens, n_prompt + n_new, n_prompt, field, n_new, field),
+      field, "context_length_exceeded");
+}
+
 /// Decides how many tokens a text may have.
 void read_length(const Fields& fields, const ServedModel& served, CompletionRequest& request) {
   const bool chats = request.endpoint == Endpoint::kChat;
@@ -322,15 +349,17 @@ void read_length(const Fields& fields, const ServedModel& served, CompletionRequ
   const std::size_t n_left = served.context_tokens - std::min(served.context_tokens, n_prompt);
   request.n_new = n_new.value_or(chats ? std::clamp<std::size_t>(n_left, 1, kMostChatTokens)
                                        : kCompletionTokens);
-  if (request.n_new <= n_left && n_prompt <= served.context_tokens) return;
-  throw ApiError(
-      400,
-      fmt::format("This model's maximum context length is {} tokens. However, you requested {} "
-                  "tokens ({} in the {}, {} in the completion). Please reduce the length of the {} "
-                  "or completion.",
-                  served.context_tokens, n_prompt + request.n_new, n_prompt,
-                  chats ? "messages" : "prompt", request.n_new, chats ? "messages" : "prompt"),
-      chats ? "messages" : "prompt", "context_length_exceeded");
+  check_length(n_prompt, request.n_new, served, chats ? "messages" : "prompt");
+}
+
+std::string read_name(const Fields& fields) {
+  constexpr const char* kField = "name";
+  const json* const name = fields.find(kField);
+  if (name == nullptr) return {};
+  if (!name->is_string() || name->get_ref<const std::string&>().size() > kMostNameBytes) {
+    refuse(kField, fmt::format("a text of {} bytes at most", kMostNameBytes), *name);
+  }
+  return name->get<std::string>();
 }
 
 }  // namespace
@@ -366,13 +395,20 @@ CompletionRequest read_completion(Endpoint endpoint, std::string_view body,
   request.stop_strings = read_stops(fields);
   read_logprobs(fields, request);
   read_stream(fields, served, request);
+  const json* const context = context_id(fields, served);
   if (endpoint == Endpoint::kChat) {
-    request.prompts = {read_messages(fields, served)};
+    // The first turn begins after an empty line, as all do.
+    request.prompts = {read_messages(fields, served, context != nullptr ? "\n\n" : "")};
     request.stop_strings.emplace_back(kChatStop);
   } else {
     const json* const prompt = fields.find("prompt");
     if (prompt == nullptr) refuse("prompt", "a text or token ids", json());
     request.prompts = read_prompts(*prompt, served);
+  }
+  if (context != nullptr) {
+    const std::vector<TokenId> before = served.contexts->tokens(context->get<std::string>());
+    for (auto& prompt : request.prompts)
+      prompt.insert(prompt.begin(), before.begin(), before.end());
   }
   for (const auto& prompt : request.prompts) {
     if (prompt.empty())
@@ -407,6 +443,31 @@ std::vector<generation::Request> requests_of(const CompletionRequest& request) {
     }
   }
   return requests;
+}
+
+ContextText read_context(std::string_view body, const ServedModel& served) {
+  const json object = parse_object(body);
+  const Fields fields(object);
+  const char* const field = fields.find("text") != nullptr ? "text" : "prompt";
+  const json* const text = fields.find(field);
+  ContextText context{{}, read_name(fields)};
+  if (text != nullptr && text->is_string()) {
+    context.tokens = encode(text->get_ref<const std::string&>(), field, served);
+  } else if (text != nullptr && text->is_array()) {
+    context.tokens = token_ids(*text, field, served);
+  } else {
+    refuse(field, "a text or a list of token ids", text == nullptr ? json() : *text);
+  }
+  if (context.tokens.empty()) {
+    throw ApiError(400, fmt::format("{}: is empty, expected one token at least", field), field);
+  }
+  check_length(context.tokens.size(), 1, served, field);
+  return context;
+}
+
+std::string read_context_name(std::string_view body) {
+  const json object = parse_object(body);
+  return read_name(Fields(object));
 }
 
 std::vector<TokenId> read_tokenize(std::string_view body, const ServedModel& served) {

@@ -5,6 +5,7 @@
 #include "kernels/base/error.hpp"
 #include "kernels/base/types.hpp"
 #include "model/tokenizer/tokenizer.hpp"
+#include "serve/context_library.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -35,7 +36,7 @@ class ApiError : public base::InputError {
 std::string error_json(unsigned status, std::string_view message, std::string_view field = {},
                        std::string_view code = {});
 
-/// What the server has to offer. The tokenizer must outlive it.
+/// What the server has to offer. The tokenizer and the library must outlive it.
 struct ServedModel {
   std::string name;
   const model::Tokenizer& tokenizer;
@@ -44,6 +45,8 @@ struct ServedModel {
   std::size_t context_tokens = 0;  ///< Of a prompt and its answer, at most.
   std::size_t max_texts = 0;       ///< That an HTTP request may want.
   bool has_evidence = false;       ///< See dist::Engine::has_evidence.
+  const ContextLibrary* contexts =
+      nullptr;  ///< That prompts may go on after; null if there are none.
 };
 
 /// How the end token, which has no text, is written where tokens are named.
@@ -81,6 +84,16 @@ inline constexpr std::size_t kMostChatTokens = 4096;
 /// For the generator: texts of a prompt are consecutive. They have seeds of their own, the same
 /// whatever other prompts stand beside.
 std::vector<generation::Request> requests_of(const CompletionRequest& request);
+
+/// A text to read in the background.
+struct ContextText {
+  std::vector<base::TokenId> tokens;  ///< One at least.
+  std::string name;                   ///< May be empty.
+};
+/// That of {"text": text, or "prompt": text or token ids; "name"}. Errors: ApiError.
+ContextText read_context(std::string_view body, const ServedModel& served);
+/// The name in {"name": text}. Errors: ApiError.
+std::string read_context_name(std::string_view body);
 
 /// The tokens of {"prompt" or "content": text}. The spelling of the end token alone is that token.
 /// Errors: ApiError.

@@ -34,6 +34,12 @@ void Service::cancel(JobId id) {
   arrived_.notify_one();
 }
 
+void Service::post(std::function<void()> task) {
+  const std::lock_guard lock(mutex_);
+  inbox_.emplace_back(std::move(task));
+  arrived_.notify_one();
+}
+
 void Service::drain() {
   const std::lock_guard lock(mutex_);
   draining_ = true;
@@ -49,12 +55,14 @@ void Service::run(const std::function<bool()>& is_asked_to_drain) {
     }
     std::unique_lock lock(mutex_);
     if (draining_ && n_open_ == 0) return;
-    arrived_.wait_for(lock, kPause, [this] { return !inbox_.empty(); });
+    if (arrived_.wait_for(lock, kPause, [this] { return !inbox_.empty(); })) continue;
+    lock.unlock();
+    generator_.rest();
   }
 }
 
 void Service::take_inbox() {
-  std::vector<std::variant<Submission, Cancellation>> messages;
+  decltype(inbox_) messages;
   {
     const std::lock_guard lock(mutex_);
     messages.swap(inbox_);

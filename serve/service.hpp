@@ -39,6 +39,8 @@ class Service {
   std::optional<JobId> submit(std::vector<generation::Request> requests, JobSink sink);
   /// Ends what has not finished of a job before the next step.
   void cancel(JobId id);
+  /// Runs something on the thread of the loop, between steps.
+  void post(std::function<void()> task);
   /// No job is taken any more.
   void drain();
   bool draining() const { return draining_; }
@@ -70,6 +72,7 @@ class Service {
 
   void take(Submission submission);
   void take(const Cancellation& cancellation);
+  void take(const std::function<void()>& task) { task(); }
   void take_inbox();
   void step();
   /// An event of a request; the last one ends it.
@@ -82,7 +85,7 @@ class Service {
 
   std::mutex mutex_;
   std::condition_variable arrived_;
-  std::vector<std::variant<Submission, Cancellation>> inbox_;
+  std::vector<std::variant<Submission, Cancellation, std::function<void()>>> inbox_;
   JobId n_jobs_ = 0;
   std::atomic<std::size_t> n_open_ = 0, n_running_ = 0;
   std::atomic<bool> draining_ = false;

@@ -1,7 +1,6 @@
 #include "dist/context/context_part.hpp"
 
 #include "dist/context/chunk_file.hpp"
-#include "kernels/base/error.hpp"
 #include "kernels/base/json.hpp"
 #include "model/checkpoint/tensor_file.hpp"
 #include "model/exchange.hpp"
@@ -11,6 +10,7 @@
 #include <cstdint>
 #include <future>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -104,8 +104,15 @@ ContextPart::~ContextPart() = default;
 
 void ContextPart::save(model::SequenceState& state, std::size_t n_tokens, std::size_t n_written,
                        bool reaches_all) {
-  finish();
+  std::optional<SaveError> failure;
+  try {
+    finish();
+  } catch (const SaveError& error) {
+    failure = error;
+  }
+  // Also then, as all shards take and give back memory in one order.
   move_to_files(state, closed_chunks(n_written), reaches_all);
+  if (failure) throw SaveError(*failure);
   writing_ = std::make_unique<Writing>();
   const std::size_t n_chunks = closed_chunks(n_tokens);
   visit_caches(state, [&](const std::string& block, model::KvCache& cache) {
@@ -133,7 +140,13 @@ void ContextPart::save(model::SequenceState& state, std::size_t n_tokens, std::s
 
 void ContextPart::finish() {
   // Memory of chunks is given back by the thread that takes it.
-  if (const auto writing = std::move(writing_)) writing->done.get();
+  const auto writing = std::move(writing_);
+  if (!writing) return;
+  try {
+    writing->done.get();
+  } catch (const base::InputError& error) {
+    throw SaveError(error.what());
+  }
 }
 
 void ContextPart::move_to_files(model::SequenceState& state, std::size_t n_chunks,

@@ -4,6 +4,7 @@
 
 #include "dist/context/chunk_file.hpp"
 #include "dist/context/context_folders.hpp"
+#include "kernels/base/error.hpp"
 #include "model/schema/config.hpp"
 #include "model/state.hpp"
 #include "partition/ownership.hpp"
@@ -14,6 +15,12 @@
 #include <string>
 
 namespace longreach::dist {
+
+/// What was begun could not be written. Whatever is not about this context may go on.
+class SaveError : public base::InputError {
+ public:
+  using InputError::InputError;
+};
 
 /// Neither copied nor moved; calls come from one thread. Not collective; ranks write disjoint parts
 /// of the same files.
@@ -32,11 +39,12 @@ class ContextPart {
   /// which must be of states that this one continues, as must be the one restored. What all ranks
   /// have written of the first n_written tokens serves as the caches' memory from now on;
   /// `reaches_all`: also what other shards have written. All shards call it alike.
-  /// Errors: InputError naming the file, also of what was begun before.
+  /// Errors: InputError naming the file; SaveError for what was begun before, and nothing is begun
+  /// then.
   void save(model::SequenceState& state, std::size_t n_tokens, std::size_t n_written,
             bool reaches_all);
   bool is_writing() const { return writing_ != nullptr; }
-  /// Returns when what was begun is on the disk. Errors: InputError naming the file.
+  /// Returns when what was begun is on the disk. Errors: SaveError naming the file.
   void finish();
 
   /// Makes `state`, which nothing has been read into, the one that was saved after n_tokens tokens.

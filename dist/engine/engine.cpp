@@ -43,10 +43,11 @@ Engine::Engine(Communicator& world, const model::Checkpoint& checkpoint,
       stage_(grid_position_, checkpoint, config_, layout_, options, recorder_),
       logits_(grid_position_, config.vocab_size, config.n_head * config.n_sparse, recorder_),
       pipeline_(grid_position_, stage_, logits_, recorder_),
+      reports_(*grid_position_.ranks),
+      n_contexts_(options.contexts.size()),
       n_exceptions_(std::uncaught_exceptions()) {
   LR_CHECK(options.attention.mode != model::AttentionMode::kReference ||
            layout.grid.n_ranks() == 1);
-  if (!options.contexts.empty()) reports_.emplace(*grid_position_.ranks);
 }
 
 Engine::~Engine() {
@@ -61,6 +62,8 @@ void Engine::serve() {
     std::visit(
         Overloaded{[this](const SaveSession& m) { save_part(m); },
                    [this](const FinishSaving&) { together([&] { stage_.finish_saving(); }); },
+                   [this](const AddContext&) { add_context_part({}); },
+                   [this](const DropContext& m) { stage_.drop_context(m.context); },
                    [this](const RestoreSession& m) { together([&] { stage_.restore(m); }); },
                    [this](const ReadMemory& m) { read_pass(m.n_bytes); },
                    [this](const CollectUsage&) { gather_usage(); },
@@ -69,7 +72,7 @@ void Engine::serve() {
                    [](const auto&) {}},  // about a session
         message);
   });
-  if (reports_) reports_->finish();
+  reports_.finish();
   stage_.finish_fingerprints();
 }
 
@@ -203,7 +206,7 @@ bool Engine::fill(Session& session, std::size_t n_tokens, std::uint64_t seed,
                           grid_position_.grid.n_ranks() == 1 ? progress : Progress());
 }
 
-void Engine::together(const std::function<void()>& part) {
+std::optional<std::string> Engine::together(const std::function<void()>& part) {
   // A rank whose logits nobody takes would not come to this.
   while (logits_.expects_any()) logits_.wait_for_next();
   std::string error;
@@ -213,9 +216,24 @@ void Engine::together(const std::function<void()>& part) {
     error = thrown.what();
   }
   const std::vector<std::string> errors = gather_texts(*grid_position_.ranks, error);
-  if (!leads()) return;
   const auto first = std::ranges::find_if_not(errors, &std::string::empty);
-  if (first != errors.end()) throw base::InputError(*first);
+  return first != errors.end() ? std::optional(*first) : std::nullopt;
+}
+
+std::size_t Engine::add_context(const ContextFolders& folders) {
+  pipeline_.submit(AddContext{}, {});
+  add_context_part(folders);
+  return n_contexts_++;
+}
+
+void Engine::add_context_part(const ContextFolders& folders) {
+  together([&] { stage_.add_context(share_folders(*grid_position_.ranks, {folders}).front()); });
+}
+
+void Engine::drop_context(std::size_t context) {
+  const DropContext message{static_cast<std::uint32_t>(context)};
+  pipeline_.submit(message, {});
+  stage_.drop_context(message.context);
 }
 
 void Engine::save_part(const SaveSession& message) {
@@ -227,31 +245,47 @@ void Engine::save_part(const SaveSession& message) {
     if (leads()) throw;
     error = thrown.what();
   }
-  if (ends_another && !leads()) reports_->send(error);
+  if (ends_another && !leads()) reports_.send(error);
 }
 
-void Engine::save(const Session& session) {
-  const SaveSession message{session.id_, session.n_tokens_, n_saved_tokens()};
+void Engine::save(const Session& session, std::size_t context) {
+  if (context != std::exchange(saved_context_, context)) {
+    LR_CHECK(n_begun_tokens_ == n_finished_tokens_);
+    n_begun_tokens_ = n_finished_tokens_ = 0;
+  }
+  const SaveSession message{session.id_, static_cast<std::uint32_t>(context), session.n_tokens_,
+                            n_saved_tokens(context)};
   pipeline_.submit(message, {});
-  if (n_begun_tokens_ > n_finished_tokens_) reports_->expect(n_begun_tokens_);
+  if (n_begun_tokens_ > n_finished_tokens_) reports_.expect(n_begun_tokens_);
   n_begun_tokens_ = session.n_tokens_;
   save_part(message);
 }
 
-std::size_t Engine::n_saved_tokens() { return std::max(n_finished_tokens_, reports_->poll()); }
+std::size_t Engine::n_saved_tokens(std::size_t context) {
+  return context == saved_context_ ? std::max(n_finished_tokens_, reports_.poll()) : 0;
+}
 
 void Engine::finish_saving() {
   pipeline_.submit(FinishSaving{}, {});
-  reports_->wait();
-  together([&] { stage_.finish_saving(); });
+  reports_.wait();
+  if (const auto error = together([&] { stage_.finish_saving(); })) throw SaveError(*error);
   n_finished_tokens_ = n_begun_tokens_;
+}
+
+void Engine::abandon_saving() {
+  pipeline_.submit(FinishSaving{}, {});
+  reports_.drop();
+  together([&] { stage_.finish_saving(); });
+  n_begun_tokens_ = n_finished_tokens_;
 }
 
 Session Engine::restore(std::size_t n_tokens, std::size_t context) {
   const std::uint32_t id = n_sessions_++;
   const RestoreSession message{id, static_cast<std::uint32_t>(context), n_tokens};
   pipeline_.submit(message, {});
-  together([&] { stage_.restore(message); });
+  if (const auto error = together([&] { stage_.restore(message); })) {
+    throw base::InputError(*error);
+  }
   return {*this, id, n_tokens};
 }
 

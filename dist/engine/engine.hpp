@@ -120,6 +120,10 @@ class Engine {
   /// were submitted with it end as they would have; others do not notice.
   void cancel(Session session);
 
+  /// Lets the other ranks leave their cores to others until the next call that they take part in,
+  /// which then takes up to a millisecond longer. For pauses; nothing need be under way.
+  void rest() { pipeline_.rest(); }
+
   /// Submits `tokens` of one session, in as many steps as it takes; none if there are no tokens. In
   /// mode reference they are one call, as the released package calls it, held in memory as a whole.
   /// In the other modes the logits do not depend on how tokens are split into calls, bit for bit.
@@ -137,19 +141,29 @@ class Engine {
   bool fill(Session& session, std::size_t n_tokens, std::uint64_t seed,
             const Progress& progress = {});
 
-  /// Begins to save the session to the first of options.contexts, beside what is read from now on;
-  /// what was saved before must be what this session had read then. The session stays until
-  /// finish_saving(). Errors: InputError naming the file, also of what was begun before, of any
-  /// rank.
-  void save(const Session& session);
-  /// Tokens of the newest saved state that is on all disks; 0 if none is. Never waits. Errors: as
-  /// save.
-  std::size_t n_saved_tokens();
-  /// Waits until all that was begun is on all disks. Errors: as save.
+  // Contexts have the numbers 0, 1, .. in the order in which they came, those of options.contexts
+  // first.
+
+  /// Returns the number of one more. Waits for all ranks.
+  std::size_t add_context(const ContextFolders& folders);
+  /// Forgets one that nothing is being saved to. Sessions restored from it stay.
+  void drop_context(std::size_t context);
+  /// Begins to save the session to a context, beside what is read from now on; what was saved to it
+  /// before must be what this session had read then. The session stays until finish_saving(), which
+  /// comes before another context is saved to, too. Errors: SaveError for what could not be
+  /// written, also of what was begun before, on any rank, after which only abandon_saving() is
+  /// called of saving; InputError naming another file.
+  void save(const Session& session, std::size_t context = 0);
+  /// Tokens of the newest state saved to a context that is on all disks; 0 if none is. Never waits.
+  /// Errors: SaveError.
+  std::size_t n_saved_tokens(std::size_t context = 0);
+  /// Waits until all that was begun is on all disks. Errors: SaveError.
   void finish_saving();
-  /// The session that was saved to one of options.contexts when it had read n_tokens tokens. Chunks
-  /// of its cache are mapped and read when they are chosen. Waits for all ranks. Errors: InputError
-  /// naming the file, of any rank.
+  /// Waits until nothing is written any more, after a SaveError.
+  void abandon_saving();
+  /// The session that was saved to a context when it had read n_tokens tokens. Chunks of its cache
+  /// are mapped and read when they are chosen. Waits for all ranks. Errors: InputError naming the
+  /// file, of any rank.
   Session restore(std::size_t n_tokens, std::size_t context = 0);
 
   /// Bytes a second that all threads of all ranks read together in one pass over n_bytes each rank,
@@ -199,9 +213,10 @@ class Engine {
 
   /// This rank's part of saving.
   void save_part(const SaveSession& message);
-  /// Does this rank's part of something that may fail on any of them; the leader throws what one
-  /// has thrown. Collective: the ranks of the replica.
-  void together(const std::function<void()>& part);
+  void add_context_part(const ContextFolders& folders);
+  /// Does this rank's part of something that may fail on any of them. Returns to the leader what
+  /// one has thrown, if any has. Collective: the ranks of the replica.
+  std::optional<std::string> together(const std::function<void()>& part);
   std::vector<RankUsage> gather_usage();
   std::vector<MassSample> gather_masses();
   void gather_trace(const std::filesystem::path& file);
@@ -219,9 +234,11 @@ class Engine {
   Stage stage_;
   LogitsReturn logits_;
   Pipeline pipeline_;
-  std::optional<SaveReports> reports_;  ///< If there is a context.
-  std::size_t n_begun_tokens_ = 0;      ///< Of the newest state whose saving began; 0 if none.
-  std::size_t n_finished_tokens_ = 0;   ///< Of the newest state that was waited for.
+  SaveReports reports_;
+  std::size_t n_contexts_;             ///< That have come.
+  std::size_t saved_context_ = 0;      ///< The last one that was saved to.
+  std::size_t n_begun_tokens_ = 0;     ///< Of its newest state whose saving began; 0 if none.
+  std::size_t n_finished_tokens_ = 0;  ///< Of its newest state that was waited for.
   std::optional<kernels::ReadYardstick> yardstick_;
   std::uint32_t n_sessions_ = 0;
   int n_exceptions_;  ///< Under way when the engine was made.

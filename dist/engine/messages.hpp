@@ -38,14 +38,21 @@ struct FillSession {
   std::uint32_t session;
   std::uint64_t n_tokens, seed;
 };
-/// Begin to save what a session has read to the context that is written.
+/// Begin to save what a session has read to a context.
 struct SaveSession {
   std::uint32_t session;
+  std::uint32_t context;
   std::uint64_t n_tokens;
   std::uint64_t n_written;  ///< Tokens of the newest state that all ranks have written.
 };
 /// Wait until what was begun is written.
 struct FinishSaving {};
+/// The leader names the folders of another context to all.
+struct AddContext {};
+/// Forget a context.
+struct DropContext {
+  std::uint32_t context;
+};
 /// Begin a session that has read what a state of a context was saved after.
 struct RestoreSession {
   std::uint32_t session;
@@ -66,14 +73,16 @@ struct CollectMasses {};
 struct CollectUsage {};
 /// Send the leader what was done when.
 struct CollectTrace {};
+/// Wait until the leader wakes you (dist/engine/rest.hpp).
+struct Sleep {};
 /// Leave.
 struct Stop {};
 
 /// Sent as it lies in memory: all ranks run the same program.
 using EngineMessage =
     std::variant<StepHeader, OpenSession, ForkSession, CloseSession, FillSession, SaveSession,
-                 FinishSaving, RestoreSession, ReadMemory, MeasureSelection, CollectMasses,
-                 CollectUsage, CollectTrace, Stop>;
+                 FinishSaving, AddContext, DropContext, RestoreSession, ReadMemory,
+                 MeasureSelection, CollectMasses, CollectUsage, CollectTrace, Sleep, Stop>;
 static_assert(std::is_trivially_copyable_v<EngineMessage>);
 static_assert(std::is_trivially_copyable_v<model::Segment>);
 

@@ -1,6 +1,7 @@
 #include "dist/engine/pipeline.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace longreach::dist {
 namespace {
@@ -79,7 +80,11 @@ std::span<std::byte> Pipeline::StepMessage::used() {
 
 Pipeline::Pipeline(GridPosition& grid_position, Stage& stage, LogitsReturn& logits,
                    Recorder& recorder)
-    : grid_position_(grid_position), stage_(stage), logits_(logits), recorder_(recorder) {
+    : grid_position_(grid_position),
+      stage_(stage),
+      logits_(logits),
+      recorder_(recorder),
+      rest_(*grid_position.ranks) {
   const auto new_message = [&] {
     return StepMessage(stage.config().n_embd, stage.v_first_columns());
   };
@@ -98,6 +103,7 @@ void Pipeline::broadcast(std::span<std::byte> bytes) {
 
 bool Pipeline::submit(const model::Step& step, std::span<const TokenId> tokens,
                       const model::Progress& progress) {
+  wake();
   if (grid_position_.grid.n_shards > 1) {
     const StepHeader header = header_of(step);
     EngineMessage message = header;
@@ -113,11 +119,22 @@ bool Pipeline::submit(const model::Step& step, std::span<const TokenId> tokens,
 }
 
 bool Pipeline::submit(const EngineMessage& message, const model::Progress& progress) {
+  wake();
   if (grid_position_.grid.n_shards > 1) {
     EngineMessage copy = message;
     broadcast(std::as_writable_bytes(std::span(&copy, 1)));
   }
   return handle(message, progress);
+}
+
+void Pipeline::rest() {
+  if (is_resting_) return;
+  submit(Sleep{}, {});
+  is_resting_ = true;
+}
+
+void Pipeline::wake() {
+  if (std::exchange(is_resting_, false)) rest_.wake();
 }
 
 Pipeline::Received Pipeline::next_from_leader() {
@@ -194,6 +211,10 @@ bool Pipeline::handle(const EngineMessage& message, const model::Progress& progr
             return stage_.fill(m.session, m.n_tokens, m.seed, progress);
           },
           [&](const MeasureSelection& m) { return stage_.measure_selection(m.one_in), true; },
+          [&](const Sleep&) {
+            if (!grid_position_.leads()) rest_.wait_until_woken();
+            return true;
+          },
           [](const auto&) { return true; }},  // about the engine
       message);
 }

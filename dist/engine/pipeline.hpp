@@ -7,6 +7,7 @@
 
 #include "dist/engine/logits_return.hpp"
 #include "dist/engine/messages.hpp"
+#include "dist/engine/rest.hpp"
 #include "dist/engine/stage.hpp"
 
 #include <array>
@@ -20,7 +21,7 @@ namespace longreach::dist {
 /// One rank's place in the pipeline.
 class Pipeline {
  public:
-  /// All arguments must outlive it.
+  /// All arguments must outlive it. Collective: the ranks of the replica.
   Pipeline(GridPosition& grid_position, Stage& stage, LogitsReturn& logits, Recorder& recorder);
 
   /// Runs a step of these tokens here and passes it on; on the leader. Returns false when
@@ -30,6 +31,8 @@ class Pipeline {
               const model::Progress& progress);
   /// Handles a control message likewise.
   bool submit(const EngineMessage& message, const model::Progress& progress);
+  /// Lets all other ranks sleep until something is submitted; on the leader.
+  void rest();
 
   /// Handles messages until the one to stop; on all ranks but the leader. `handle` is called after
   /// every control message.
@@ -78,6 +81,7 @@ class Pipeline {
   void receive_into(StepMessage& message);
   void broadcast(std::span<std::byte> bytes);
 
+  void wake();
   bool run(const model::Step& step, const model::Progress& progress);
   bool handle(const EngineMessage& message, const model::Progress& progress);
   StepMessage& next_leaving();
@@ -94,6 +98,8 @@ class Pipeline {
   Stage& stage_;
   LogitsReturn& logits_;
   Recorder& recorder_;
+  Rest rest_;
+  bool is_resting_ = false;  ///< On the leader.
   std::array<StepMessage, 2> coming_, leaving_;
   std::size_t next_coming_ = 0, next_leaving_ = 0;
   std::uint64_t sent_bytes_ = 0;

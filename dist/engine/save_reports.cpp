@@ -1,6 +1,8 @@
 #include "dist/engine/save_reports.hpp"
 
-#include "kernels/base/error.hpp"
+#include "dist/context/context_part.hpp"
+
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <span>
@@ -26,13 +28,13 @@ void SaveReports::expect(std::size_t n_tokens) {
 }
 
 void SaveReports::take() {
-  const std::vector<SaveReport>& reports = expected_.front().reports;
-  for (std::size_t i = 0; i < reports.size(); ++i) {
-    const auto& error = reports[i].error;
-    if (error[0] != '\0') base::input_error("rank {}: {}", i + 1, error.data());
-  }
-  n_written_ = expected_.front().n_tokens;
+  const Expected oldest = std::move(expected_.front());
   expected_.pop_front();
+  for (std::size_t i = 0; i < oldest.reports.size(); ++i) {
+    const auto& error = oldest.reports[i].error;
+    if (error[0] != '\0') throw SaveError(fmt::format("rank {}: {}", i + 1, error.data()));
+  }
+  n_written_ = oldest.n_tokens;
 }
 
 std::size_t SaveReports::poll() {
@@ -46,6 +48,14 @@ void SaveReports::wait() {
     for (const auto& message : expected_.front().messages) message->wait();
     take();
   }
+  n_written_ = 0;
+}
+
+void SaveReports::drop() {
+  for (; !expected_.empty(); expected_.pop_front()) {
+    for (const auto& message : expected_.front().messages) message->wait();
+  }
+  n_written_ = 0;
 }
 
 }  // namespace longreach::dist

@@ -38,11 +38,13 @@ class SaveReports {
   // On the leader.
   /// All other ranks are going to report the state after so many tokens.
   void expect(std::size_t n_tokens);
-  /// Tokens of the newest state that all other ranks have written; never waits.
-  /// Errors: InputError with what a rank says.
+  /// Tokens of the newest state that all other ranks have written since wait() returned; never
+  /// waits. Errors: SaveError with what a rank says.
   std::size_t poll();
   /// Waits for all that is expected. Errors: as poll.
   void wait();
+  /// The same, whatever they say.
+  void drop();
 
  private:
   struct Expected {

@@ -49,7 +49,7 @@ Stage::Stage(const GridPosition& grid_position, const model::Checkpoint& checkpo
               context_.extents.vocabulary.size()) {
   if (options.cache_memory) exchange_.chunk_store().limit_mapped_heads(*options.cache_memory);
   for (const ContextFolders& context : options.contexts) {
-    context_parts_.emplace_back(context, config_, attention_, blocks_, exchange_.shard());
+    add_context(context);
   }
   if (!options.fingerprints) return;
   const std::size_t rank = grid_position.stage * grid_position.grid.n_shards + grid_position.shard;
@@ -70,22 +70,31 @@ bool Stage::fill(std::uint32_t session, std::size_t n_tokens, std::uint64_t seed
                                      seed, pool_, progress);
 }
 
-void Stage::save(const SaveSession& message) {
-  context_parts_.at(0).save(sessions_.at(message.session), message.n_tokens, message.n_written,
-                            exchange_.chunk_store().reaches_all());
+void Stage::add_context(const ContextFolders& folders) {
+  contexts_.try_emplace(n_contexts_++, folders, config_, attention_, blocks_, exchange_.shard());
 }
 
-void Stage::finish_saving() { context_parts_.at(0).finish(); }
+void Stage::save(const SaveSession& message) {
+  LR_CHECK(!is_saving() || saving_->context == message.context);
+  saving_ = message;
+  contexts_.at(message.context)
+      .save(sessions_.at(message.session), message.n_tokens, message.n_written,
+            exchange_.chunk_store().reaches_all());
+}
+
+void Stage::finish_saving() {
+  if (const auto saving = std::exchange(saving_, {})) contexts_.at(saving->context).finish();
+}
 
 void Stage::close(std::uint32_t session) {
   // What is being written holds chunks, which all shards must let go of at the same time.
-  if (is_saving()) finish_saving();
+  if (is_saving() && saving_->session == session) finish_saving();
   sessions_.erase(session);
 }
 
 void Stage::restore(const RestoreSession& message) {
   open(message.session);
-  context_parts_.at(message.context)
+  contexts_.at(message.context)
       .restore(sessions_.at(message.session), message.n_tokens,
                exchange_.chunk_store().reaches_all());
 }

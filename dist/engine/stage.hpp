@@ -15,7 +15,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -34,7 +33,7 @@ struct EngineOptions {
   kernels::ThreadStart thread_started = {};  ///< As kernels::ThreadPool takes it.
   Recording recording = Recording::kNothing;
   std::optional<std::filesystem::path> fingerprints = {};  ///< Of all that is computed.
-  std::vector<ContextFolders> contexts = {};  ///< Saved sessions; new ones go to the first.
+  std::vector<ContextFolders> contexts = {};  ///< Saved sessions, or what is to hold one.
   /// Most bytes of mapped chunks that this rank holds in memory; default: the system decides.
   std::optional<std::size_t> cache_memory = {};
 };
@@ -60,11 +59,15 @@ class Stage {
   /// `progress` stopped it.
   bool fill(std::uint32_t session, std::size_t n_tokens, std::uint64_t seed,
             const model::Progress& progress);
+  /// Contexts have the numbers 0, 1, .. in the order in which they came, those of the options
+  /// first.
+  void add_context(const ContextFolders& folders);
+  void drop_context(std::uint32_t context) { contexts_.erase(context); }
   /// This rank's part of saving a session, which goes on beside the computing, and of restoring one
-  /// that was saved after n_tokens tokens. Requires: options.contexts. Errors: InputError naming
-  /// the file, also of what was begun before.
+  /// that was saved after n_tokens tokens. Saving is finished before another context is saved to.
+  /// Errors: InputError naming the file; SaveError as ContextPart::save.
   void save(const SaveSession& message);
-  bool is_saving() const { return !context_parts_.empty() && context_parts_[0].is_writing(); }
+  bool is_saving() const { return saving_ && contexts_.at(saving_->context).is_writing(); }
   void finish_saving();
   void restore(const RestoreSession& message);
   void close(std::uint32_t session);
@@ -125,7 +128,9 @@ class Stage {
   model::Workspace workspace_;
   model::Observer no_observer_;
   std::optional<FingerprintFile> fingerprints_;
-  std::deque<ContextPart> context_parts_;
+  std::map<std::uint32_t, ContextPart> contexts_;
+  std::uint32_t n_contexts_ = 0;       ///< That have come.
+  std::optional<SaveSession> saving_;  ///< The last one that was begun, until it is finished.
   std::optional<SelectionMeter> meter_;
   EvidenceCollector evidence_;
   model::Context context_;

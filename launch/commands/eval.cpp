@@ -212,7 +212,8 @@ int run(const EvalOptions& options, dist::World& world) {
   });
   if (options.contexts) {
     opened.engine_options.contexts =
-        share_contexts(*options.contexts, opened, prepared.tokenizer.get(), options.any_isa, world);
+        share_contexts(*options.contexts, EmptyFolder::kRefused, opened, prepared.tokenizer.get(),
+                       options.any_isa, world);
   }
   struct Work {
     std::size_t n_left, longest_in_memory;

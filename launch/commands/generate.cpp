@@ -136,7 +136,7 @@ class Generation {
     n_step_rows_ = is_one_call ? statistics_.n_prompt : model::kStepRows;
     const auto left = std::span(prompt.all).subspan(prompt.n_saved);
     auto request = request_of(options.continuation, {left.begin(), left.end()}, statistics_.seed);
-    if (prompt.saved) request.saves_every = saves_every;
+    if (prompt.saved) request.saving = generation::Saving{.every = saves_every};
     request.wants_evidence = options.wants_evidence;
     id_ = generator_.submit(
         std::move(request),
@@ -271,7 +271,7 @@ int run(const GenerateOptions& options, dist::World& world) {
   std::size_t n_in_memory = n_all - prompt.n_saved, saves_every = 0;
   if (options.save) {
     saves_every = tokens_between_states({}, opened);
-    n_in_memory = std::min(n_in_memory, kStatesInMemory * saves_every + n_new);
+    n_in_memory = std::min(n_in_memory, generation::kStatesInMemory * saves_every + n_new);
   }
   const auto engine =
       load_engine(opened, {n_all, prompt.n_left(), prompt_share, "-n", n_in_memory}, world);

@@ -67,7 +67,7 @@ void read(const OpenedModel& opened, std::size_t every, dist::Engine& engine, Re
     generation::Generator generator(engine, opened.config, *reading.tokenizer, {});
     generation::Request request;
     request.prompt.assign(tokens.end() - static_cast<std::ptrdiff_t>(n_left), tokens.end());
-    request.saves_every = every;
+    request.saving = generation::Saving{.every = every};
     const auto id = generator.submit(
         std::move(request),
         [&](const generation::Event& event) {
@@ -76,6 +76,9 @@ void read(const OpenedModel& opened, std::size_t every, dist::Engine& engine, Re
           } else if (const auto* const part = std::get_if<generation::PromptProgress>(&event)) {
             n_read = part->n_read;
             line.update(static_cast<double>(n_read) / static_cast<double>(n_left));
+          } else if (const auto* const end = std::get_if<generation::Finished>(&event)) {
+            if (end->reason == generation::FinishReason::kFailed)
+              base::input_error("{}", end->error);
           }
         },
         session_after(engine, n_begin));
@@ -110,8 +113,8 @@ int run(const ReadOptions& options, dist::World& world) {
   opened.engine_options.contexts = dist::share_folders(world.communicator(), contexts);
   const std::size_t n_tokens = reading.tokens.size();
   const std::size_t every = tokens_between_states(options.states_every, opened);
-  const auto engine =
-      load_engine(opened, {n_tokens, n_tokens, 1.0, "--file", kStatesInMemory * every}, world);
+  const auto engine = load_engine(
+      opened, {n_tokens, n_tokens, 1.0, "--file", generation::kStatesInMemory * every}, world);
   if (!engine->leads()) {
     engine->serve();
     return 0;

@@ -6,6 +6,7 @@
 #include "kernels/base/read_file.hpp"
 #include "kernels/base/write_all.hpp"
 #include "launch/access_log.hpp"
+#include "launch/context_library.hpp"
 #include "launch/generator_options.hpp"
 #include "launch/open_model.hpp"
 #include "launch/run_settings.hpp"
@@ -25,6 +26,7 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -87,8 +89,9 @@ generation::GeneratorOptions generator_options_of(const ServeOptions& options,
                                                   const OpenedModel& opened,
                                                   const generation::SavedTexts& saved) {
   auto generator = generator_options(opened.room, options.context_tokens, options.n_parallel);
-  generator.max_waiting = options.n_parallel + options.max_waiting;  // they wait before they run
-  generator.step_seconds = {};                                       // people wait for tokens
+  // All wait before they run, as does a context.
+  generator.max_waiting = options.n_parallel + options.max_waiting + 1;
+  generator.step_seconds = {};  // people wait for tokens
   generator.saved = &saved;
   return generator;
 }
@@ -96,18 +99,26 @@ generation::GeneratorOptions generator_options_of(const ServeOptions& options,
 /// Answers requests on the leader, until a signal ends it.
 void answer_requests(const ServeOptions& options, const OpenedModel& opened,
                      PreparedServer& prepared, dist::Engine& engine, const StopSignals& signals) {
-  const generation::SavedTexts saved = saved_texts(opened);
+  generation::SavedTexts saved = saved_texts(opened);
   generation::Generator generator(engine, opened.config, *prepared.tokenizer,
                                   generator_options_of(options, opened, saved));
   serve::Metrics metrics;
   const std::size_t max_open = options.n_parallel + options.max_waiting;
   serve::Service service(generator, max_open, metrics);
+  std::optional<ContextLibrary> library;
+  if (options.contexts) {
+    library.emplace(ContextLibrary::Options{*options.contexts,
+                                            context_settings(opened, prepared.tokenizer.get()),
+                                            tokens_between_states(options.states_every, opened)},
+                    opened.engine_options.contexts, engine, generator, saved);
+  }
+  ContextLibrary* const contexts = library ? &*library : nullptr;
   const serve::ServedModel served{model_name(opened.checkpoint), *prepared.tokenizer,
                                   opened.config.vocab_size,      opened.config.end_token,
                                   options.context_tokens,        max_open,
-                                  engine.has_evidence()};
+                                  engine.has_evidence(),         contexts};
   serve::HttpServer& server = *prepared.server;
-  serve::Api api(served, service, metrics, server, {prepared.keys, LONGREACH_VERSION});
+  serve::Api api(served, service, contexts, metrics, server, {prepared.keys, LONGREACH_VERSION});
   // An error of the engine ends the server before what it calls.
   const auto stop_at_once = [](serve::HttpServer* running) { running->stop({}); };
   const std::unique_ptr<serve::HttpServer, decltype(stop_at_once)> guard(&server, stop_at_once);
@@ -116,8 +127,10 @@ void answer_requests(const ServeOptions& options, const OpenedModel& opened,
   notify_service_manager("READY=1");
   bool is_stopping = false;
   service.run([&] {
+    if (contexts != nullptr) contexts->work();
     if (!signals.received()) return false;
     if (!std::exchange(is_stopping, true)) notify_service_manager("STOPPING=1");
+    if (contexts != nullptr) contexts->stop();
     server.drain();
     return true;
   });
@@ -134,8 +147,8 @@ int run(const ServeOptions& options, dist::World& world) {
   PreparedServer prepared =
       world.agree([&] { return world.leads_job() ? prepare(options, opened) : PreparedServer(); });
   if (options.contexts) {
-    opened.engine_options.contexts =
-        share_contexts(*options.contexts, opened, prepared.tokenizer.get(), false, world);
+    opened.engine_options.contexts = share_contexts(*options.contexts, EmptyFolder::kMade, opened,
+                                                    prepared.tokenizer.get(), false, world);
   }
   // Most rows are those of prompts; what people wait for is decoding.
   const std::size_t n = options.context_tokens;

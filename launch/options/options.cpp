@@ -294,6 +294,14 @@ void add_prompts(CLI::App& command, GenerateOptions& options) {
     command.get_option(name)->needs(prompts);
 }
 
+CLI::Option* add_states_every(CLI::App& command, std::optional<std::size_t>& states_every) {
+  return add_count(
+      command, "--states-every", states_every, 1, kMaxTokens,
+      "tokens after which a state is saved, rounded up to whole chunks:\na run that is "
+      "killed goes on from there; default: 8192, or more if\nstates would be more than "
+      "a tenth of the cache");
+}
+
 CLI::Option* add_cache_memory(CLI::App& command, std::optional<std::size_t>& bytes) {
   return add_text(
       command, "--cache-memory", "SIZE",
@@ -418,10 +426,7 @@ CLI::App& add_read(CLI::App& app, ReadOptions& options) {
   add_path(command, "--save", "DIR", options.save,
            "the context: a folder, made if it is not there; one that is there\nis continued")
       ->required();
-  add_count(command, "--states-every", options.states_every, 1, kMaxTokens,
-            "tokens after which a state is saved, rounded up to whole chunks:\na run that is "
-            "killed goes on from there; default: 8192, or more if\nstates would be more than a "
-            "tenth of the cache");
+  add_states_every(command, options.states_every);
   add_cache_memory(command, options.cache_memory);
   add_path(command, "--tokenizer", "T", options.tokenizer, kTokenizerHelp);
   command.footer(
@@ -753,10 +758,12 @@ CLI::App& add_serve(CLI::App& app, ServeOptions& options) {
       ->default_str(fmt::to_string(options.max_waiting))
       ->group("Running");
   CLI::Option* const contexts =
-      add_path(command, "--contexts", "DIR", options.contexts,
-               "a folder of contexts that read made: prompts that begin with\ntheir texts go on "
-               "from there")
+      add_path(
+          command, "--contexts", "DIR", options.contexts,
+          "a folder of contexts, made if it is not there: prompts that begin\nwith their texts "
+          "go on from there, and POST /v1/contexts adds more")
           ->group("Running");
+  add_states_every(command, options.states_every)->needs(contexts)->group("Running");
   add_cache_memory(command, options.cache_memory)->needs(contexts)->group("Running");
   command.footer(
       "Ctrl-C or SIGTERM takes no more requests and ends when the last one is answered; a second\n"

@@ -168,7 +168,8 @@ struct ServeOptions {
   std::size_t context_tokens = 32768;                 ///< Of a prompt and its answer.
   std::size_t n_parallel = 32;                        ///< Texts at once.
   std::size_t max_waiting = 256;                      ///< Texts beside those.
-  std::optional<std::filesystem::path> contexts;      ///< As above.
+  std::optional<std::filesystem::path> contexts;      ///< Made if it is not there.
+  std::optional<std::size_t> states_every;            ///< As above.
   std::optional<std::size_t> cache_memory;            ///< See dist::EngineOptions.
 };
 

@@ -438,7 +438,7 @@ TEST_F(GeneratorTest, SavesWhatItReadsAndGoesOnFromIt) {
   {
     auto context = dist::ContextDirectory::open_to_write(folder.path() / "c", {});
     const auto engine = golden_.engine(options);
-    saved.saves_every = 60;
+    saved.saving = Saving{.every = 60};
     Result result;
     std::vector<TokenId> all = saved.prompt;
     std::vector<std::size_t> states;
@@ -459,13 +459,51 @@ TEST_F(GeneratorTest, SavesWhatItReadsAndGoesOnFromIt) {
   const auto engine = golden_.engine(options);
   GeneratorOptions small{.memory_bytes = 200, .sequence_bytes = {1, 1}, .keeps_prefixes = true};
   test::expect_refused([&] { run(*engine, {longer}, small); }, "memory");
-  std::vector<dist::ContextDirectory> contexts;
-  contexts.push_back(dist::ContextDirectory::open(folder.path() / "c"));
-  const SavedTexts texts(std::move(contexts));
+  SavedTexts texts;
+  texts.add(0, std::make_shared<const dist::ContextDirectory>(
+                   dist::ContextDirectory::open(folder.path() / "c")));
   small.saved = &texts;
   const std::vector<Result> found = run(*engine, {longer}, small);
   expect_same(found, {alone[1]});
   EXPECT_EQ(found[0].n_shared, 120u);
+}
+
+TEST_F(GeneratorTest, WhatCannotBeSavedFailsAlone) {
+  const test::TempFolder folder;
+  const Request beside = request(150, 260, 2, 5);
+  Request saved = request(150, 150, 1, 7);
+  saved.saving = Saving{.every = 60};
+  const auto plain = golden_.engine(AttentionMode::kMoba);
+  const std::vector<Result> alone = each_alone(*plain, {beside, request(150, 150, 1, 7)});
+  const auto engine = golden_.engine(AttentionMode::kMoba);
+  Generator generator(*engine, golden_.config, *bytes_, {});
+  // Twice: another context can be saved to after one has failed.
+  for (const char* const name : {"a", "b"}) {
+    auto context = dist::ContextDirectory::open_to_write(folder.path() / name, {});
+    saved.saving->context = engine->add_context(context.folders());
+    const bool fails = name[0] == 'a';
+    if (fails) std::filesystem::remove_all(folder.path() / name / "states");
+    Result of_saved, of_beside;
+    std::vector<TokenId> all = saved.prompt;
+    generator.submit(saved, [&](const Event& event) {
+      if (const auto* const state = std::get_if<generation::Saved>(&event)) {
+        context.add_state(std::span(all).first(state->n_tokens));
+      }
+      if (const auto* const token = std::get_if<NewToken>(&event)) all.push_back(token->token);
+      of_saved.take(event);
+    });
+    generator.submit(beside, [&](const Event& event) { of_beside.take(event); });
+    while (generator.n_requests() > 0) EXPECT_TRUE(generator.step());
+    expect_same({of_beside}, {alone[0]});
+    if (fails) {
+      EXPECT_EQ(of_saved.finished->reason, FinishReason::kFailed);
+      EXPECT_NE(of_saved.finished->error.find("states"), std::string::npos);
+    } else {
+      expect_same({of_saved}, {alone[1]});
+      EXPECT_EQ(context.n_tokens(), 150 + of_saved.tokens.size());
+    }
+    engine->drop_context(saved.saving->context);
+  }
 }
 
 }  // namespace

@@ -11,7 +11,7 @@ import urllib.request
 
 import program
 from program import MODEL
-from serve_test import Server
+from server import Server
 
 DRIVER = shutil.which("chromedriver")
 KEY = "48213"

@@ -1,0 +1,210 @@
+#!/usr/bin/env python3
+"""Contexts of a server: texts that are read once, named, asked about, kept by servers to come."""
+import pathlib
+import shutil
+import signal
+import time
+
+import job
+import program
+from program import MODEL
+from server import ServerTest
+
+PATH = "/v1/contexts"
+FILLER = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again. "
+
+
+class ServeContexts(ServerTest):
+    def setUp(self):
+        super().setUp()
+        self.contexts = self.folder / "contexts"
+        self.question, self.answer = program.question()
+        self.text, self.rest = self.question[:-20].decode(), self.question[-20:].decode()
+
+    def serve(self, *options, **more):
+        return super().serve("--contexts", self.contexts, "--states-every", 128, *options, **more)
+
+    def wait_for(self, server, context, status="ready"):
+        deadline = time.monotonic() + program.SECONDS
+        while True:
+            code, found = server.ask("GET", f"{PATH}/{context}")
+            self.assertEqual(code, 200, found)
+            if found["status"] == status:
+                return found
+            self.assertLess(time.monotonic(), deadline, found)
+            self.assertNotEqual(found["status"], "failed", found)
+            time.sleep(0.02)
+
+    def assert_answers(self, server, context):
+        answer = server.complete(self.rest, temperature=0, max_tokens=len(self.answer), longreach={"context": context})
+        self.assertEqual(answer["choices"][0]["text"].encode(), self.answer)
+        usage = answer["usage"]
+        self.assertEqual(usage["prompt_tokens"], len(self.question))
+        self.assertGreaterEqual(usage["prompt_tokens_details"]["cached_tokens"], len(self.text))
+
+    def test_a_text_is_read_once_on_any_grid(self):
+        ids = set()
+        for n_ranks, options in ((1, []), (2, ["--shards", 2]), (2, ["--stages", 2])):
+            with self.subTest(options=options):
+                server = self.serve(*options, n_ranks=n_ranks)
+                before = server.metric("step_rows_sum")
+                made = server.post(PATH, text=self.text, name="pass key")
+                ids.add(made["id"])
+                found = self.wait_for(server, made["id"])
+                self.assertEqual((found["name"], found["tokens"], found["tokens_read"], found["tokens_saved"]),
+                                 ("pass key", len(self.text), len(self.text), len(self.text)))
+                self.assert_answers(server, made["id"])
+                # The whole text as a prompt meets it, too.
+                usage = server.complete(self.question.decode(), temperature=0, max_tokens=1)["usage"]
+                self.assertGreaterEqual(usage["prompt_tokens_details"]["cached_tokens"], len(self.text))
+                n_read = server.metric("step_rows_sum") - before
+                self.assertLess(n_read, 100 if len(ids) > 1 or options else len(self.text) + 100)
+                self.end_job(server.process)
+        self.assertEqual(len(ids), 1)
+        self.assertEqual(sorted(path.name for path in self.contexts.iterdir()), sorted([*ids, f"{ids.pop()}.json"]))
+
+    def test_chats_go_on_after_a_text(self):
+        server = self.serve()
+        made = server.post(PATH, text=self.text)
+        self.wait_for(server, made["id"])
+        messages = [{"role": "user", "content": "What is it?"}]
+        chat = server.post("/v1/chat/completions", messages=messages, temperature=0, max_tokens=8, longreach={"context": made["id"]})
+        plain = server.complete(f"{self.text}\n\nUser: What is it?\n\nAssistant:", temperature=0, max_tokens=8, stop="\n\nUser:")
+        self.assertEqual(chat["choices"][0]["message"]["content"], plain["choices"][0]["text"].lstrip())
+
+    def test_names_lists_and_ends(self):
+        server = self.serve()
+        self.assertEqual(server.ask("GET", PATH), (200, {"object": "list", "data": []}))
+        first = server.post(PATH, text=self.text, name="one")
+        second = server.post(PATH, prompt=[1, 2, 3] * 50, name="two")
+        for made in (first, second):
+            self.wait_for(server, made["id"])
+        self.assertEqual({each["name"] for each in server.ask("GET", PATH)[1]["data"]}, {"one", "two"})
+        self.assertEqual(server.post(f"{PATH}/{first['id']}", name="Erst\n<b>")["name"], "Erst\n<b>")
+        self.assertEqual(server.post(PATH, text=self.text, name="again")["id"], first["id"])
+        self.assertEqual(server.ask("DELETE", f"{PATH}/{second['id']}"), (200, {"id": second["id"], "object": "context", "deleted": True}))
+        self.assertEqual(server.ask("GET", f"{PATH}/{second['id']}")[0], 404)
+        self.assertEqual(server.ask("DELETE", f"{PATH}/{second['id']}")[0], 404)
+        self.assertFalse((self.contexts / second["id"]).exists())
+        self.end_job(server.process)
+        server = self.serve()
+        self.assertEqual([each["name"] for each in server.ask("GET", PATH)[1]["data"]], ["again"])
+        self.assert_answers(server, first["id"])
+
+    def test_what_cannot_be(self):
+        server = self.serve("--context-length", 1000)
+
+        def refused(status, path=PATH, method="POST", **body):
+            found, answer = server.ask(method, path, body)
+            self.assertEqual(found, status, answer)
+            return answer["error"]["message"]
+        refused(400)
+        refused(400, text="")
+        refused(400, text=7)
+        refused(400, prompt=[-1])
+        refused(400, text="a", name=["b"])
+        refused(400, text="a", name="x" * 257)
+        self.assertIn("1000", refused(400, text="x" * 1001))
+        refused(404, f"{PATH}/../../etc/passwd", "GET")
+        refused(404, f"{PATH}/..", "DELETE")
+        refused(405, PATH, "DELETE")
+        refused(405, f"{PATH}/x", "PUT")
+        refused(404, "/v1/completions", prompt="a", longreach={"context": "../x"})
+        refused(400, "/v1/completions", prompt="a", longreach={"context": 7})
+        text = FILLER * 11
+        made = server.post(PATH, text=text[:990])
+        self.wait_for(server, made["id"])
+        self.assertIn("1000", refused(400, "/v1/completions", prompt="a" * 6, max_tokens=6, longreach={"context": made["id"]}))
+        without = super().serve()
+        for method, path, body in (("GET", PATH, None), ("POST", PATH, {"text": "a"})):
+            self.assertEqual(without.ask(method, path, body)[0], 404)
+        self.assertEqual(without.ask("POST", "/v1/completions", {"prompt": "a", "longreach": {"context": "x"}})[0], 400)
+
+    def test_a_server_that_ends_or_dies_goes_on_reading(self):
+        text = FILLER * 700
+        for end in (signal.SIGTERM, signal.SIGKILL):
+            with self.subTest(end=end):
+                shutil.rmtree(self.contexts, ignore_errors=True)
+                server = self.serve("--context-length", 100000)
+                made = server.post(PATH, text=text)
+                waiting = server.post(PATH, text=self.text)
+                self.assertEqual(waiting["status"], "waiting")
+                deadline = time.monotonic() + program.SECONDS
+                while server.ask("GET", f"{PATH}/{made['id']}")[1]["tokens_saved"] < 1000:
+                    self.assertLess(time.monotonic(), deadline)
+                self.assertEqual(server.ask("POST", "/v1/completions",
+                                            {"prompt": "a", "longreach": {"context": made["id"]}})[0], 409)
+                # What is there of it so far is known.
+                usage = server.complete(text[:1100], max_tokens=1)["usage"]
+                self.assertGreaterEqual(usage["prompt_tokens_details"]["cached_tokens"], 896)
+                server.process.send_signal(end)
+                server.process.wait(timeout=program.SECONDS)
+                server = self.serve("--context-length", 100000)
+                found = server.ask("GET", f"{PATH}/{made['id']}")[1]
+                self.assertGreaterEqual(found["tokens_saved"], 1000)
+                for each in (made, waiting):
+                    self.wait_for(server, each["id"])
+                n_read = server.metric("step_rows_sum")
+                self.assertLess(n_read, len(text) + len(self.text) - 900)
+                self.assert_answers(server, waiting["id"])
+                self.end_job(server.process)
+
+    def test_a_disk_that_takes_nothing_fails_the_context_alone(self):
+        for n_ranks in (1, 2):
+            with self.subTest(n_ranks=n_ranks):
+                shutil.rmtree(self.contexts, ignore_errors=True)
+                server = self.serve("--context-length", 100000, "--shards", n_ranks, n_ranks=n_ranks)
+                made = server.post(PATH, text=FILLER * 700)
+                folder = self.contexts / made["id"] / "states"
+                deadline = time.monotonic() + program.SECONDS
+                while not folder.exists():
+                    self.assertLess(time.monotonic(), deadline)
+                folder.rename(self.folder / f"gone{n_ranks}")
+                found = self.wait_for(server, made["id"], "failed")
+                self.assertIn("states", found["error"])
+                self.assertEqual(server.complete(self.question.decode(), temperature=0, max_tokens=len(self.answer))
+                                 ["choices"][0]["text"].encode(), self.answer)
+                self.assertEqual(server.ask("DELETE", f"{PATH}/{made['id']}")[0], 200)
+                again = server.post(PATH, text=self.text)
+                self.wait_for(server, again["id"])
+                self.assert_answers(server, again["id"])
+                self.end_job(server.process)
+
+    def test_deleting_what_is_being_read_ends_it(self):
+        server = self.serve("--context-length", 1000000)
+        made = server.post(PATH, text=FILLER * 5000)
+        next_one = server.post(PATH, text=self.text)
+        self.wait_for(server, made["id"], "reading")
+        self.assertEqual(server.ask("DELETE", f"{PATH}/{made['id']}")[0], 200)
+        self.wait_for(server, next_one["id"])
+        self.assertEqual([path.name for path in self.contexts.iterdir() if path.is_dir()], [next_one["id"]])
+
+    def test_a_context_that_others_go_on_after_stays(self):
+        self.contexts.mkdir()
+        base, child = self.contexts / "base.ctx", self.contexts / "child.ctx"
+        self.output("read", "--model", MODEL, "--save", base, stdin=self.text.encode())
+        self.output("generate", "--model", MODEL, "--context", base, "--save", child, "-n", 4, stdin=self.rest.encode())
+        server = self.serve()
+        self.assertEqual(server.ask("DELETE", f"{PATH}/base.ctx")[0], 409)
+        self.assert_answers(server, "base.ctx")
+        for name in ("child.ctx", "base.ctx"):
+            self.assertEqual(server.ask("DELETE", f"{PATH}/{name}")[0], 200)
+        self.assertEqual(list(self.contexts.iterdir()), [])
+
+    def test_ranks_that_wait_leave_their_cores(self):
+        server = self.serve("--shards", 2, n_ranks=2)
+        pid = job.ranks_of(server.process.pid)[1]
+
+        def seconds():
+            fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            return (int(fields[11]) + int(fields[12])) / 100
+        server.complete("The grass", max_tokens=2)
+        time.sleep(0.5)
+        before = seconds()
+        time.sleep(2)
+        self.assertLess(seconds() - before, 0.5)
+        server.complete("The sky", max_tokens=2)
+
+
+if __name__ == "__main__":
+    program.main()
