@@ -2,7 +2,6 @@
 
 #include "kernels/base/seconds.hpp"
 #include "kernels/base/sha256.hpp"
-#include "serve/chat_template.hpp"
 #include "serve/error_answer.hpp"
 #include "serve/openai_response.hpp"
 #include "serve/page.hpp"
@@ -313,7 +312,7 @@ std::string Api::tokenizer_info() const {
                {"pad_token_id", served_.end_token},
                {"vocab_size", served_.vocab_size},
                {"model_max_length", served_.context_tokens},
-               {"chat_template", chat_template_jinja()}})
+               {"chat_template", served_.chat.jinja()}})
       .dump();
 }
 

@@ -2,7 +2,6 @@
 
 #include "generation/text_stream.hpp"
 #include "kernels/base/json.hpp"
-#include "serve/chat_template.hpp"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -198,7 +197,7 @@ std::vector<TokenId> read_messages(const Fields& fields, const ServedModel& serv
     message.content = read_content(each.contains("content") ? each["content"] : json());
     messages.push_back(std::move(message));
   }
-  return encode(fmt::format("{}{}", before, chat_prompt(messages)), kField, served);
+  return encode(fmt::format("{}{}", before, served.chat.prompt(messages)), kField, served);
 }
 
 std::vector<std::string> read_stops(const Fields& fields) {
@@ -399,7 +398,8 @@ CompletionRequest read_completion(Endpoint endpoint, std::string_view body,
   if (endpoint == Endpoint::kChat) {
     // The first turn begins after an empty line, as all do.
     request.prompts = {read_messages(fields, served, context != nullptr ? "\n\n" : "")};
-    request.stop_strings.emplace_back(kChatStop);
+    const auto& stops = served.chat.stops;
+    request.stop_strings.insert(request.stop_strings.end(), stops.begin(), stops.end());
   } else {
     const json* const prompt = fields.find("prompt");
     if (prompt == nullptr) refuse("prompt", "a text or token ids", json());

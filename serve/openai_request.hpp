@@ -5,6 +5,7 @@
 #include "kernels/base/error.hpp"
 #include "kernels/base/types.hpp"
 #include "model/tokenizer/tokenizer.hpp"
+#include "serve/chat_template.hpp"
 #include "serve/context_library.hpp"
 
 #include <cstddef>
@@ -45,6 +46,7 @@ struct ServedModel {
   std::size_t context_tokens = 0;  ///< Of a prompt and its answer, at most.
   std::size_t max_texts = 0;       ///< That an HTTP request may want.
   bool has_evidence = false;       ///< See dist::Engine::has_evidence.
+  ChatTemplate chat = world_chat();
   const ContextLibrary* contexts =
       nullptr;  ///< That prompts may go on after; null if there are none.
 };

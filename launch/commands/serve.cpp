@@ -2,6 +2,7 @@
 
 #include "generation/generator.hpp"
 #include "kernels/base/error.hpp"
+#include "kernels/base/json.hpp"
 #include "kernels/base/lines.hpp"
 #include "kernels/base/read_file.hpp"
 #include "kernels/base/write_all.hpp"
@@ -42,7 +43,7 @@ constexpr std::size_t kOtherDescriptors = 256;
 constexpr std::size_t kMostConnections = 16384;
 /// How long clients may take to read the last answers.
 constexpr std::chrono::seconds kLastWrites(10);
-constexpr std::size_t kMostKeyBytes = std::size_t{1} << 20;
+constexpr std::size_t kMostFileBytes = std::size_t{1} << 20;
 
 /// As many connections as the system lets this process have; asks it for as many as it may.
 std::size_t max_connections() {
@@ -58,7 +59,7 @@ std::size_t max_connections() {
 
 std::vector<std::string> read_keys(const std::filesystem::path& file) {
   std::vector<std::string> keys;
-  base::for_lines(base::read_file(file, kMostKeyBytes), [&](std::size_t, std::string_view line) {
+  base::for_lines(base::read_file(file, kMostFileBytes), [&](std::size_t, std::string_view line) {
     if (!line.empty()) keys.emplace_back(line);
   });
   if (keys.empty()) base::input_error("--api-key-file: {} holds no key", file.string());
@@ -69,14 +70,22 @@ std::vector<std::string> read_keys(const std::filesystem::path& file) {
 struct PreparedServer {
   std::unique_ptr<model::Tokenizer> tokenizer;
   std::vector<std::string> keys;
+  serve::ChatTemplate chat = serve::world_chat();
   std::unique_ptr<serve::HttpServer> server;
 };
 
 PreparedServer prepare(const ServeOptions& options, const OpenedModel& opened) {
-  model_files(opened, options.model, options.tokenizer).check_outputs();
+  NamedFiles files = model_files(opened, options.model, options.tokenizer);
+  if (options.chat_template) files.add_input("--chat-template", *options.chat_template);
+  files.check_outputs();
   PreparedServer prepared;
   prepared.tokenizer = open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer);
   if (options.api_key_file) prepared.keys = read_keys(*options.api_key_file);
+  if (options.chat_template) {
+    prepared.chat =
+        serve::parse_chat_template(base::read_file(*options.chat_template, kMostFileBytes),
+                                   base::utf8_name(options.chat_template->string()));
+  }
   serve::HttpLimits limits;
   limits.max_connections = max_connections();
   limits.max_body_bytes += kBodyBytesOfToken * options.context_tokens;
@@ -113,10 +122,10 @@ void answer_requests(const ServeOptions& options, const OpenedModel& opened,
                     opened.engine_options.contexts, engine, generator, saved);
   }
   ContextLibrary* const contexts = library ? &*library : nullptr;
-  const serve::ServedModel served{model_name(opened.checkpoint), *prepared.tokenizer,
-                                  opened.config.vocab_size,      opened.config.end_token,
-                                  options.context_tokens,        max_open,
-                                  engine.has_evidence(),         contexts};
+  const serve::ServedModel served{
+      model_name(opened.checkpoint), *prepared.tokenizer,    opened.config.vocab_size,
+      opened.config.end_token,       options.context_tokens, max_open,
+      engine.has_evidence(),         prepared.chat,          contexts};
   serve::HttpServer& server = *prepared.server;
   serve::Api api(served, service, contexts, metrics, server, {prepared.keys, LONGREACH_VERSION});
   // An error of the engine ends the server before what it calls.

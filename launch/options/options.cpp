@@ -744,6 +744,12 @@ CLI::App& add_serve(CLI::App& app, ServeOptions& options) {
   add_count(command, "--port", options.port, 0, std::numeric_limits<std::uint16_t>::max(),
             "0: any that is free; the one there is, is reported")
       ->default_str(fmt::to_string(options.port));
+  add_path(
+      command, "--chat-template", "FILE", options.chat_template,
+      "how chats are written, as JSON: {\"user\": \"User: {}\\n\\n\", \"assistant\":\n.., "
+      "\"system\": .., \"answer\": \"Assistant:\", \"stop\": [..]}; default: as\nRWKV World and "
+      "G1 models know them")
+      ->group("Running");
   add_path(command, "--api-key-file", "FILE", options.api_key_file,
            "keys, one a line, of which a client must give one; default:\nall may ask");
   add_count(command, "--context-length", options.context_tokens, 1, kMaxTokens,

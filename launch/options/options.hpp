@@ -163,14 +163,15 @@ struct ServeOptions {
   ModelOptions model;
   std::string tokenizer;  ///< "bytes" or a file; empty: the model's.
   std::string host = "127.0.0.1";
-  std::uint16_t port = 8080;                          ///< 0: any that is free.
-  std::optional<std::filesystem::path> api_key_file;  ///< A key a line; default: all may.
-  std::size_t context_tokens = 32768;                 ///< Of a prompt and its answer.
-  std::size_t n_parallel = 32;                        ///< Texts at once.
-  std::size_t max_waiting = 256;                      ///< Texts beside those.
-  std::optional<std::filesystem::path> contexts;      ///< Made if it is not there.
-  std::optional<std::size_t> states_every;            ///< As above.
-  std::optional<std::size_t> cache_memory;            ///< See dist::EngineOptions.
+  std::uint16_t port = 8080;                           ///< 0: any that is free.
+  std::optional<std::filesystem::path> api_key_file;   ///< A key a line; default: all may.
+  std::optional<std::filesystem::path> chat_template;  ///< Default: that of RWKV World models.
+  std::size_t context_tokens = 32768;                  ///< Of a prompt and its answer.
+  std::size_t n_parallel = 32;                         ///< Texts at once.
+  std::size_t max_waiting = 256;                       ///< Texts beside those.
+  std::optional<std::filesystem::path> contexts;       ///< Made if it is not there.
+  std::optional<std::size_t> states_every;             ///< As above.
+  std::optional<std::size_t> cache_memory;             ///< See dist::EngineOptions.
 };
 
 /// What `longreach bench` measures.
