@@ -77,6 +77,10 @@ class Generator {
   /// Lets the engine's other ranks leave their cores to others for a pause without requests.
   void rest() { engine_.rest(); }
 
+  /// Memory on the rank that has least room: of requests that have begun, and of known prefixes.
+  std::size_t running_bytes() const { return scheduler_.running_bytes(); }
+  std::size_t prefix_bytes() const { return prefixes_.bytes(); }
+
   /// Tokens read by the engine so far: of prompts, known ones aside, and generated ones.
   std::size_t n_tokens_read() const { return n_tokens_read_; }
 

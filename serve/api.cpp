@@ -204,8 +204,9 @@ void Api::handle(HttpRequest request, const ReplyPointer& reply) {
          const std::size_t n_running = service_.n_running(), n_open = service_.n_open();
          reply->send({200,
                       "text/plain; version=0.0.4",
-                      metrics_.text(n_running, n_open - std::min(n_open, n_running), version_,
-                                    served_.name),
+                      metrics_.text({n_running, n_open - std::min(n_open, n_running),
+                                     service_.running_bytes(), service_.prefix_bytes()},
+                                    version_, served_.name),
                       {}});
        }},
       {"GET", "/v1/models", [&] { send(models()); }},

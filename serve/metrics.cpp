@@ -109,15 +109,19 @@ void Metrics::ended(const Ended& request) {
   n_generated_ += request.n_generated;
 }
 
-std::string Metrics::text(std::size_t n_running, std::size_t n_waiting, std::string_view version,
+std::string Metrics::text(const Moment& now, std::string_view version,
                           std::string_view model) const {
   const std::lock_guard lock(mutex_);
   std::string text;
   head(text, "build_info", "gauge", "What is served, always 1");
   text += fmt::format("longreach_build_info{{version=\"{}\",model=\"{}\"}} 1\n", escaped(version),
                       escaped(model));
-  single(text, "requests_running", "gauge", "Texts that are being read or generated", n_running);
-  single(text, "requests_waiting", "gauge", "Texts that wait for their turn", n_waiting);
+  single(text, "requests_running", "gauge", "Texts that are being read or generated",
+         now.n_running);
+  single(text, "requests_waiting", "gauge", "Texts that wait for their turn", now.n_waiting);
+  head(text, "cache_bytes", "gauge", "Memory of texts, on the rank with least room, by use");
+  text += fmt::format("longreach_cache_bytes{{use=\"running\"}} {}\n", now.running_bytes);
+  text += fmt::format("longreach_cache_bytes{{use=\"prefixes\"}} {}\n", now.prefix_bytes);
   head(text, "requests_total", "counter", "Texts that have ended, by reason");
   for (const auto& [reason, n] : n_ended_) {
     text += fmt::format("longreach_requests_total{{finish_reason=\"{}\"}} {}\n", reason, n);

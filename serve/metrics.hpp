@@ -52,9 +52,12 @@ class Metrics {
   /// An answer of HTTP.
   void answered(unsigned status);
 
-  /// The text, with what the caller knows of this moment.
-  std::string text(std::size_t n_running, std::size_t n_waiting, std::string_view version,
-                   std::string_view model) const;
+  /// What the caller knows of this moment.
+  struct Moment {
+    std::size_t n_running = 0, n_waiting = 0;         ///< Texts.
+    std::size_t running_bytes = 0, prefix_bytes = 0;  ///< See generation::Generator.
+  };
+  std::string text(const Moment& now, std::string_view version, std::string_view model) const;
 
  private:
   mutable std::mutex mutex_;

@@ -26,6 +26,7 @@ constexpr std::size_t kMostStopBytes = 4096;
 constexpr double kMostTemperature = 2, kMostPenalty = 2, kMostBias = 100;
 constexpr std::size_t kCompletionTokens = 16;  ///< OpenAI's default.
 constexpr std::size_t kMostNameBytes = 256;
+constexpr double kLatestDeadline = 1e8;  ///< In seconds.
 
 [[noreturn]] void refuse(std::string_view field, std::string_view expected, const json& found) {
   throw ApiError(400,
@@ -301,6 +302,9 @@ void read_stream(const Fields& fields, const ServedModel& served, CompletionRequ
     request.with_usage = Fields(*options).flag("include_usage");
   }
   if (const json* const own = fields.object("longreach")) {
+    if (Fields(*own).find("deadline") != nullptr) {
+      request.deadline_seconds = Fields(*own).real("deadline", 0, kLatestDeadline, 0);
+    }
     request.with_progress = Fields(*own).flag("progress");
     request.with_evidence = Fields(*own).flag("evidence");
     if (request.with_evidence && !served.has_evidence) {
@@ -437,6 +441,7 @@ std::vector<generation::Request> requests_of(const CompletionRequest& request) {
       each.stop_strings = request.stop_strings;
       each.n_top_logprobs = request.n_top_logprobs;
       each.wants_evidence = request.with_evidence;
+      each.deadline_seconds = request.deadline_seconds;
       if (request.echo && request.n_top_logprobs && prompt.size() > 1) {
         each.prompt_logprobs_from = 1;
       }

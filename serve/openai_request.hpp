@@ -67,9 +67,10 @@ struct CompletionRequest {
   std::optional<std::size_t> n_top_logprobs = {};  ///< Asked for with every token.
   bool echo = false;                               ///< Texts begin with their prompts.
   bool streams = false;
-  bool with_usage = false;     ///< A stream ends with it.
-  bool with_progress = false;  ///< A stream says how much of the prompts was read.
-  bool with_evidence = false;  ///< Of the passages that answers looked at.
+  bool with_usage = false;                      ///< A stream ends with it.
+  bool with_progress = false;                   ///< A stream says how much of the prompts was read.
+  bool with_evidence = false;                   ///< Of the passages that answers looked at.
+  std::optional<double> deadline_seconds = {};  ///< Texts end so long after they were asked for.
 
   std::size_t n_texts() const { return prompts.size() * n; }
 };

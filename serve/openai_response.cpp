@@ -125,7 +125,9 @@ void CompletionResponse::take(std::size_t index, const generation::Finished& fin
   add_text(text, finished.text);
   if (finished.end_logprobs) add_token(text, *finished.end_token, &*finished.end_logprobs);
   text.evidence = passages_json(index, finished.evidence);
-  text.finish_reason = generation::name_of(finished.reason);
+  // Clients know no name for a text that a deadline cut off.
+  text.finish_reason = generation::name_of(
+      finished.reason == FinishReason::kDeadline ? FinishReason::kLength : finished.reason);
   if (finished.reason == FinishReason::kFailed) failure_ = finished.error;
   --n_left_;
 }

@@ -101,6 +101,8 @@ void Service::step() {
   generator_.step();
   const std::size_t n_rows = generator_.n_tokens_read() - n_before;
   if (n_rows > 0) metrics_.step(base::seconds_since(start), n_rows);
+  running_bytes_ = generator_.running_bytes();
+  prefix_bytes_ = generator_.prefix_bytes();
 }
 
 void Service::pass_on(JobId id, std::size_t request, bool& has_begun, const Event& event) {

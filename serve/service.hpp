@@ -48,6 +48,9 @@ class Service {
   /// Requests that have not finished, and those of them that are being read or generated.
   std::size_t n_open() const { return n_open_; }
   std::size_t n_running() const { return n_running_; }
+  /// See generation::Generator.
+  std::size_t running_bytes() const { return running_bytes_; }
+  std::size_t prefix_bytes() const { return prefix_bytes_; }
 
   // On the thread that the generator belongs to:
 
@@ -87,7 +90,7 @@ class Service {
   std::condition_variable arrived_;
   std::vector<std::variant<Submission, Cancellation, std::function<void()>>> inbox_;
   JobId n_jobs_ = 0;
-  std::atomic<std::size_t> n_open_ = 0, n_running_ = 0;
+  std::atomic<std::size_t> n_open_ = 0, n_running_ = 0, running_bytes_ = 0, prefix_bytes_ = 0;
   std::atomic<bool> draining_ = false;
 };
 

@@ -178,6 +178,25 @@ class ServeTest(ServerTest):
         # Seeds are drawn.
         self.assertNotEqual(*(server.text("The", max_tokens=60, temperature=2) for _ in range(2)))
 
+    def test_a_deadline_ends_a_text_as_its_length_does(self):
+        server = self.serve()
+        start = time.monotonic()
+        choice, = server.complete("The grass", max_tokens=30000, logit_bias={"0": -100}, longreach={"deadline": 0.5})["choices"]
+        self.assertLess(time.monotonic() - start, 20)
+        self.assertEqual(choice["finish_reason"], "length")
+        for wrong in (-1, "a", 1e9):
+            self.assertEqual(server.ask("POST", "/v1/completions", {"prompt": "a", "longreach": {"deadline": wrong}})[0], 400)
+
+    def test_chats_are_written_as_the_template_says(self):
+        template = self.file("chat.json", json.dumps({"user": "<u>{}</u>", "answer": "<a>", "stop": ["</a>"]}))
+        server = self.serve("--chat-template", template)
+        fields = {"temperature": 0, "max_tokens": 5}
+        chat = server.post("/v1/chat/completions", messages=[{"role": "user", "content": "Hi"}], **fields)
+        plain = server.complete("<u>Hi</u><a>", stop="</a>", **fields)
+        self.assertEqual(chat["usage"]["prompt_tokens"], len("<u>Hi</u><a>"))
+        self.assertEqual(chat["choices"][0]["message"]["content"].strip(), plain["choices"][0]["text"].strip())
+        self.assert_refused(["serve", "--model", MODEL, "--chat-template", self.file("bad.json", "[]")], "bad.json")
+
     def test_prompts_are_read_once(self):
         server = self.serve()
         prompt = "The grass is green. " * 20

@@ -29,9 +29,11 @@ TEST(Metrics, CountsWhatEnded) {
   metrics.ended({"stop", 1, 0, 0});
   metrics.answered(200);
   metrics.first_token(0.2);
-  const std::string text = metrics.text(2, 5, "1.0", "a\"b");
+  const std::string text = metrics.text({2, 5, 700, 90}, "1.0", "a\"b");
   for (const char* const line :
        {"longreach_requests_running 2\n", "longreach_requests_waiting 5\n",
+        "longreach_cache_bytes{use=\"running\"} 700\n",
+        "longreach_cache_bytes{use=\"prefixes\"} 90\n",
         "longreach_requests_total{finish_reason=\"stop\"} 2\n",
         "longreach_requests_total{finish_reason=\"length\"} 1\n",
         "longreach_prompt_tokens_total 12\n", "longreach_cached_tokens_total 4\n",
