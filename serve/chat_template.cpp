@@ -69,13 +69,17 @@ std::string ChatTemplate::prompt(std::span<const ChatMessage> messages) const {
 }
 
 std::string ChatTemplate::jinja() const {
+  const std::string_view content =
+      turns_are_paragraphs
+          ? R"({{ message['content'].replace('\r', '').strip(' \t\n').split('\n') | select | join('\n') }})"
+          : R"({{ message['content'].strip(' \t\r\n') }})";
   std::string text = "{% for message in messages %}";
   for (std::size_t role = 0; role < kChatRoles; ++role) {
     const bool is_system = role == static_cast<std::size_t>(ChatRole::kSystem);
     text += role == 0 ? "{% if" : "{% elif";
     text += " message['role'] ";
     text += is_system ? "in ['system', 'developer']" : std::string("== '") + kNames[role] + "'";
-    text += " %}" + jinja_text(turns[role].before) + "{{ message['content'] | trim }}" +
+    text += " %}" + jinja_text(turns[role].before) + std::string(content) +
             jinja_text(turns[role].after);
   }
   return text + "{% endif %}{% endfor %}{% if add_generation_prompt %}" + jinja_text(answer) +

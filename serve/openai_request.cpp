@@ -120,6 +120,16 @@ std::vector<TokenId> encode(std::string_view text, std::string_view field,
   return tokens;
 }
 
+/// The same of a text that may begin with the spelling of the end token: clients begin texts with
+/// it, and have a spelling alone where they have no ids.
+std::vector<TokenId> encode_prompt(std::string_view text, std::string_view field,
+                                   const ServedModel& served) {
+  if (!text.starts_with(kEndTokenText)) return encode(text, field, served);
+  std::vector<TokenId> tokens = encode(text.substr(kEndTokenText.size()), field, served);
+  tokens.insert(tokens.begin(), served.end_token);
+  return tokens;
+}
+
 std::vector<TokenId> token_ids(const json& list, std::string_view field,
                                const ServedModel& served) {
   std::vector<TokenId> tokens;
@@ -138,7 +148,7 @@ std::vector<TokenId> token_ids(const json& list, std::string_view field,
 std::vector<std::vector<TokenId>> read_prompts(const json& value, const ServedModel& served) {
   constexpr const char* kField = "prompt";
   const auto text = [&](const json& each) {
-    return encode(each.get_ref<const std::string&>(), kField, served);
+    return encode_prompt(each.get_ref<const std::string&>(), kField, served);
   };
   if (value.is_string()) return {text(value)};
   if (!value.is_array() || value.empty()) {
@@ -483,8 +493,20 @@ std::vector<TokenId> read_tokenize(std::string_view body, const ServedModel& ser
   if (text == nullptr || !text->is_string()) {
     refuse(field, "a text", text == nullptr ? json() : *text);
   }
-  if (*text == kEndTokenText) return {served.end_token};
-  return encode(text->get_ref<const std::string&>(), field, served);
+  return encode_prompt(text->get_ref<const std::string&>(), field, served);
+}
+
+std::string decoded_text(std::span<const TokenId> tokens, const ServedModel& served) {
+  generation::TextStream stream;
+  std::string text;
+  for (const TokenId id : tokens) {
+    if (const auto bytes = served.tokenizer.find(id)) {
+      text += stream.push(*bytes);
+    } else if (id == served.end_token) {
+      text += stream.push(kEndTokenText);
+    }
+  }
+  return text + stream.flush();
 }
 
 std::string read_detokenize(std::string_view body, const ServedModel& served) {
@@ -493,12 +515,7 @@ std::string read_detokenize(std::string_view body, const ServedModel& served) {
   if (list == nullptr || !list->is_array()) {
     refuse("tokens", "a list of token ids", list == nullptr ? json() : *list);
   }
-  generation::TextStream stream;
-  std::string text;
-  for (const TokenId id : token_ids(*list, "tokens", served)) {
-    if (const auto bytes = served.tokenizer.find(id)) text += stream.push(*bytes);
-  }
-  return text + stream.flush();
+  return decoded_text(token_ids(*list, "tokens", served), served);
 }
 
 }  // namespace longreach::serve

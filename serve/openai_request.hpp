@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -98,10 +99,13 @@ ContextText read_context(std::string_view body, const ServedModel& served);
 /// The name in {"name": text}. Errors: ApiError.
 std::string read_context_name(std::string_view body);
 
-/// The tokens of {"prompt" or "content": text}. The spelling of the end token alone is that token.
-/// Errors: ApiError.
+/// The text of tokens, with U+FFFD for what is no UTF-8; the end token has its spelling.
+std::string decoded_text(std::span<const base::TokenId> tokens, const ServedModel& served);
+
+/// The tokens of {"prompt" or "content": text}. A text may begin with the spelling of the end
+/// token. Errors: ApiError.
 std::vector<base::TokenId> read_tokenize(std::string_view body, const ServedModel& served);
-/// The text of {"tokens": [..]}, with U+FFFD for what is no UTF-8. Errors: ApiError.
+/// The text of {"tokens": [..]}. Errors: ApiError.
 std::string read_detokenize(std::string_view body, const ServedModel& served);
 
 }  // namespace longreach::serve

@@ -70,12 +70,8 @@ CompletionResponse::CompletionResponse(CompletionRequest request, const ServedMo
   for (const auto& prompt : request_.prompts) usage_.n_prompt += prompt.size();
   if (!request_.echo) return;
   for (std::size_t i = 0; i < texts_.size(); ++i) {
-    generation::TextStream stream;
     const auto& prompt = request_.prompts[i / request_.n];
-    for (const TokenId token : prompt) {
-      if (const auto bytes = served_.tokenizer.find(token)) texts_[i].text += stream.push(*bytes);
-    }
-    texts_[i].text += stream.flush();
+    texts_[i].text = decoded_text(prompt, served_);
     if (request_.n_top_logprobs) add_token(texts_[i], prompt.front(), nullptr);
   }
 }

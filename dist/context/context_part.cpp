@@ -11,6 +11,7 @@
 #include <future>
 #include <memory>
 #include <optional>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -113,6 +114,7 @@ void ContextPart::save(model::SequenceState& state, std::size_t n_tokens, std::s
   // Also then, as all shards take and give back memory in one order.
   move_to_files(state, closed_chunks(n_written), reaches_all);
   if (failure) throw SaveError(*failure);
+  make_folders();
   writing_ = std::make_unique<Writing>();
   const std::size_t n_chunks = closed_chunks(n_tokens);
   visit_caches(state, [&](const std::string& block, model::KvCache& cache) {
@@ -136,6 +138,17 @@ void ContextPart::save(model::SequenceState& state, std::size_t n_tokens, std::s
         {piece.number, piece.offset, {piece.memory.begin(), piece.memory.end()}});
   });
   writing_->begin();
+}
+
+void ContextPart::make_folders() {
+  if (std::exchange(has_folders_, true)) return;
+  for (const char* const part : {"cache", "states"}) {
+    std::error_code error;
+    const std::filesystem::path folder = own_folder() / part;
+    std::filesystem::create_directories(folder, error);
+    if (error)
+      throw SaveError(fmt::format("{}: {}", base::utf8_name(folder.string()), error.message()));
+  }
 }
 
 void ContextPart::finish() {

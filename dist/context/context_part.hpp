@@ -68,6 +68,8 @@ class ContextPart {
 
   /// Of every cache after so many tokens.
   std::size_t closed_chunks(std::size_t n_tokens) const;
+  /// The leader has made them where it runs; other hosts may have a folder of their own.
+  void make_folders();
   void move_to_files(model::SequenceState& state, std::size_t n_chunks, bool reaches_all);
   void restore_cache(model::KvCache& cache, const std::string& block, std::size_t n_tokens,
                      bool reaches_all);
@@ -85,6 +87,7 @@ class ContextPart {
   // Of every cache:
   std::size_t n_begun_ = 0;  ///< Chunks that the files hold, or soon will.
   std::size_t n_moved_ = 0;  ///< Chunks whose memory is that of files.
+  bool has_folders_ = false;
   std::unique_ptr<Writing> writing_;
 };
 

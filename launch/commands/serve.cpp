@@ -38,6 +38,8 @@ namespace {
 /// A token takes fewer bytes of JSON on average: in World's vocabulary three to five characters,
 /// which may be written as escapes.
 constexpr std::size_t kBodyBytesOfToken = 16;
+/// A request may have several prompts: eight of the default length.
+constexpr std::size_t kMostTokensOfBatch = std::size_t{8} * 32768;
 /// Descriptors for files and ranks beside connections.
 constexpr std::size_t kOtherDescriptors = 256;
 constexpr std::size_t kMostConnections = 16384;
@@ -88,7 +90,7 @@ PreparedServer prepare(const ServeOptions& options, const OpenedModel& opened) {
   }
   serve::HttpLimits limits;
   limits.max_connections = max_connections();
-  limits.max_body_bytes += kBodyBytesOfToken * options.context_tokens;
+  limits.max_body_bytes += kBodyBytesOfToken * std::max(options.context_tokens, kMostTokensOfBatch);
   limits.max_bodies_bytes = std::max(limits.max_bodies_bytes, 4 * limits.max_body_bytes);
   prepared.server = std::make_unique<serve::HttpServer>(options.host, options.port, limits);
   return prepared;

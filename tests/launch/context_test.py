@@ -203,6 +203,9 @@ class Contexts(job.JobTest):
                 hashes, n_read = ask(f"with-{grid}", grid, "--contexts", self.folder)
                 self.assertEqual(hashes, wanted)
                 self.assertLess(n_read, 4000)
+        replicas, n_read = ask("replicas", (2, 1), "--contexts", self.folder, "--replicas", 2)
+        self.assertEqual(replicas, wanted)
+        self.assertLess(n_read, 4000)
         # A context of other settings is of no use, and not in the way.
         hashes, n_read = ask("bf16", (1, 1), "--contexts", self.folder, "--kv", "bf16")
         self.assertGreater(n_read, 7000)

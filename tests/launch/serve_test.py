@@ -229,9 +229,15 @@ class ServeTest(ServerTest):
         self.assertEqual(server.post("/tokenize", prompt=info["eos_token"], add_special_tokens=False)["tokens"], [0])
         self.assertEqual(server.post("/tokenize", content="aä")["tokens"], [97, 195, 164])
         self.assertEqual(server.post("/detokenize", tokens=[97, 195, 164])["prompt"], "aä")
+        # Clients that send texts begin them with the end token's spelling.
+        marked = server.post("/detokenize", tokens=[0, 97])["prompt"]
+        self.assertEqual(server.post("/tokenize", prompt=marked)["tokens"], [0, 97])
+        texts = [server.complete(prompt, max_tokens=2, temperature=0, echo=True, logprobs=1) for prompt in (marked, [0, 97])]
+        self.assertEqual(texts[0]["choices"], texts[1]["choices"])
+        self.assertEqual(texts[0]["choices"][0]["text"][:len(marked)], marked)
         server.complete("The", max_tokens=3, logit_bias={"0": -100})
-        self.assertEqual(server.metric("generation_tokens_total"), 3)
-        self.assertEqual(server.metric("requests_total"), 1)
+        self.assertEqual(server.metric("generation_tokens_total"), 7)
+        self.assertEqual(server.metric("requests_total"), 3)
         self.assertEqual(server.metric("requests_running"), 0)
 
     def test_errors_are_objects_and_the_server_lives_on(self):

@@ -20,7 +20,7 @@ NETWORK = "10.83.7.0/24"
 
 
 class Hosts:
-    """Two hosts with names and addresses of their own. They last as long as their first processes."""
+    """Two hosts with names, addresses and mounts of their own. They last as long as their first processes."""
 
     def __init__(self):
         self.processes = []
@@ -40,7 +40,7 @@ class Hosts:
     @staticmethod
     def start(name):
         process = subprocess.Popen(  # pylint: disable=consider-using-with
-            ["unshare", "--net", "--uts", "sh", "-c", f"hostname {name} && echo ready && exec cat"],
+            ["unshare", "--net", "--uts", "--mount", "sh", "-c", f"hostname {name} && echo ready && exec cat"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         if process.stdout.readline() != b"ready\n":
             process.kill()
@@ -49,7 +49,7 @@ class Hosts:
 
     def enter(self, host):
         """The words that run a command on a host."""
-        return ["nsenter", "-t", str(self.processes[host].pid), "--net", "--uts", "--"]
+        return ["nsenter", "-t", str(self.processes[host].pid), "--net", "--uts", "--mount", "--"]
 
     def run(self, host, command):
         done = subprocess.run([*self.enter(host), *command.split()], capture_output=True, check=False,
@@ -102,6 +102,37 @@ class TwoHosts(job.JobTest):
                     done = self.run_on_hosts("-n", n_stages * n_shards, program.PROGRAM, *logits, "--stages", n_stages,
                                              "--shards", n_shards, "--exchange", way)
                     self.assertEqual((done.returncode, done.stdout), (0, expected), done.stderr)
+
+    def test_contexts_in_one_folder_and_in_a_folder_for_each_host(self):
+        text = b"The grass is green. The sky is blue. " * 12
+        prompt = self.file("prompt", " is yellow")
+        self.file("text", text.decode())
+
+        def last_logits(context):
+            return ["generate", "--model", MODEL, "--context", context, "--prompt-file", prompt, "-n", 5, "--temperature", 0,
+                    "--threads", 1, "--hash"]
+        alone = self.folder / "alone.ctx"
+        reading = ["read", "--model", MODEL, "--file", self.folder / "text", "--states-every", 100, "--threads", 1, "--save"]
+        self.output(*reading, alone)
+        expected = self.output(*last_logits(alone))
+        own = self.folder / "own"
+        own.mkdir()
+        for host in (0, 1):
+            self.hosts.run(host, f"mount -t tmpfs none {own}")
+        for grid in ((2, 1), (1, 2)):
+            options = ["--stages", grid[0], "--shards", grid[1]]
+            for place in ("shared", "own"):
+                with self.subTest(grid=grid, place=place):
+                    context = (own if place == "own" else self.folder) / f"{place}{grid[0]}.ctx"
+                    done = self.run_on_hosts("-n", 2, program.PROGRAM, *reading, context, *options)
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                    done = self.run_on_hosts("-n", 2, program.PROGRAM, *last_logits(context), *options)
+                    self.assertEqual((done.returncode, done.stdout), (0, expected), done.stderr)
+                    if place == "shared":
+                        self.assertEqual(self.output(*last_logits(context)), expected)
+        done = self.run_on_hosts("-n", 2, program.PROGRAM, *last_logits(own / "own2.ctx"), "--stages", 1, "--shards", 2)
+        self.assertEqual(done.returncode, 2, done.stdout)
+        self.assertIn(b"own2.ctx", done.stderr)
 
     def test_a_rank_that_cannot_open_the_model(self):
         command = self.one_differs(1, self.generate(self.folder / "none"), self.generate(MODEL))
