@@ -225,7 +225,12 @@ PrefixTree::Found Generator::recall(const Active& active) {
   const auto saved = options_.saved->find(prompt, most, found.n_kept + kLeastGain);
   if (!saved) return found;
   const PrefixTree::KeptId kept = ++n_kept_;
-  kept_.emplace(kept, engine_.restore(saved->n_tokens, saved->context));
+  try {
+    kept_.emplace(kept, engine_.restore(saved->n_tokens, saved->context));
+  } catch (const base::InputError& error) {
+    options_.saved->give_up(saved->context, error);
+    return found;
+  }
   drop(prefixes_.keep(std::span(prompt).first(saved->n_tokens), kept, PrefixTree::Memory::kFiles));
   return prefixes_.find(prompt, most);
 }
@@ -328,6 +333,11 @@ void Generator::fit_prefixes() {
   const std::size_t taken = std::min(scheduler_.running_bytes(), options_.memory_bytes);
   drop(prefixes_.set_budget(options_.memory_bytes - taken));
   scheduler_.set_reserved(prefixes_.pinned_bytes());
+}
+
+void Generator::forget_prefixes() {
+  drop(prefixes_.set_budget(0));
+  fit_prefixes();
 }
 
 void Generator::drop(std::span<const PrefixTree::KeptId> gone) {

@@ -40,7 +40,7 @@ struct GeneratorOptions {
   SequenceBytes sequence_bytes = {};
   bool keeps_prefixes = false;  ///< Else every prompt is read from its beginning.
   /// What prompts may begin with, if prefixes are kept; must outlive the generator, if not null.
-  const SavedTexts* saved = nullptr;
+  SavedTexts* saved = nullptr;
 };
 
 /// Runs on the leader of an engine, which it has for itself. One thread.
@@ -73,6 +73,10 @@ class Generator {
   /// can be run after that. Must not stop while a request saves: that would be no state. Errors:
   /// those of the engine and of the sinks.
   bool step(const dist::Progress& progress = {});
+
+  /// Forgets all prefixes that no request shares: what lies in files that are deleted goes with
+  /// them.
+  void forget_prefixes();
 
   /// Lets the engine's other ranks leave their cores to others for a pause without requests.
   void rest() { engine_.rest(); }

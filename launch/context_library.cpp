@@ -31,7 +31,9 @@ using serve::ContextStatus;
 
 constexpr std::size_t kMostWaiting = 64;
 constexpr std::size_t kLargestAbout = std::size_t{1} << 16;
-constexpr std::string_view kTextSuffix = ".text";
+constexpr std::string_view kTextSuffix = ".text", kAboutSuffix = ".json";
+/// Of the ids that the server makes.
+constexpr std::string_view kIdPrefix = "ctx-";
 
 /// What clients may write into a path as it is.
 bool is_plain_name(std::string_view name) {
@@ -49,6 +51,8 @@ template <typename Write>
 void write_for_client(Write&& write) {
   try {
     write();
+  } catch (const ApiError&) {
+    throw;
   } catch (const base::InputError& error) {
     throw ApiError(500, error.what());
   }
@@ -64,24 +68,38 @@ ContextLibrary::ContextLibrary(Options options, const std::vector<dist::ContextF
     const std::filesystem::path& path = contexts[i].back().path;
     const std::string id = path.filename().string();
     if (!is_plain_name(id)) continue;  // prompts may begin with it all the same
-    const std::size_t n = dist::ContextDirectory::open(path).n_tokens();
-    ContextInfo info{
-        .id = id, .n_tokens = n, .n_read = n, .n_saved = n, .status = ContextStatus::kReady};
-    entries_.emplace(id, Entry{std::move(info), i});
+    Entry& entry = entries_[id];
+    entry.info.id = id;
+    try {
+      const auto tokens = dist::ContextDirectory::open(path).tokens();
+      entry.context = i;
+      entry.info.n_tokens = entry.info.n_read = entry.info.n_saved = tokens.size();
+      entry.info.status = ContextStatus::kReady;
+      if (id.starts_with(kIdPrefix) && id != id_of(tokens)) {
+        entry.info.status = ContextStatus::kFailed;
+        entry.info.error = "it was not read to its end, and its text is gone: send the text again";
+      }
+    } catch (const base::InputError& error) {
+      texts_.remove(i);
+      engine_.drop_context(i);
+      entry.info.status = ContextStatus::kFailed;
+      entry.info.error = error.what();
+    }
   }
   find_unread();
-  for (auto& [id, entry] : entries_) {
-    std::error_code ignored;
-    if (!std::filesystem::exists(about_path(id), ignored)) continue;
-    const std::string name = base::utf8_name(about_path(id).string());
-    const auto about = base::parse_json(base::read_file(about_path(id), kLargestAbout), name);
-    entry.info.name = about.value("name", "");
-    entry.info.created = about.value("created", std::int64_t{0});
-  }
+  find_abouts();
+  texts_.on_damage([this](std::size_t context, const base::InputError& error) {
+    for (auto& [id, entry] : entries_) {
+      if (entry.context != context) continue;
+      fail(id, error.what());
+      engine_.drop_context(context);
+      entry.context.reset();
+    }
+  });
 }
 
 std::filesystem::path ContextLibrary::about_path(const std::string& id) const {
-  return options_.folder / (id + ".json");
+  return options_.folder / fmt::format("{}{}", id, kAboutSuffix);
 }
 
 std::filesystem::path ContextLibrary::text_path(const std::string& id) const {
@@ -95,26 +113,97 @@ std::string ContextLibrary::id_of(std::span<const TokenId> tokens) const {
     hash.update(std::as_bytes(std::span(setting)));
   }
   hash.update(std::as_bytes(tokens));
-  return "ctx-" + hash.hex_digest().substr(0, 24);
+  return fmt::format("{}{}", kIdPrefix, hash.hex_digest().substr(0, 24));
 }
 
-void ContextLibrary::find_unread() {
-  std::vector<std::string> found;
+std::vector<std::string> ContextLibrary::names_with(std::string_view suffix) const {
+  std::vector<std::string> names;
   std::error_code error;
   for (const auto& file : std::filesystem::directory_iterator(options_.folder, error)) {
     const std::string name = file.path().filename().string();
-    if (!name.ends_with(kTextSuffix) || !is_plain_name(name)) continue;
-    found.push_back(name.substr(0, name.size() - kTextSuffix.size()));
+    if (!name.ends_with(suffix) || !is_plain_name(name) || !file.is_regular_file(error)) continue;
+    names.push_back(name.substr(0, name.size() - suffix.size()));
   }
-  std::ranges::sort(found);
-  for (const std::string& id : found) {
+  std::ranges::sort(names);
+  return names;
+}
+
+void ContextLibrary::find_unread() {
+  for (const std::string& id : names_with(kTextSuffix)) {
+    if (!id.starts_with(kIdPrefix)) continue;
     const auto tokens = read_text(id);
-    if (!tokens || id_of(*tokens) != id) continue;  // of other settings
+    if (!tokens || id_of(*tokens) != id) continue;  // of other settings, or cut short
     ContextInfo& info = entries_[id].info;
+    if (info.status == ContextStatus::kReady) {
+      std::error_code ignored;
+      std::filesystem::remove(text_path(id), ignored);
+      continue;
+    }
     info.id = id;
     info.n_tokens = tokens->size();
     info.status = ContextStatus::kWaiting;
+    info.error.clear();
     waiting_.push_back(id);
+  }
+}
+
+void ContextLibrary::find_abouts() {
+  for (const std::string& id : names_with(kAboutSuffix)) {
+    const bool is_ours = id.starts_with(kIdPrefix) || entries_.contains(id);
+    if (is_ours) read_about(id);
+  }
+}
+
+void ContextLibrary::read_about(const std::string& id) {
+  nlohmann::json about;
+  try {
+    about = base::parse_json(base::read_file(about_path(id), kLargestAbout), id);
+  } catch (const base::InputError&) {
+    return;  // a name is nothing to fail for
+  }
+  if (!about.is_object()) return;
+  if (about.value("deleted", nlohmann::json()) == true) {
+    const auto found = entries_.find(id);
+    if (found != entries_.end()) {
+      drop(found->second);
+      entries_.erase(found);
+    }
+    std::erase(waiting_, id);
+    return remove_files(id);
+  }
+  const auto found = entries_.find(id);
+  if (found == entries_.end()) return;
+  const nlohmann::json name = about.value("name", nlohmann::json());
+  if (name.is_string()) found->second.info.name = name.get<std::string>();
+  if (const auto created = base::whole_number(about.value("created", nlohmann::json()))) {
+    found->second.info.created = static_cast<std::int64_t>(*created);
+  }
+}
+
+void ContextLibrary::write_deleted(const std::string& id) const {
+  base::write_file(about_path(id), nlohmann::json({{"deleted", true}}).dump() + "\n");
+}
+
+void ContextLibrary::remove_files(const std::string& id) const {
+  std::error_code error;
+  std::filesystem::remove(text_path(id), error);
+  std::filesystem::remove_all(folder_of(id), error);
+  if (!std::filesystem::exists(folder_of(id), error)) {
+    std::filesystem::remove(about_path(id), error);  // or the next start goes on deleting
+  }
+}
+
+bool ContextLibrary::goes_on_after(const std::filesystem::path& child,
+                                   const std::filesystem::path& parent) {
+  try {
+    const auto folders = dist::ContextDirectory::open(child).folders();
+    return std::ranges::any_of(std::span(folders).first(folders.size() - 1),
+                               [&](const dist::ContextFolder& folder) {
+                                 std::error_code ignored;
+                                 return std::filesystem::equivalent(folder.path, parent, ignored);
+                               });
+  } catch (const base::InputError&) {
+    return false;
   }
 }
 
@@ -210,28 +299,30 @@ ContextInfo ContextLibrary::rename(const std::string& id, const std::string& nam
 void ContextLibrary::remove(const std::string& id) {
   const auto found = entries_.find(id);
   if (found == entries_.end()) refuse_id();
-  Entry& entry = found->second;
+  const bool is_being_read = reading_ && reading_->id == id;
   for (const auto& [other, each] : entries_) {
-    if (other == id || !each.context) continue;
-    const auto folders = dist::ContextDirectory::open(folder_of(other)).folders();
-    const auto is_this = [&](const dist::ContextFolder& folder) {
-      std::error_code ignored;
-      return std::filesystem::equivalent(folder.path, folder_of(id), ignored);
-    };
-    if (std::ranges::any_of(folders, is_this)) {
+    if (other != id && goes_on_after(folder_of(other), folder_of(id))) {
       throw ApiError(409, fmt::format("the context {} goes on after it", other));
     }
   }
-  std::error_code ignored;
-  std::filesystem::remove(text_path(id), ignored);
-  std::filesystem::remove(about_path(id), ignored);
+  write_for_client([&] {
+    if (!is_being_read && dist::ContextDirectory::is_being_written(folder_of(id))) {
+      throw ApiError(409, "another run writes this context");
+    }
+    write_deleted(id);
+  });
   std::erase(waiting_, id);
-  const bool is_being_read = reading_ && reading_->id == id;
-  if (is_being_read) generator_.cancel(reading_->request);  // work() takes the rest away
-  drop(entry);
-  if (!is_being_read) std::filesystem::remove_all(folder_of(id), ignored);
-  const std::lock_guard lock(mutex_);
-  entries_.erase(found);
+  drop(found->second);
+  {
+    const std::lock_guard lock(mutex_);
+    entries_.erase(found);
+  }
+  generator_.forget_prefixes();  // some have its files mapped
+  if (is_being_read) {
+    generator_.cancel(reading_->request);  // work() takes the rest away
+  } else {
+    remove_files(id);
+  }
 }
 
 void ContextLibrary::drop(Entry& entry) {
@@ -242,25 +333,32 @@ void ContextLibrary::drop(Entry& entry) {
 }
 
 void ContextLibrary::work() {
-  if (reading_ && reading_->has_ended) {
-    const std::string id = reading_->id;
-    engine_.drop_context(reading_->context);
-    reading_.reset();
-    if (!entries_.contains(id)) {
-      std::error_code ignored;
-      std::filesystem::remove_all(folder_of(id), ignored);
-    }
-  }
+  if (reading_ && reading_->has_ended) end_reading();
   if (reading_ || waiting_.empty() || is_stopping_ || generator_.queue_is_full()) return;
   const std::string id = std::move(waiting_.front());
   waiting_.pop_front();
   try {
     begin(id);
   } catch (const base::InputError& error) {
-    reading_.reset();
-    const std::lock_guard lock(mutex_);
-    entries_.at(id).info.status = ContextStatus::kFailed;
-    entries_.at(id).info.error = error.what();
+    fail(id, error.what());
+    if (reading_) end_reading();
+  }
+}
+
+void ContextLibrary::end_reading() {
+  const Reading reading = *std::exchange(reading_, {});
+  if (reading.context) engine_.drop_context(*reading.context);
+  const auto found = entries_.find(reading.id);
+  if (found == entries_.end()) return remove_files(reading.id);
+  // Read from now on, and not written: others may, and no file stays open for it.
+  const auto context = found->second.context;
+  if (!context || reading.directory->n_tokens() == 0) return drop(found->second);
+  try {
+    texts_.add(*context, std::make_shared<const dist::ContextDirectory>(
+                             dist::ContextDirectory::open(folder_of(reading.id))));
+  } catch (const base::InputError& error) {
+    fail(reading.id, error.what());
+    drop(found->second);
   }
 }
 
@@ -272,6 +370,10 @@ void ContextLibrary::begin(const std::string& id) {
   require_beginning(*directory, *tokens);
   Entry& entry = entries_.at(id);
   const std::size_t n_begin = directory->n_tokens();
+  if (n_begin > tokens->size()) {
+    base::input_error("{}: holds {} tokens, expected at most the {} of its text",
+                      base::utf8_name(folder_of(id).string()), n_begin, tokens->size());
+  }
   // One number to save to, and one to restore from: that does not disturb what is being saved.
   drop(entry);
   entry.context = engine_.add_context(directory->folders());
@@ -279,15 +381,14 @@ void ContextLibrary::begin(const std::string& id) {
   Reading& reading = reading_.emplace(
       Reading{.id = id, .tokens = *std::move(tokens), .directory = directory, .n_begin = n_begin});
   if (n_begin == reading.tokens.size()) {
-    reading.context = engine_.add_context(directory->folders());
     return take(generation::Finished{});
   }
   reading.context = engine_.add_context(directory->folders());
   generation::Request request;
   request.prompt.assign(reading.tokens.begin() + static_cast<std::ptrdiff_t>(n_begin),
                         reading.tokens.end());
-  request.saving = generation::Saving{options_.states_every, reading.context};
-  auto session = n_begin > 0 ? engine_.restore(n_begin, reading.context) : engine_.new_session();
+  request.saving = generation::Saving{options_.states_every, *reading.context};
+  auto session = n_begin > 0 ? engine_.restore(n_begin, *reading.context) : engine_.new_session();
   {
     const std::lock_guard lock(mutex_);
     entry.info.n_read = entry.info.n_saved = n_begin;
@@ -310,7 +411,7 @@ void ContextLibrary::take(const generation::Event& event) {
       reading.directory->add_state(std::span(reading.tokens).first(saved->n_tokens));
     } catch (const base::InputError& error) {
       generator_.cancel(reading.request);
-      return fail(error.what());
+      return fail(reading.id, error.what());
     }
     const std::lock_guard lock(mutex_);
     info.n_saved = saved->n_tokens;
@@ -319,6 +420,7 @@ void ContextLibrary::take(const generation::Event& event) {
   if (end == nullptr) {
     const auto& progress = std::get<generation::PromptProgress>(event);
     const auto n_done = static_cast<double>(progress.n_read);
+    if (info.status != ContextStatus::kReading) return;
     const std::lock_guard lock(mutex_);
     info.n_read = reading.n_begin + progress.n_read;
     info.seconds_left = base::seconds_since(reading.start) / n_done *
@@ -326,7 +428,7 @@ void ContextLibrary::take(const generation::Event& event) {
     return;
   }
   if (info.status == ContextStatus::kFailed) return;
-  if (end->reason == generation::FinishReason::kFailed) return fail(end->error);
+  if (end->reason == generation::FinishReason::kFailed) return fail(reading.id, end->error);
   const std::lock_guard lock(mutex_);
   info.seconds_left.reset();
   if (reading.directory->n_tokens() < reading.tokens.size()) {  // stopped
@@ -339,9 +441,9 @@ void ContextLibrary::take(const generation::Event& event) {
   std::filesystem::remove(text_path(reading.id), ignored);
 }
 
-void ContextLibrary::fail(const std::string& error) {
+void ContextLibrary::fail(const std::string& id, const std::string& error) {
   const std::lock_guard lock(mutex_);
-  ContextInfo& info = entries_.at(reading_->id).info;
+  ContextInfo& info = entries_.at(id).info;
   info.status = ContextStatus::kFailed;
   info.error = error;
   info.seconds_left.reset();

@@ -1,6 +1,6 @@
 /// The contexts of a server, in a folder: <id>/ is a context (dist/context/format.md), <id>.json
-/// what clients call it, and <id>.text the text while it is not read to its end. A server that was
-/// killed goes on reading where it was.
+/// what clients call it, and that it is deleted while it is being deleted, and <id>.text the text
+/// while it is not read to its end. A server that was killed goes on where it was.
 #pragma once
 
 #include "dist/context/context_directory.hpp"
@@ -16,6 +16,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace longreach::launch {
@@ -58,8 +59,8 @@ class ContextLibrary final : public serve::ContextLibrary {
     std::string id;
     std::vector<base::TokenId> tokens;
     std::shared_ptr<dist::ContextDirectory> directory;
-    std::size_t context = 0;  ///< The engine's number, for what is saved.
-    std::size_t n_begin = 0;  ///< Tokens that were saved before.
+    std::optional<std::size_t> context = {};  ///< The engine's number, for what is saved.
+    std::size_t n_begin = 0;                  ///< Tokens that were saved before.
     generation::RequestId request = 0;
     Clock::time_point start = Clock::now();
     bool has_ended = false;
@@ -69,15 +70,28 @@ class ContextLibrary final : public serve::ContextLibrary {
   std::filesystem::path about_path(const std::string& id) const;
   std::filesystem::path text_path(const std::string& id) const;
   std::string id_of(std::span<const base::TokenId> tokens) const;
+  /// Takes in what the folder says of contexts, and ends deletions that were begun.
+  void find_abouts();
+  void read_about(const std::string& id);
   /// Adds what a folder holds of contexts that are not read to their end.
   void find_unread();
+  /// Names of plain files that end in a suffix, without it, in order.
+  std::vector<std::string> names_with(std::string_view suffix) const;
   void write_about(const serve::ContextInfo& info) const;
+  /// From now on it is deleted, whatever happens to its files. Errors: InputError.
+  void write_deleted(const std::string& id) const;
+  void remove_files(const std::string& id) const;
+  /// Whether it goes on after the context in that folder; false if it cannot be read.
+  static bool goes_on_after(const std::filesystem::path& child,
+                            const std::filesystem::path& parent);
   void write_text(const std::string& id, std::span<const base::TokenId> tokens) const;
   /// None if the file is not there. Errors: InputError naming it.
   std::optional<std::vector<base::TokenId>> read_text(const std::string& id) const;
   void begin(const std::string& id);
+  /// Lets go of what was read, or takes it away if it was deleted meanwhile.
+  void end_reading();
   void take(const generation::Event& event);
-  void fail(const std::string& error);
+  void fail(const std::string& id, const std::string& error);
   /// Forgets what the engine knows of a context.
   void drop(Entry& entry);
 

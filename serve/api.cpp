@@ -246,11 +246,8 @@ void Api::answer_later(HttpRequest request, const ReplyPointer& reply,
                        std::string (Api::*answer)(const std::string& body) const) {
   server_.post_work([this, request = std::move(request), reply, answer] {
     HttpAnswer result;
-    try {
-      result = json_answer((this->*answer)(request.body));
-    } catch (const ApiError& error) {
-      result = answer_of(error);
-    }
+    const auto make = [&] { result = json_answer((this->*answer)(request.body)); };
+    if (auto failure = failure_of(make)) result = *std::move(failure);
     server_.post([reply, result = std::move(result)] { reply->send(result); });
   });
 }
@@ -258,13 +255,12 @@ void Api::answer_later(HttpRequest request, const ReplyPointer& reply,
 void Api::complete(Endpoint endpoint, HttpRequest request, const ReplyPointer& reply) {
   const std::uint64_t seed = random_number(random_);
   server_.post_work([this, endpoint, request = std::move(request), reply, seed]() mutable {
-    try {
+    const auto failure = failure_of([&] {
       auto read = std::make_shared<CompletionRequest>(
           read_completion(endpoint, request.body, served_, seed));
       server_.post([this, read, reply] { begin(std::move(*read), reply); });
-    } catch (const ApiError& error) {
-      server_.post([reply, answer = answer_of(error)] { reply->send(answer); });
-    }
+    });
+    if (failure) server_.post([reply, failure] { reply->send(*failure); });
   });
 }
 

@@ -89,10 +89,8 @@ void ContextApi::handle(HttpRequest request, const std::shared_ptr<HttpReply>& r
 void ContextApi::answer_later(const std::shared_ptr<HttpReply>& reply, Answer answer) {
   service_.post([this, reply, answer = std::move(answer)] {
     HttpAnswer result;
-    try {
-      result.body = answer(*library_);
-    } catch (const ApiError& error) {
-      result = answer_of(error);
+    if (auto failure = failure_of([&] { result.body = answer(*library_); })) {
+      result = *std::move(failure);
     }
     server_.post([reply, result = std::move(result)] { reply->send(result); });
   });
@@ -100,14 +98,13 @@ void ContextApi::answer_later(const std::shared_ptr<HttpReply>& reply, Answer an
 
 void ContextApi::add(HttpRequest request, const std::shared_ptr<HttpReply>& reply) {
   server_.post_work([this, request = std::move(request), reply] {
-    try {
+    const auto failure = failure_of([&] {
       auto text = std::make_shared<ContextText>(read_context(request.body, served_));
       answer_later(reply, [text](ContextLibrary& library) {
         return text_of(library.add(std::move(text->tokens), text->name));
       });
-    } catch (const ApiError& error) {
-      server_.post([reply, answer = answer_of(error)] { reply->send(answer); });
-    }
+    });
+    if (failure) server_.post([reply, failure] { reply->send(*failure); });
   });
 }
 

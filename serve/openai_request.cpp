@@ -34,6 +34,19 @@ constexpr double kLatestDeadline = 1e8;  ///< In seconds.
                  std::string(field));
 }
 
+/// Each text has a prompt of its own in memory.
+constexpr std::size_t kMostTokensOfRequest = std::size_t{1} << 26;
+std::size_t most_texts(std::size_t n_prompt) {
+  return std::max<std::size_t>(1, kMostTokensOfRequest / n_prompt);
+}
+
+[[noreturn]] void refuse_tokens() {
+  throw ApiError(
+      400,
+      fmt::format("prompt: expected {} tokens at most in all texts together", kMostTokensOfRequest),
+      "prompt");
+}
+
 [[noreturn]] void refuse_support(std::string_view field) {
   throw ApiError(400, fmt::format("{}: is not supported", field), std::string(field));
 }
@@ -350,6 +363,17 @@ void check_length(std::size_t n_prompt, std::size_t n_new, const ServedModel& se
       field, "context_length_exceeded");
 }
 
+/// Puts a context before all prompts, once it is known that memory is needed for few of them.
+void go_on_after(const std::string& context, const ServedModel& served,
+                 CompletionRequest& request) {
+  const std::vector<TokenId> before = served.contexts->tokens(context);
+  for (const auto& prompt : request.prompts) {
+    check_length(before.size() + prompt.size(), 0, served, "prompt");
+  }
+  if (request.n_texts() > most_texts(before.size())) refuse_tokens();
+  for (auto& prompt : request.prompts) prompt.insert(prompt.begin(), before.begin(), before.end());
+}
+
 /// Decides how many tokens a text may have.
 void read_length(const Fields& fields, const ServedModel& served, CompletionRequest& request) {
   const bool chats = request.endpoint == Endpoint::kChat;
@@ -419,11 +443,6 @@ CompletionRequest read_completion(Endpoint endpoint, std::string_view body,
     if (prompt == nullptr) refuse("prompt", "a text or token ids", json());
     request.prompts = read_prompts(*prompt, served);
   }
-  if (context != nullptr) {
-    const std::vector<TokenId> before = served.contexts->tokens(context->get<std::string>());
-    for (auto& prompt : request.prompts)
-      prompt.insert(prompt.begin(), before.begin(), before.end());
-  }
   for (const auto& prompt : request.prompts) {
     if (prompt.empty())
       throw ApiError(400, "prompt: is empty, expected one token at least", "prompt");
@@ -435,7 +454,11 @@ CompletionRequest read_completion(Endpoint endpoint, std::string_view body,
                     request.prompts.size(), request.n, served.max_texts, request.n_texts()),
         "prompt");
   }
+  if (context != nullptr) go_on_after(context->get<std::string>(), served, request);
   read_length(fields, served, request);
+  const std::size_t n_longest =
+      std::ranges::max(request.prompts, {}, &std::vector<TokenId>::size).size();
+  if (request.n_texts() > most_texts(n_longest)) refuse_tokens();
   return request;
 }
 

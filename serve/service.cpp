@@ -111,11 +111,13 @@ void Service::pass_on(JobId id, std::size_t request, bool& has_begun, const Even
     ++n_running_;
   }
   Job& job = jobs_.at(id);
+  const bool has_ended = std::holds_alternative<Finished>(event);
+  if (has_ended) {  // a client may ask again as soon as it knows
+    if (has_begun) --n_running_;
+    --n_open_;
+  }
   job.sink(request, event);
-  if (!std::holds_alternative<Finished>(event)) return;
-  if (has_begun) --n_running_;
-  --n_open_;
-  if (--job.n_left == 0) jobs_.erase(id);
+  if (has_ended && --job.n_left == 0) jobs_.erase(id);
 }
 
 }  // namespace longreach::serve

@@ -164,6 +164,12 @@ ContextDirectory ContextDirectory::open_to_write(const std::filesystem::path& di
   return context;
 }
 
+bool ContextDirectory::is_being_written(const std::filesystem::path& directory) {
+  std::error_code ignored;
+  const std::filesystem::path lock = directory / "lock";
+  return std::filesystem::exists(lock, ignored) && !File(lock, File::Mode::kWrite).lock();
+}
+
 void ContextDirectory::read_manifest(std::size_t n_children) {
   const std::filesystem::path path = manifest_path(directory_);
   const nlohmann::json json =
@@ -255,8 +261,8 @@ void ContextDirectory::require(const ContextSettings& settings) const {
 }
 
 std::vector<base::TokenId> ContextDirectory::tokens() const {
-  std::vector<base::TokenId> tokens(n_tokens());
-  std::size_t end = tokens.size();
+  std::size_t end = n_tokens();
+  std::vector<base::TokenId> tokens;
   for (auto folder = folders_.rbegin(); folder != folders_.rend(); end = (folder++)->n_before) {
     if (folder->n_before >= end) continue;
     const std::filesystem::path path = tokens_path(folder->path);
@@ -266,6 +272,7 @@ std::vector<base::TokenId> ContextDirectory::tokens() const {
       base::input_error("{}: damaged: expected {} tokens or more, found {}",
                         base::utf8_name(path.string()), end, n_there);
     }
+    tokens.resize(n_tokens());  // now that a file has so many
     const std::size_t n_before = folder->n_before;
     file.read_at(n_before * sizeof(base::TokenId),
                  std::as_writable_bytes(std::span(tokens).subspan(n_before, end - n_before)));

@@ -50,6 +50,8 @@ class ContextDirectory {
   static ContextDirectory open_to_write(const std::filesystem::path& directory,
                                         const ContextSettings& settings,
                                         const std::optional<ContextParent>& parent = {});
+  /// Whether an object, of this process or another one, writes it.
+  static bool is_being_written(const std::filesystem::path& directory);
   ContextDirectory(ContextDirectory&&) = default;
   ContextDirectory& operator=(ContextDirectory&&) = delete;
   ~ContextDirectory();

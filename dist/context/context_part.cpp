@@ -62,6 +62,17 @@ struct ClosedChunks {
   }
 };
 
+/// The leader has made them where it runs; other hosts may have a folder of their own.
+void make_folders(const std::filesystem::path& context) {
+  for (const char* const part : {"cache", "states"}) {
+    std::error_code error;
+    std::filesystem::create_directories(context / part, error);
+    if (error) {
+      base::input_error("{}: {}", base::utf8_name((context / part).string()), error.message());
+    }
+  }
+}
+
 }  // namespace
 
 ContextPart::ContextPart(ContextFolders folders, const model::ModelConfig& config,
@@ -89,12 +100,14 @@ std::size_t ContextPart::closed_chunks(std::size_t n_tokens) const {
 
 /// What is written beside the computing.
 struct ContextPart::Writing {
-  std::vector<ClosedChunks> closed;
-  StateCopy state;
+  std::optional<std::filesystem::path> new_folder = {};
+  std::vector<ClosedChunks> closed = {};
+  StateCopy state = {};
   std::future<void> done = {};
 
   void begin() {
     done = std::async(std::launch::async, [this] {
+      if (new_folder) make_folders(*new_folder);
       for (ClosedChunks& of_block : closed) of_block.write();
       state.write();
     });
@@ -104,18 +117,29 @@ struct ContextPart::Writing {
 ContextPart::~ContextPart() = default;
 
 void ContextPart::save(model::SequenceState& state, std::size_t n_tokens, std::size_t n_written,
-                       bool reaches_all) {
-  std::optional<SaveError> failure;
+                       bool reaches_all,
+                       const std::function<std::string(const std::string&)>& first_error) {
+  const std::size_t n_moved = std::max(n_moved_, closed_chunks(n_written));
+  std::string failure;
+  std::vector<MappedChunks> written;
   try {
     finish();
-  } catch (const SaveError& error) {
-    failure = error;
+    written = map_written(state, n_moved, reaches_all);
+  } catch (const base::InputError& error) {
+    failure = error.what();
   }
-  // Also then, as all shards take and give back memory in one order.
-  move_to_files(state, closed_chunks(n_written), reaches_all);
-  if (failure) throw SaveError(*failure);
-  make_folders();
+  failure = first_error(failure);
+  if (!failure.empty()) throw SaveError(failure);
+  auto of_cache = written.begin();
+  visit_caches(state, [&](const std::string&, model::KvCache& cache) {
+    MappedChunks& chunks = *of_cache++;
+    cache.move_to_files({n_moved_, n_moved}, [&](GlobalChunk chunk) {
+      return std::move(chunks[partition::number_of(chunk) - n_moved_]);
+    });
+  });
+  n_moved_ = n_moved;
   writing_ = std::make_unique<Writing>();
+  if (!std::exchange(has_folders_, true)) writing_->new_folder = own_folder();
   const std::size_t n_chunks = closed_chunks(n_tokens);
   visit_caches(state, [&](const std::string& block, model::KvCache& cache) {
     const ChunkFileLayout layout(cache, config_.n_head);
@@ -140,17 +164,6 @@ void ContextPart::save(model::SequenceState& state, std::size_t n_tokens, std::s
   writing_->begin();
 }
 
-void ContextPart::make_folders() {
-  if (std::exchange(has_folders_, true)) return;
-  for (const char* const part : {"cache", "states"}) {
-    std::error_code error;
-    const std::filesystem::path folder = own_folder() / part;
-    std::filesystem::create_directories(folder, error);
-    if (error)
-      throw SaveError(fmt::format("{}: {}", base::utf8_name(folder.string()), error.message()));
-  }
-}
-
 void ContextPart::finish() {
   // Memory of chunks is given back by the thread that takes it.
   const auto writing = std::move(writing_);
@@ -162,18 +175,23 @@ void ContextPart::finish() {
   }
 }
 
-void ContextPart::move_to_files(model::SequenceState& state, std::size_t n_chunks,
-                                bool reaches_all) {
-  if (n_chunks <= n_moved_) return;
+std::vector<ContextPart::MappedChunks> ContextPart::map_written(model::SequenceState& state,
+                                                                std::size_t n_chunks,
+                                                                bool reaches_all) const {
+  std::vector<MappedChunks> written;
   visit_caches(state, [&](const std::string& block, model::KvCache& cache) {
+    MappedChunks& chunks = written.emplace_back(n_chunks - n_moved_);
+    if (chunks.empty()) return;
     ChunkFile file(own_folder(), block, {cache, config_.n_head});
     file.map({n_moved_, n_chunks});
-    cache.move_to_files({n_moved_, n_chunks}, [&](GlobalChunk chunk) {
-      const bool is_read_here = reaches_all || cache.keeps(chunk);
-      return is_read_here ? file.mapped(chunk, file.record(chunk)) : nullptr;
-    });
+    for (std::size_t c = n_moved_; c < n_chunks; ++c) {
+      const auto chunk = GlobalChunk(c);
+      if (reaches_all || cache.keeps(chunk)) {
+        chunks[c - n_moved_] = file.mapped(chunk, file.record(chunk));
+      }
+    }
   });
-  n_moved_ = n_chunks;
+  return written;
 }
 
 void ContextPart::restore(model::SequenceState& state, std::size_t n_tokens, bool reaches_all) {

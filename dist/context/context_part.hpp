@@ -11,8 +11,10 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace longreach::dist {
 
@@ -38,11 +40,12 @@ class ContextPart {
   /// thread of its own: what comes after may be read meanwhile. Waits for what was begun before,
   /// which must be of states that this one continues, as must be the one restored. What all ranks
   /// have written of the first n_written tokens serves as the caches' memory from now on;
-  /// `reaches_all`: also what other shards have written. All shards call it alike.
-  /// Errors: InputError naming the file; SaveError for what was begun before, and nothing is begun
-  /// then.
+  /// `reaches_all`: also what other shards have written. All shards call it alike, and give back
+  /// memory together or not at all: `first_error`, called once on each, gives the error of one,
+  /// empty if none has any. Errors: SaveError naming the file, also of what was begun before;
+  /// nothing is begun then.
   void save(model::SequenceState& state, std::size_t n_tokens, std::size_t n_written,
-            bool reaches_all);
+            bool reaches_all, const std::function<std::string(const std::string&)>& first_error);
   bool is_writing() const { return writing_ != nullptr; }
   /// Returns when what was begun is on the disk. Errors: SaveError naming the file.
   void finish();
@@ -68,9 +71,10 @@ class ContextPart {
 
   /// Of every cache after so many tokens.
   std::size_t closed_chunks(std::size_t n_tokens) const;
-  /// The leader has made them where it runs; other hosts may have a folder of their own.
-  void make_folders();
-  void move_to_files(model::SequenceState& state, std::size_t n_chunks, bool reaches_all);
+  using MappedChunks = std::vector<std::shared_ptr<model::MappedChunk>>;
+  /// Of each cache the chunks from n_moved_ on, null where they are not read here.
+  std::vector<MappedChunks> map_written(model::SequenceState& state, std::size_t n_chunks,
+                                        bool reaches_all) const;
   void restore_cache(model::KvCache& cache, const std::string& block, std::size_t n_tokens,
                      bool reaches_all);
   /// Calls visit(name of the block, its cache) for the sparse blocks of the stage.
@@ -85,9 +89,9 @@ class ContextPart {
   partition::Range blocks_;
   partition::Shard shard_;
   // Of every cache:
-  std::size_t n_begun_ = 0;  ///< Chunks that the files hold, or soon will.
-  std::size_t n_moved_ = 0;  ///< Chunks whose memory is that of files.
-  bool has_folders_ = false;
+  std::size_t n_begun_ = 0;   ///< Chunks that the files hold, or soon will.
+  std::size_t n_moved_ = 0;   ///< Chunks whose memory is that of files.
+  bool has_folders_ = false;  ///< Or soon will.
   std::unique_ptr<Writing> writing_;
 };
 

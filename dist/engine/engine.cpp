@@ -284,6 +284,7 @@ Session Engine::restore(std::size_t n_tokens, std::size_t context) {
   const RestoreSession message{id, static_cast<std::uint32_t>(context), n_tokens};
   pipeline_.submit(message, {});
   if (const auto error = together([&] { stage_.restore(message); })) {
+    pipeline_.submit(CloseSession{id}, {});
     throw base::InputError(*error);
   }
   return {*this, id, n_tokens};

@@ -1,5 +1,6 @@
 #include "dist/engine/shard_exchange.hpp"
 
+#include "dist/comm/gather_texts.hpp"
 #include "dist/engine/shared_chunk_store.hpp"
 
 namespace longreach::dist {
@@ -42,6 +43,10 @@ void ShardExchange::all_to_all(model::Traffic traffic, std::span<const std::byte
   for (std::size_t s = 0; s < shards_.size(); ++s) {
     if (s != shards_.rank()) count(traffic, sent_parts[s].size());
   }
+}
+
+std::vector<std::string> ShardExchange::gather(const std::string& own) {
+  return gather_texts(shards_, own);
 }
 
 void ShardExchange::barrier() {

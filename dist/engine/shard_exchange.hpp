@@ -33,6 +33,8 @@ class ShardExchange final : public model::Exchange {
                   std::span<const partition::Range> sent_parts, std::span<std::byte> received,
                   std::span<const partition::Range> received_parts) override;
   void barrier() override;
+  /// A text of each shard, in order. Collective.
+  std::vector<std::string> gather(const std::string& own);
   model::ChunkStore& chunk_store() override { return *chunks_; }
 
   /// What this shard has sent to others, by block of the model.

@@ -30,6 +30,7 @@ Stage::Stage(const GridPosition& grid_position, const model::Checkpoint& checkpo
       config_(config),
       attention_(options.attention),
       blocks_(layout.stage_blocks[grid_position.stage]),
+      first_rank_(grid_position.stage * grid_position.grid.n_shards),
       recorder_(recorder),
       exchange_(*grid_position.shards, config.execution_order().size(), options.chunks, recorder),
       pool_(options.n_threads, options.thread_started),
@@ -52,7 +53,7 @@ Stage::Stage(const GridPosition& grid_position, const model::Checkpoint& checkpo
     add_context(context);
   }
   if (!options.fingerprints) return;
-  const std::size_t rank = grid_position.stage * grid_position.grid.n_shards + grid_position.shard;
+  const std::size_t rank = first_rank_ + grid_position.shard;
   context_.observer = &fingerprints_.emplace(*options.fingerprints, rank, grid_position.shard);
 }
 
@@ -79,7 +80,17 @@ void Stage::save(const SaveSession& message) {
   saving_ = message;
   contexts_.at(message.context)
       .save(sessions_.at(message.session), message.n_tokens, message.n_written,
-            exchange_.chunk_store().reaches_all());
+            exchange_.chunk_store().reaches_all(),
+            [this](const std::string& own) { return first_error(own); });
+}
+
+std::string Stage::first_error(const std::string& own) {
+  const std::vector<std::string> errors = exchange_.gather(own);
+  if (!own.empty()) return own;
+  const auto other = std::ranges::find_if_not(errors, &std::string::empty);
+  if (other == errors.end()) return {};
+  return fmt::format("rank {}: {}", first_rank_ + static_cast<std::size_t>(other - errors.begin()),
+                     *other);
 }
 
 void Stage::finish_saving() {

@@ -114,6 +114,8 @@ class Stage {
   kernels::ThreadPool& pool() { return pool_; }
 
  private:
+  /// The error of one shard for all of them, empty if none has one. Collective: the shards.
+  std::string first_error(const std::string& own);
   base::MatView<const float> logits_of(base::MatView<const float> x,
                                        std::span<const std::size_t> wanted);
 
@@ -121,6 +123,7 @@ class Stage {
   const model::ModelConfig& config_;
   model::AttentionConfig attention_;
   partition::Range blocks_;
+  std::size_t first_rank_;  ///< Of the stage.
   Recorder& recorder_;
   ShardExchange exchange_;
   kernels::ThreadPool pool_;

@@ -104,7 +104,7 @@ PreparedTask prepare_to_lead(const EvalOptions& options, const OpenedModel& open
 
 generation::GeneratorOptions examiner_options(const EvalOptions& options, const OpenedModel& opened,
                                               std::size_t longest_in_memory,
-                                              const generation::SavedTexts* saved) {
+                                              generation::SavedTexts* saved) {
   auto generator = generator_options(opened.room, longest_in_memory, options.batch.n_parallel);
   // Which queries are measured, and in which order, must not depend on who shares a step.
   if (options.selection_mass) generator.max_running = 1;
@@ -117,7 +117,7 @@ generation::GeneratorOptions examiner_options(const EvalOptions& options, const 
 std::size_t most_in_memory(const OpenedModel& opened, const PreparedTask& prepared) {
   const std::size_t n_longest = longest(*prepared.task);
   if (opened.engine_options.contexts.empty()) return n_longest;
-  const generation::SavedTexts saved = saved_texts(opened);
+  generation::SavedTexts saved = saved_texts(opened);
   std::size_t n_least = n_longest;
   for (std::size_t i = 0; i < prepared.task->specs().size() && n_least > 0; ++i) {
     if (prepared.file->results().contains(i)) continue;
@@ -136,7 +136,7 @@ bool ask(const EvalOptions& options, const OpenedModel& opened, const PreparedTa
   eval::Settings settings = prepared.settings;
   settings.emplace_back("model_fingerprint", eval::model_fingerprint(engine));
   if (options.selection_mass) engine.measure_selection(options.mass_one_in);
-  const generation::SavedTexts saved = saved_texts(opened);
+  generation::SavedTexts saved = saved_texts(opened);
   eval::Examiner examiner(engine, opened.config, *prepared.tokenizer,
                           examiner_options(options, opened, longest_in_memory, &saved));
   const auto run = [&](std::unique_ptr<generation::WorkSource> source) {

@@ -98,7 +98,7 @@ PreparedServer prepare(const ServeOptions& options, const OpenedModel& opened) {
 
 generation::GeneratorOptions generator_options_of(const ServeOptions& options,
                                                   const OpenedModel& opened,
-                                                  const generation::SavedTexts& saved) {
+                                                  generation::SavedTexts& saved) {
   auto generator = generator_options(opened.room, options.context_tokens, options.n_parallel);
   // All wait before they run, as does a context.
   generator.max_waiting = options.n_parallel + options.max_waiting + 1;

@@ -157,7 +157,7 @@ class ServeContexts(ServerTest):
                 made = server.post(PATH, text=FILLER * 700)
                 folder = self.contexts / made["id"] / "states"
                 deadline = time.monotonic() + program.SECONDS
-                while not folder.exists():
+                while server.ask("GET", f"{PATH}/{made['id']}")[1]["tokens_saved"] == 0:
                     self.assertLess(time.monotonic(), deadline)
                 folder.rename(self.folder / f"gone{n_ranks}")
                 found = self.wait_for(server, made["id"], "failed")
@@ -190,6 +190,101 @@ class ServeContexts(ServerTest):
         for name in ("child.ctx", "base.ctx"):
             self.assertEqual(server.ask("DELETE", f"{PATH}/{name}")[0], 200)
         self.assertEqual(list(self.contexts.iterdir()), [])
+
+    def test_what_is_deleted_stays_deleted_and_frees_its_place(self):
+        for end in (signal.SIGTERM, signal.SIGKILL):
+            with self.subTest(end=end):
+                shutil.rmtree(self.contexts, ignore_errors=True)
+                server = self.serve("--context-length", 1000000)
+                ready = server.post(PATH, text=self.text)
+                self.wait_for(server, ready["id"])
+                self.assert_answers(server, ready["id"])
+                reading = server.post(PATH, text=FILLER * 5000)
+                self.wait_for(server, reading["id"], "reading")
+                for each in (ready, reading):
+                    self.assertEqual(server.ask("DELETE", f"{PATH}/{each['id']}")[0], 200)
+                server.process.send_signal(end)
+                server.process.wait(timeout=program.SECONDS)
+                server = self.serve()
+                self.assertEqual(server.ask("GET", PATH)[1]["data"], [])
+                self.assertEqual(list(self.contexts.iterdir()), [])
+                self.end_job(server.process)
+        server = self.serve()
+        ready = server.post(PATH, text=self.text)
+        self.wait_for(server, ready["id"])
+        self.assert_answers(server, ready["id"])
+        server.ask("DELETE", f"{PATH}/{ready['id']}")
+        maps = pathlib.Path(f"/proc/{server.process.pid}/maps").read_text()
+        self.assertNotIn(ready["id"], maps)
+
+    def test_a_text_that_was_not_read_to_its_end_is_not_ready(self):
+        text = FILLER * 700
+        server = self.serve("--context-length", 100000)
+        made = server.post(PATH, text=text)
+        deadline = time.monotonic() + program.SECONDS
+        while server.ask("GET", f"{PATH}/{made['id']}")[1]["tokens_saved"] < 1000:
+            self.assertLess(time.monotonic(), deadline)
+        server.process.kill()
+        server.process.wait()
+        (self.contexts / f"{made['id']}.text").write_bytes(b"short")
+        server = self.serve("--context-length", 100000)
+        found = server.ask("GET", f"{PATH}/{made['id']}")[1]
+        self.assertEqual(found["status"], "failed", found)
+        self.assertIn("again", found["error"])
+        self.assertEqual(server.ask("POST", "/v1/completions", {"prompt": "a", "longreach": {"context": made["id"]}})[0], 409)
+        self.assertEqual(server.post(PATH, text=text)["id"], made["id"])
+        self.wait_for(server, made["id"])
+        self.assertLess(server.metric("step_rows_sum"), len(text) - 900)
+
+    def test_damage_ends_neither_the_server_nor_other_texts(self):
+        server = self.serve("--context-length", 100000)
+        texts = {name: f"{name} {self.text}" for name in ("cut", "gone", "good", "half")}
+        ids = {name: server.post(PATH, text=text)["id"] for name, text in texts.items() if name != "half"}
+        for each in ids.values():
+            self.wait_for(server, each)
+        (self.contexts / ids["cut"] / "tokens").write_bytes(b"1234")
+        shutil.rmtree(self.contexts / ids["gone"])
+        for name in ("cut", "gone"):
+            # A prompt that begins with it is read; one that names it is told.
+            answer = server.complete(f"{texts[name]}{self.rest}", max_tokens=2)
+            self.assertEqual(answer["usage"]["prompt_tokens"], len(texts[name] + self.rest))
+            self.assertGreaterEqual(server.ask("POST", "/v1/completions",
+                                               {"prompt": "a", "longreach": {"context": ids[name]}})[0], 409)
+        self.assertEqual(server.ask("DELETE", f"{PATH}/{ids['good']}")[0], 200)
+        half = server.post(PATH, text=FILLER * 700)["id"]
+        deadline = time.monotonic() + program.SECONDS
+        while server.ask("GET", f"{PATH}/{half}")[1]["tokens_saved"] < 1000:
+            self.assertLess(time.monotonic(), deadline)
+        (self.contexts / half).rename(self.folder / "half")
+        self.wait_for(server, half, "failed")
+        self.assertEqual(server.ask("GET", "/health")[0], 200)
+        self.end_job(server.process)
+        # Nor at the next start.
+        (self.contexts / f"{ids['cut']}.json").write_text("[1, 2]")
+        server = self.serve("--context-length", 100000)
+        self.assertEqual(server.ask("GET", f"{PATH}/{ids['cut']}")[1]["status"], "failed")
+        self.assertEqual(server.ask("DELETE", f"{PATH}/{ids['cut']}")[0], 200)
+
+    def test_many_prompts_after_a_long_text_are_refused_before_they_take_memory(self):
+        server = self.serve("--context-length", 100000)
+        made = server.post(PATH, text=FILLER * 700)
+        self.wait_for(server, made["id"])
+        status = pathlib.Path(f"/proc/{server.process.pid}/status")
+        peak = [int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")][0]
+        found, answer = server.ask("POST", "/v1/completions", {"prompt": [[1]] * 20000, "longreach": {"context": made["id"]}})
+        self.assertEqual(found, 400, answer)
+        after = [int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")][0]
+        self.assertLess(after - peak, 200_000)
+
+    def test_what_another_server_reads_is_not_deleted(self):
+        first, second = self.serve("--context-length", 1000000), None
+        made = first.post(PATH, text=FILLER * 5000)
+        self.wait_for(first, made["id"], "reading")
+        while first.ask("GET", f"{PATH}/{made['id']}")[1]["tokens_saved"] == 0:
+            time.sleep(0.02)
+        second = self.serve("--context-length", 1000000)
+        self.assertEqual(second.ask("DELETE", f"{PATH}/{made['id']}")[0], 409)
+        self.assertEqual(first.ask("GET", f"{PATH}/{made['id']}")[1]["status"], "reading")
 
     def test_ranks_that_wait_leave_their_cores(self):
         server = self.serve("--shards", 2, n_ranks=2)
