@@ -175,6 +175,11 @@ class ServeTest(ServerTest):
         self.assertEqual(punished, "zy")
         nothing = server.complete("The grass", max_tokens=0)
         self.assertEqual((nothing["choices"][0]["text"], nothing["usage"]["completion_tokens"]), ("", 0))
+        # The end token is the likeliest one by far.
+        endless = {"prompt": "The grass", "max_tokens": 12, "logit_bias": {"0": 100}}
+        self.assertEqual(server.complete(**endless)["usage"]["completion_tokens"], 0)
+        answer = server.complete(**endless, ignore_eos=True)
+        self.assertEqual((answer["usage"]["completion_tokens"], answer["choices"][0]["finish_reason"]), (12, "length"))
         # Seeds are drawn.
         self.assertNotEqual(*(server.text("The", max_tokens=60, temperature=2) for _ in range(2)))
 
