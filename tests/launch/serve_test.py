@@ -7,7 +7,9 @@ import http.client
 import json
 import math
 import os
+import pathlib
 import random
+import re
 import signal
 import socket
 import threading
@@ -20,6 +22,7 @@ from program import MODEL
 from server import ServerTest
 
 NAME = "rwkv-x-tiny.pth"
+DASHBOARD = pathlib.Path(program.__file__).resolve().parents[2] / "configs/grafana/longreach.json"
 # With these, generate's sampler is the interface's.
 PLAIN = ["--top-p", 1, "--presence-penalty", 0, "--frequency-penalty", 0, "--penalty-decay", 1]
 
@@ -244,6 +247,32 @@ class ServeTest(ServerTest):
         self.assertEqual(server.metric("generation_tokens_total"), 7)
         self.assertEqual(server.metric("requests_total"), 3)
         self.assertEqual(server.metric("requests_running"), 0)
+
+    def test_the_dashboard_shows_what_is_reported(self):
+        server = self.serve()
+        server.complete("The", max_tokens=3)
+        server.ask("GET", "/nowhere")
+        labels = {}
+        for line in server.metrics():
+            if match := re.match(r"(longreach_\w+)(?:\{(.*)\})? ", line):
+                # Prometheus itself adds which server it is.
+                labels.setdefault(match[1], {"instance"}).update(re.findall(r'(\w+)="', match[2] or ""))
+        board = json.loads(DASHBOARD.read_text())
+        ids = [panel["id"] for panel in board["panels"]]
+        self.assertEqual(len(set(ids)), len(ids))
+        targets = [target for panel in board["panels"] for target in panel.get("targets", ())]
+        targets += [{"expr": variable["query"]["query"]} for variable in board["templating"]["list"] if variable["type"] == "query"]
+        self.assertGreater(len(targets), 10)
+        for target in targets:
+            expression = target["expr"]
+            names = re.findall(r"longreach_\w+", expression)
+            self.assertTrue(names, expression)
+            self.assertLessEqual(set(names), set(labels), expression)
+            used = re.findall(r"[{,] *(\w+) *[=!]", expression) + re.findall(r"by \((\w+)\)", expression)
+            used += re.findall(r"label_values\(\w+, (\w+)\)", expression) + re.findall(r"\{\{(\w+)\}\}", target.get("legendFormat", ""))
+            self.assertTrue(used, expression)
+            for name in names:
+                self.assertLessEqual(set(used), labels[name], expression)
 
     def test_errors_are_objects_and_the_server_lives_on(self):
         server = self.serve("--context-length", 1000)

@@ -61,11 +61,14 @@ class Server:
         assert events.pop() == "data: [DONE]"
         return [json.loads(event.removeprefix("data: ")) for event in events]
 
-    def metric(self, name):
+    def metrics(self):
+        """The lines that Prometheus reads."""
         connection, answer = self.open("GET", "/metrics")
         with contextlib.closing(connection):
-            lines = answer.read().decode().splitlines()
-        return sum(float(line.split()[-1]) for line in lines if line.startswith(f"longreach_{name}"))
+            return answer.read().decode().splitlines()
+
+    def metric(self, name):
+        return sum(float(line.split()[-1]) for line in self.metrics() if line.startswith(f"longreach_{name}"))
 
 
 class ServerTest(job.JobTest):
