@@ -9,9 +9,8 @@ import socketserver
 import subprocess
 import threading
 
-import job
 import program
-import serve_test
+from server import NAME, ServerTest
 
 TIMES = ("ttft", "tpot", "itl", "e2el")
 
@@ -69,10 +68,7 @@ class OtherHandler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class BenchServe(job.JobTest):
-    serve = serve_test.ServeTest.serve
-    wait_until = serve_test.ServeTest.wait_until
-
+class BenchServe(ServerTest):
     def other(self, *answers, paths=None):
         """A server that gives these answers; its URL and itself."""
         server = OtherServer(answers, {"/tokenizer_info": {"vocab_size": 256}} if paths is None else paths)
@@ -143,7 +139,7 @@ class BenchServe(job.JobTest):
         self.assertEqual((result["total_input_tokens"], result["total_output_tokens"]), (12 * 20, 12 * 8))
         self.assertEqual(server.metric("prompt_tokens_total"), 12 * 20)
         self.assertEqual(server.metric("generation_tokens_total"), 12 * 8)
-        self.assertEqual(result["model_id"], serve_test.NAME)
+        self.assertEqual(result["model_id"], NAME)
         self.assertAlmostEqual(result["mean_e2el_ms"], result["mean_ttft_ms"] + 7 * result["mean_tpot_ms"], places=6)
 
     def test_clients_that_come_at_random_times(self):

@@ -8,8 +8,8 @@ import subprocess
 
 import job
 import program
-import serve_test
 from program import MODEL
+from server import Server
 
 CONFIGS = pathlib.Path(program.__file__).resolve().parents[2] / "configs"
 OPTIONS = ("-n", 4, "--temperature", 0)
@@ -80,7 +80,7 @@ class LaunchFiles(program.ProgramTest):
             process.kill()
             process.wait()
         self.addCleanup(end)
-        return serve_test.Server(process, log)
+        return Server(process, log)
 
     def assert_serves(self, name, folders=()):
         """Answers like one rank, and finishes what runs when a signal comes."""

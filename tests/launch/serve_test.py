@@ -19,9 +19,8 @@ import job
 import program
 from logits_test import read_npy
 from program import MODEL
-from server import ServerTest
+from server import NAME, ServerTest
 
-NAME = "rwkv-x-tiny.pth"
 DASHBOARD = pathlib.Path(program.__file__).resolve().parents[2] / "configs/grafana/longreach.json"
 # With these, generate's sampler is the interface's.
 PLAIN = ["--top-p", 1, "--presence-penalty", 0, "--frequency-penalty", 0, "--penalty-decay", 1]
@@ -325,12 +324,6 @@ class ServeTest(ServerTest):
             reader.join()
             answer.close()
             connection.close()
-
-    def wait_until(self, condition):
-        end = time.monotonic() + program.SECONDS
-        while not condition():
-            self.assertLess(time.monotonic(), end, "it does not happen")
-            time.sleep(0.01)
 
     def refused_with_retry(self, server, status):
         connection, head = server.open("POST", "/v1/completions", {"prompt": "The"})

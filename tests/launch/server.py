@@ -9,6 +9,8 @@ import job
 import program
 from program import MODEL
 
+NAME = "rwkv-x-tiny.pth"  # of the model, as the server has it
+
 
 class Server:
     """A running server, and requests to it."""
@@ -84,3 +86,9 @@ class ServerTest(job.JobTest):
             else:
                 process = self.start_job("-n", n_ranks, program.PROGRAM, *words, stderr=stderr)
         return Server(process, log)
+
+    def wait_until(self, condition):
+        end = time.monotonic() + program.SECONDS
+        while not condition():
+            self.assertLess(time.monotonic(), end, "it does not happen")
+            time.sleep(0.01)
