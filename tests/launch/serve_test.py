@@ -286,7 +286,7 @@ class ServeTest(ServerTest):
         self.assertIn("1000", message)
         self.assertIn("1001", message)
         refused(404, "model_not_found", {"prompt": "x", "model": "gpt-4"})
-        refused(413, None, "x" * 3_000_000)
+        refused(413, None, "x" * 6_000_000)
         refused(404, None, {}, "/v1/embeddings")
         refused(405, None, {}, "/v1/models")
         for body in ("", "{", "[" * 100_000, '{"prompt": "\xff"}'.encode("latin-1"), '{"prompt": 1e999}', "{}", "null",
