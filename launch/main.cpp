@@ -5,6 +5,7 @@
 #include "kernels/base/error.hpp"
 #include "kernels/base/write_all.hpp"
 #include "launch/commands/bench.hpp"
+#include "launch/commands/bench_serve.hpp"
 #include "launch/commands/context.hpp"
 #include "launch/commands/eval.hpp"
 #include "launch/commands/generate.hpp"

@@ -429,6 +429,8 @@ CompletionRequest read_completion(Endpoint endpoint, std::string_view body,
   request.sampler.decay = 1;
   request.sampler.seed = read_seed(fields, seed);
   request.sampler.bias = read_bias(fields, served);
+  // A banned token is never drawn, whatever its bias.
+  if (fields.flag("ignore_eos")) request.sampler.banned = {served.end_token};
   request.stop_strings = read_stops(fields);
   read_logprobs(fields, request);
   read_stream(fields, served, request);

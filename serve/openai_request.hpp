@@ -77,8 +77,9 @@ struct CompletionRequest {
 };
 
 /// Reads the body of a request. Fields that are absent or null have OpenAI's defaults, but for the
-/// length of chat answers (kMostChatTokens); fields that nobody knows are ignored. Without a seed,
-/// `seed` is it. Errors: ApiError.
+/// length of chat answers (kMostChatTokens); fields that nobody knows are ignored. With
+/// `ignore_eos`, an extension that other servers have, too, the end token is never drawn. Without a
+/// seed, `seed` is it. Errors: ApiError.
 CompletionRequest read_completion(Endpoint endpoint, std::string_view body,
                                   const ServedModel& served, std::uint64_t seed);
 

@@ -13,7 +13,8 @@ import unittest
 
 CMAKE, BUILD = sys.argv[1], pathlib.Path(sys.argv[2]).resolve()
 DOCUMENTS = ("README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", "docs/passkey.md", "docs/passkey-moba.svg")
-SHARED = ("one-node.sh", "cluster.sh", "hostfile", "slurm.sbatch", "demo/config.json", "demo/rwkv-x-tiny.pth")
+SHARED = ("one-node.sh", "cluster.sh", "hostfile", "slurm.sbatch", "serve.sh", "grafana/longreach.json", "demo/config.json",
+          "demo/rwkv-x-tiny.pth")
 SECONDS = 60
 
 

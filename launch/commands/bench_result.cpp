@@ -29,13 +29,6 @@ double percentile_range(std::vector<double> values) {
          values[static_cast<std::size_t>(0.1 * last)];
 }
 
-/// The smallest of the values that so large a share of them does not exceed.
-double percentile(std::vector<double> values, double share) {
-  std::ranges::sort(values);
-  const double rank = std::ceil(share * static_cast<double>(values.size()));
-  return values[static_cast<std::size_t>(std::max(rank, 1.0)) - 1];
-}
-
 /// The names of serving benchmarks.
 Json json_of(const TokenTimes& times) {
   const auto n = static_cast<double>(times.intervals.size());
@@ -74,6 +67,12 @@ double median(std::vector<double> values) {
   std::ranges::sort(values);
   const std::size_t half = values.size() / 2;
   return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+double percentile(std::vector<double> values, double share) {
+  std::ranges::sort(values);
+  const double rank = std::ceil(share * static_cast<double>(values.size()));
+  return values[static_cast<std::size_t>(std::max(rank, 1.0)) - 1];
 }
 
 std::string json_line(const OpenedModel& opened, const BenchResult& result) {

@@ -53,6 +53,9 @@ struct BenchResult {
 /// The middle of the values, or of the two in the middle. Requires: at least one value.
 double median(std::vector<double> values);
 
+/// The smallest of the values that so large a share of them does not exceed. The same is required.
+double percentile(std::vector<double> values, double share);
+
 /// The object in one line, with its end.
 std::string json_line(const OpenedModel& opened, const BenchResult& result);
 

@@ -1,13 +1,13 @@
 #include "launch/commands/serve.hpp"
 
 #include "generation/generator.hpp"
-#include "kernels/base/error.hpp"
 #include "kernels/base/json.hpp"
-#include "kernels/base/lines.hpp"
 #include "kernels/base/read_file.hpp"
 #include "kernels/base/write_all.hpp"
 #include "launch/access_log.hpp"
+#include "launch/api_keys.hpp"
 #include "launch/context_library.hpp"
+#include "launch/descriptors.hpp"
 #include "launch/generator_options.hpp"
 #include "launch/open_model.hpp"
 #include "launch/run_settings.hpp"
@@ -21,8 +21,6 @@
 #include "serve/service.hpp"
 
 #include <fmt/format.h>
-
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
@@ -40,33 +38,11 @@ namespace {
 constexpr std::size_t kBodyBytesOfToken = 16;
 /// A request may have several prompts: eight of the default length.
 constexpr std::size_t kMostTokensOfBatch = std::size_t{8} * 32768;
-/// Descriptors for files and ranks beside connections.
-constexpr std::size_t kOtherDescriptors = 256;
 constexpr std::size_t kMostConnections = 16384;
 /// How long clients may take to read the last answers.
 constexpr std::chrono::seconds kLastWrites(10);
+/// Of a file of the server's options.
 constexpr std::size_t kMostFileBytes = std::size_t{1} << 20;
-
-/// As many connections as the system lets this process have; asks it for as many as it may.
-std::size_t max_connections() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return kOtherDescriptors;
-  const rlim_t wanted = kMostConnections + kOtherDescriptors;
-  if (limit.rlim_cur < wanted) {
-    const rlimit more{std::min(wanted, limit.rlim_max), limit.rlim_max};
-    if (setrlimit(RLIMIT_NOFILE, &more) == 0) limit = more;
-  }
-  return std::clamp<std::size_t>(limit.rlim_cur, 2 * kOtherDescriptors, wanted) - kOtherDescriptors;
-}
-
-std::vector<std::string> read_keys(const std::filesystem::path& file) {
-  std::vector<std::string> keys;
-  base::for_lines(base::read_file(file, kMostFileBytes), [&](std::size_t, std::string_view line) {
-    if (!line.empty()) keys.emplace_back(line);
-  });
-  if (keys.empty()) base::input_error("--api-key-file: {} holds no key", file.string());
-  return keys;
-}
 
 /// What the leader needs before a model is loaded.
 struct PreparedServer {
@@ -89,7 +65,7 @@ PreparedServer prepare(const ServeOptions& options, const OpenedModel& opened) {
                                    base::utf8_name(options.chat_template->string()));
   }
   serve::HttpLimits limits;
-  limits.max_connections = max_connections();
+  limits.max_connections = max_connections(kMostConnections);
   limits.max_body_bytes += kBodyBytesOfToken * std::max(options.context_tokens, kMostTokensOfBatch);
   limits.max_bodies_bytes = std::max(limits.max_bodies_bytes, 4 * limits.max_body_bytes);
   prepared.server = std::make_unique<serve::HttpServer>(options.host, options.port, limits);

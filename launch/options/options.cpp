@@ -30,6 +30,9 @@ constexpr std::size_t kMinMixedPrompt = 512;
 constexpr std::size_t kMaxReadMib = std::size_t{1} << 20;
 constexpr std::size_t kMaxSamples = 1'000'000;
 constexpr std::size_t kMaxDepths = 1000;
+constexpr std::size_t kMostPrompts = 1'000'000;
+constexpr std::size_t kMostTokenIds = std::size_t{1} << 31;
+constexpr double kLeastRate = 0.001;
 
 /// Takes the text of one value; throws CLI::ValidationError through the helpers below.
 using TakeText = std::function<void(const std::string&)>;
@@ -555,6 +558,93 @@ CLI::App& add_plan(CLI::App& app, PlanOptions& options) {
   return command;
 }
 
+void add_seed(CLI::App& app, std::uint64_t& seed, const std::string& description) {
+  add_text(app, "--seed", "N", description, [&seed](const std::string& text) {
+    seed =
+        read_integer<std::uint64_t>("--seed", text, 0, std::numeric_limits<std::uint64_t>::max());
+  });
+}
+
+[[noreturn]] void refuse_url(const std::string& text) { refuse("--url", "http://HOST:PORT", text); }
+
+/// "http://127.0.0.1:8080", "http://[::1]" or "http://name/".
+void read_url(const std::string& text, BenchServeOptions& options) {
+  constexpr std::string_view kScheme = "http://";
+  std::string_view rest = text;
+  if (!rest.starts_with(kScheme)) refuse_url(text);
+  rest.remove_prefix(kScheme.size());
+  if (rest.ends_with('/')) rest.remove_suffix(1);
+  if (rest.find_first_of("/?#@ ") != rest.npos) refuse_url(text);
+  const bool has_brackets = rest.starts_with('[');
+  const std::size_t host_end = has_brackets ? rest.find(']') : rest.find(':');
+  if (has_brackets && host_end == rest.npos) refuse_url(text);
+  options.host = rest.substr(has_brackets, host_end - has_brackets);
+  rest.remove_prefix(
+      std::min(host_end == rest.npos ? rest.size() : host_end + has_brackets, rest.size()));
+  if (options.host.empty()) refuse_url(text);
+  if (rest.empty()) return;
+  const auto port = parse_number<std::uint16_t>(rest.substr(1));
+  if (rest.front() != ':' || !port || *port == 0) refuse_url(text);
+  options.port = *port;
+}
+
+/// Needs nothing of what the other questions do.
+CLI::App& add_bench_serve(CLI::App& bench, BenchServeOptions& options) {
+  CLI::App& command =
+      *bench.add_subcommand("serve", "How fast a running server answers many clients");
+  add_text(command, "--url", "URL",
+           "the server, such as http://127.0.0.1:8080: one that streams\n/v1/completions, this "
+           "program's or another",
+           [&options](const std::string& text) { read_url(text, options); })
+      ->required();
+  add_count(command, "--num-prompts", options.n_prompts, 1, kMostPrompts, "requests in all")
+      ->default_str(fmt::to_string(options.n_prompts));
+  add_text(command, "--request-rate", "X",
+           "requests a second, at random times (a Poisson process);\ninf: all at once",
+           [&options](const std::string& text) {
+             const auto rate = parse_number<double>(text);
+             if (!rate || !(*rate >= kLeastRate)) {
+               refuse("--request-rate", fmt::format("a number from {} on, or inf", kLeastRate),
+                      text);
+             }
+             options.request_rate = *rate;
+           })
+      ->default_str("inf");
+  add_count(command, "--max-concurrency", options.max_concurrency, 1, kMostPrompts,
+            "requests at once, at most: with --request-rate inf, so many\nclients that ask again "
+            "when they are answered; default: no\nlimit");
+  add_count(command, "--random-input-len", options.n_input, 1, kMaxTokens,
+            "random tokens of a prompt, other ones in each")
+      ->default_str(fmt::to_string(options.n_input));
+  add_count(command, "--random-output-len", options.n_output, 1, kMaxTokens, "tokens of an answer")
+      ->default_str(fmt::to_string(options.n_output));
+  add_count(command, "--random-prefix-len", options.n_prefix, 0, kMaxTokens,
+            "random tokens before those, the same in all prompts")
+      ->default_str(fmt::to_string(options.n_prefix));
+  add_count(command, "--vocab-size", options.vocab_size, 2, kMostTokenIds,
+            "prompts are of tokens 1 to N-1; default: what the server\nsays at /tokenizer_info");
+  add_real(command, "--abandon", options.share_abandoned, 0, 1,
+           "the share of clients that leave after a random number of\ntokens")
+      ->default_str("0");
+  add_text(command, "--served-model-name", "NAME", "the model to ask for; default: none is named",
+           [&options](const std::string& text) { options.model_name = text; });
+  add_path(command, "--api-key-file", "FILE", options.api_key_file,
+           "a file of keys, one a line, of which the first is given");
+  add_seed(command, options.seed,
+           "of prompts and times; a server knows the prompts of a seed\nthat it was asked before; "
+           "default: 0");
+  command.add_flag_callback(
+      "--json", [&options] { options.format = ListingFormat::kJson; },
+      "print a JSON object with the names of vllm bench serve, in\nplace of a table");
+  // The model is the server's.
+  command.preparse_callback(
+      [&bench](std::size_t) { bench.get_option("--model")->required(false); });
+  command.footer(
+      "Example:\n  longreach bench serve --url http://127.0.0.1:8080 --num-prompts 100 "
+      "--max-concurrency 16 --random-input-len 512");
+  return command;
+}
+
 CLI::App& add_bench(CLI::App& app, BenchOptions& options) {
   CLI::App& command = *app.add_subcommand("bench", "Measure speed, with random tokens");
   add_choice<BenchQuestion, BenchQuestion>(command, "QUESTION", options.question,
@@ -563,8 +653,7 @@ CLI::App& add_bench(CLI::App& app, BenchOptions& options) {
                                             {"mixed", BenchQuestion::kMixed},
                                             {"exchange", BenchQuestion::kExchange}},
                                            "tokens one by one, prompts, a prompt beside tokens of "
-                                           "other sequences, or messages\nof shards")
-      ->required();
+                                           "other sequences, or messages\nof shards");
   add_model_options(command, options.model);
   add_repeatable(
       command, "--context", "N,..",
@@ -602,17 +691,11 @@ CLI::App& add_bench(CLI::App& app, BenchOptions& options) {
       command, "--read-memory", options.read_memory_mib, 1, kMaxReadMib,
       "MiB whose reading is timed for comparison;\ndefault: 1024, or more where caches are large");
   command.footer(
-      "Prints one JSON object a line for each context.\n\n"
+      "Prints one JSON object a line for each context. `longreach bench serve --help` says how a\n"
+      "running server is measured.\n\n"
       "Example:\n  longreach bench decode --model preset:rwkv-x-0.2b --context 8192,65536 "
       "--threads 2");
   return command;
-}
-
-void add_seed(CLI::App& app, std::uint64_t& seed) {
-  add_text(app, "--seed", "N", "of the generated texts; default: 0", [&seed](const auto& text) {
-    seed =
-        read_integer<std::uint64_t>("--seed", text, 0, std::numeric_limits<std::uint64_t>::max());
-  });
 }
 
 /// Rising, each once.
@@ -667,7 +750,7 @@ void add_task_options(CLI::App& app, const eval::TaskKind& kind, eval::TaskOptio
     }
     add_count(app, "--samples", task.n_samples, 1, kMaxSamples,
               "questions of each length and depth; default: 5");
-    add_seed(app, task.seed);
+    add_seed(app, task.seed, "of the generated texts; default: 0");
   }
   if (form == TaskForm::kPasskey) return;
   add_count(app, "--new-tokens", task.n_new, 1, kMaxTokens,
@@ -803,8 +886,19 @@ void check(EvalOptions& options) {
   }
 }
 
+void check(const BenchServeOptions& options) {
+  if (options.share_abandoned > 0 && options.n_output < 2) {
+    base::input_error(
+        "--abandon: clients leave before the last token, so expected --random-output-len 2 or "
+        "more, found {}",
+        options.n_output);
+  }
+}
+
 /// Completes what depends on the question.
 void check(const CLI::App& command, BenchOptions& options) {
+  // Were it required, CLI11 would take the name of a subcommand for it.
+  if (command.count("QUESTION") == 0) base::input_error("QUESTION is required");
   check_attention(options.model.attention);
   const bool mixed = options.question == BenchQuestion::kMixed;
   if (mixed) {
@@ -844,6 +938,7 @@ Command parse_options(int argc, const char* const* argv) {
   InspectOptions inspect;
   PlanOptions plan;
   BenchOptions bench;
+  BenchServeOptions bench_serve;
   EvalOptions eval;
   ServeOptions serve;
   const CLI::App& generate_command = add_generate(app, generate);
@@ -853,7 +948,8 @@ Command parse_options(int argc, const char* const* argv) {
   const CLI::App& tokenize_command = add_tokenize(app, tokenize);
   add_inspect(app, inspect);
   const CLI::App& plan_command = add_plan(app, plan);
-  const CLI::App& bench_command = add_bench(app, bench);
+  CLI::App& bench_command = add_bench(app, bench);
+  const CLI::App& bench_serve_command = add_bench_serve(bench_command, bench_serve);
   const CLI::App& eval_command = add_eval(app, eval);
   const CLI::App& serve_command = add_serve(app, serve);
   try {
@@ -903,6 +999,10 @@ Command parse_options(int argc, const char* const* argv) {
   if (plan_command.parsed()) {
     check_attention(plan.model.attention);
     return plan;
+  }
+  if (bench_serve_command.parsed()) {
+    check(bench_serve);
+    return bench_serve;
   }
   if (bench_command.parsed()) {
     check(bench_command, bench);

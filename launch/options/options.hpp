@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <optional>
 #include <string>
 #include <variant>
@@ -204,6 +205,24 @@ struct BenchOptions {
   std::optional<std::size_t> read_memory_mib;
 };
 
+/// `longreach bench serve`: the names and defaults are those of `vllm bench serve`.
+struct BenchServeOptions {
+  std::string host;                                   ///< Of the server.
+  std::uint16_t port = 80;                            ///< The same.
+  std::optional<std::filesystem::path> api_key_file;  ///< Its first key is given.
+  std::string model_name;                             ///< In requests; empty: none.
+  std::size_t n_prompts = 1000;
+  std::size_t n_input = 1024;             ///< Tokens of a prompt after the prefix.
+  std::size_t n_output = 128;             ///< Tokens of an answer.
+  std::size_t n_prefix = 0;               ///< Tokens that all prompts begin with.
+  std::optional<std::size_t> vocab_size;  ///< Default: the server says.
+  double request_rate = std::numeric_limits<double>::infinity();  ///< Requests a second.
+  std::optional<std::size_t> max_concurrency;                     ///< Default: no limit.
+  double share_abandoned = 0;
+  std::uint64_t seed = 0;
+  ListingFormat format = ListingFormat::kText;
+};
+
 /// Text the user asked for in place of a command: help or the version.
 struct HelpText {
   std::string text;
@@ -211,7 +230,7 @@ struct HelpText {
 
 using Command = std::variant<HelpText, GenerateOptions, ReadOptions, ContextOptions, LogitsOptions,
                              TokenizeOptions, InspectOptions, PlanOptions, BenchOptions,
-                             EvalOptions, ServeOptions>;
+                             BenchServeOptions, EvalOptions, ServeOptions>;
 
 /// Reads the command line. Errors: InputError naming the option.
 Command parse_options(int argc, const char* const* argv);

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """The launch files in configs/, as far as one machine can tell: what they start answers like one rank."""
+import contextlib
 import json
 import os
 import pathlib
@@ -8,16 +9,21 @@ import subprocess
 import job
 import program
 from program import MODEL
+from server import Server
 
 CONFIGS = pathlib.Path(program.__file__).resolve().parents[2] / "configs"
 OPTIONS = ("-n", 4, "--temperature", 0)
 
 
 class LaunchFiles(program.ProgramTest):
+    @staticmethod
+    def environment(folders):
+        """Of launch files; `folders` hold programs in place of the system's."""
+        return {**os.environ, **job.ENVIRONMENT, "LONGREACH": program.PROGRAM,
+                "PATH": ":".join([*map(str, folders), os.environ["PATH"]])}
+
     def run_file(self, name, *args, folders=()):
-        env = {**os.environ, **job.ENVIRONMENT, "LONGREACH": program.PROGRAM,
-               "PATH": ":".join([*map(str, folders), os.environ["PATH"]])}
-        return subprocess.run(["bash", CONFIGS / name, *map(str, args)], env=env, capture_output=True,
+        return subprocess.run(["bash", CONFIGS / name, *map(str, args)], env=self.environment(folders), capture_output=True,
                               timeout=program.SECONDS, check=False, stdin=subprocess.DEVNULL)
 
     def assert_answers(self, name, *args, **options):
@@ -59,8 +65,46 @@ class LaunchFiles(program.ProgramTest):
         self.add_srun()
         self.assertIn("ranks 1 = ", self.assert_answers("slurm.sbatch", folders=[self.folder]))
 
+    def start_serving(self, name, folders):
+        log = self.folder / "server.log"
+        with log.open("wb") as stderr:
+            process = subprocess.Popen(["bash", CONFIGS / name, MODEL, "--port", "0", "--threads", "1"],  # pylint: disable=consider-using-with
+                                       env=self.environment(folders), stdin=subprocess.DEVNULL, stderr=stderr)
+
+        def end():
+            for _ in range(2):
+                if process.poll() is None:
+                    process.terminate()
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(10)
+            process.kill()
+            process.wait()
+        self.addCleanup(end)
+        return Server(process, log)
+
+    def assert_serves(self, name, folders=()):
+        """Answers like one rank, and finishes what runs when a signal comes."""
+        server = self.start_serving(name, folders)
+        self.assertEqual(server.text("The grass is", max_tokens=4, temperature=0).encode(),
+                         self.output("generate", "--model", MODEL, "--prompt", "The grass is", *OPTIONS))
+        connection, answer = server.open("POST", "/v1/completions", {
+            "prompt": "The", "max_tokens": 4000, "stream": True, "ignore_eos": True})
+        with contextlib.closing(connection):
+            answer.readline()
+            server.process.terminate()
+            self.assertTrue(answer.read().endswith(b"data: [DONE]\n\n"))
+        self.assertEqual(server.process.wait(program.SECONDS), 143)
+        self.assertIn("rank 0 on ", server.log.read_text())
+
+    def test_serve(self):
+        self.assert_serves("serve.sh")
+
+    def test_serve_by_slurm(self):
+        self.add_srun()
+        self.assert_serves("serve.sbatch", folders=[self.folder])
+
     def test_too_few_arguments(self):
-        for name in ("one-node.sh", "cluster.sh", "slurm.sbatch"):
+        for name in ("one-node.sh", "cluster.sh", "slurm.sbatch", "serve.sh", "serve.sbatch"):
             done = self.run_file(name)
             self.assertEqual(done.returncode, 2)
             self.assertIn(b"usage: ", done.stderr)

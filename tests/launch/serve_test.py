@@ -7,7 +7,9 @@ import http.client
 import json
 import math
 import os
+import pathlib
 import random
+import re
 import signal
 import socket
 import threading
@@ -17,9 +19,9 @@ import job
 import program
 from logits_test import read_npy
 from program import MODEL
-from server import ServerTest
+from server import NAME, ServerTest
 
-NAME = "rwkv-x-tiny.pth"
+DASHBOARD = pathlib.Path(program.__file__).resolve().parents[2] / "configs/grafana/longreach.json"
 # With these, generate's sampler is the interface's.
 PLAIN = ["--top-p", 1, "--presence-penalty", 0, "--frequency-penalty", 0, "--penalty-decay", 1]
 
@@ -175,6 +177,11 @@ class ServeTest(ServerTest):
         self.assertEqual(punished, "zy")
         nothing = server.complete("The grass", max_tokens=0)
         self.assertEqual((nothing["choices"][0]["text"], nothing["usage"]["completion_tokens"]), ("", 0))
+        # The end token is the likeliest one by far.
+        endless = {"prompt": "The grass", "max_tokens": 12, "logit_bias": {"0": 100}}
+        self.assertEqual(server.complete(**endless)["usage"]["completion_tokens"], 0)
+        answer = server.complete(**endless, ignore_eos=True)
+        self.assertEqual((answer["usage"]["completion_tokens"], answer["choices"][0]["finish_reason"]), (12, "length"))
         # Seeds are drawn.
         self.assertNotEqual(*(server.text("The", max_tokens=60, temperature=2) for _ in range(2)))
 
@@ -240,6 +247,32 @@ class ServeTest(ServerTest):
         self.assertEqual(server.metric("requests_total"), 3)
         self.assertEqual(server.metric("requests_running"), 0)
 
+    def test_the_dashboard_shows_what_is_reported(self):
+        server = self.serve()
+        server.complete("The", max_tokens=3)
+        server.ask("GET", "/nowhere")
+        labels = {}
+        for line in server.metrics():
+            if match := re.match(r"(longreach_\w+)(?:\{(.*)\})? ", line):
+                # Prometheus itself adds which server it is.
+                labels.setdefault(match[1], {"instance"}).update(re.findall(r'(\w+)="', match[2] or ""))
+        board = json.loads(DASHBOARD.read_text())
+        ids = [panel["id"] for panel in board["panels"]]
+        self.assertEqual(len(set(ids)), len(ids))
+        targets = [target for panel in board["panels"] for target in panel.get("targets", ())]
+        targets += [{"expr": variable["query"]["query"]} for variable in board["templating"]["list"] if variable["type"] == "query"]
+        self.assertGreater(len(targets), 10)
+        for target in targets:
+            expression = target["expr"]
+            names = re.findall(r"longreach_\w+", expression)
+            self.assertTrue(names, expression)
+            self.assertLessEqual(set(names), set(labels), expression)
+            used = re.findall(r"[{,] *(\w+) *[=!]", expression) + re.findall(r"by \((\w+)\)", expression)
+            used += re.findall(r"label_values\(\w+, (\w+)\)", expression) + re.findall(r"\{\{(\w+)\}\}", target.get("legendFormat", ""))
+            self.assertTrue(used, expression)
+            for name in names:
+                self.assertLessEqual(set(used), labels[name], expression)
+
     def test_errors_are_objects_and_the_server_lives_on(self):
         server = self.serve("--context-length", 1000)
 
@@ -253,7 +286,7 @@ class ServeTest(ServerTest):
         self.assertIn("1000", message)
         self.assertIn("1001", message)
         refused(404, "model_not_found", {"prompt": "x", "model": "gpt-4"})
-        refused(413, None, "x" * 3_000_000)
+        refused(413, None, "x" * 6_000_000)
         refused(404, None, {}, "/v1/embeddings")
         refused(405, None, {}, "/v1/models")
         for body in ("", "{", "[" * 100_000, '{"prompt": "\xff"}'.encode("latin-1"), '{"prompt": 1e999}', "{}", "null",
@@ -291,12 +324,6 @@ class ServeTest(ServerTest):
             reader.join()
             answer.close()
             connection.close()
-
-    def wait_until(self, condition):
-        end = time.monotonic() + program.SECONDS
-        while not condition():
-            self.assertLess(time.monotonic(), end, "it does not happen")
-            time.sleep(0.01)
 
     def refused_with_retry(self, server, status):
         connection, head = server.open("POST", "/v1/completions", {"prompt": "The"})

@@ -9,6 +9,8 @@ import job
 import program
 from program import MODEL
 
+NAME = "rwkv-x-tiny.pth"  # of the model, as the server has it
+
 
 class Server:
     """A running server, and requests to it."""
@@ -61,11 +63,14 @@ class Server:
         assert events.pop() == "data: [DONE]"
         return [json.loads(event.removeprefix("data: ")) for event in events]
 
-    def metric(self, name):
+    def metrics(self):
+        """The lines that Prometheus reads."""
         connection, answer = self.open("GET", "/metrics")
         with contextlib.closing(connection):
-            lines = answer.read().decode().splitlines()
-        return sum(float(line.split()[-1]) for line in lines if line.startswith(f"longreach_{name}"))
+            return answer.read().decode().splitlines()
+
+    def metric(self, name):
+        return sum(float(line.split()[-1]) for line in self.metrics() if line.startswith(f"longreach_{name}"))
 
 
 class ServerTest(job.JobTest):
@@ -81,3 +86,9 @@ class ServerTest(job.JobTest):
             else:
                 process = self.start_job("-n", n_ranks, program.PROGRAM, *words, stderr=stderr)
         return Server(process, log)
+
+    def wait_until(self, condition):
+        end = time.monotonic() + program.SECONDS
+        while not condition():
+            self.assertLess(time.monotonic(), end, "it does not happen")
+            time.sleep(0.01)

@@ -71,6 +71,7 @@ TEST(OpenaiRequest, AbsentFieldsHaveTheInterfacesDefaults) {
   EXPECT_FALSE(request.n_top_logprobs);
   EXPECT_FALSE(request.echo || request.streams || request.with_usage);
   EXPECT_TRUE(request.stop_strings.empty());
+  EXPECT_TRUE(request.sampler.banned.empty());
 }
 
 TEST(OpenaiRequest, ReadsEveryField) {
@@ -91,6 +92,7 @@ TEST(OpenaiRequest, ReadsEveryField) {
                                                 {"stream_options", {{"include_usage", true}}},
                                                 {"logit_bias", {{"97", -100}, {"3", 2.5}}},
                                                 {"user", "somebody"},
+                                                {"ignore_eos", true},
                                                 {"longreach", {{"progress", true}}}});
   EXPECT_EQ(request.n, 2U);
   EXPECT_EQ(request.n_new, 5U);
@@ -103,6 +105,7 @@ TEST(OpenaiRequest, ReadsEveryField) {
   EXPECT_EQ(request.n_top_logprobs, 3U);
   EXPECT_TRUE(request.echo && request.streams && request.with_usage && request.with_progress);
   ASSERT_EQ(request.sampler.bias.size(), 2U);
+  EXPECT_EQ(request.sampler.banned, std::vector<base::TokenId>{byte_model().end_token});
 
   const auto requests = requests_of(request);
   ASSERT_EQ(requests.size(), 2U);
@@ -130,6 +133,7 @@ TEST(OpenaiRequest, RefusalsNameTheFieldAtFault) {
                                  {{"logprobs", 21}},
                                  {{"logprobs", true}},
                                  {{"echo", 1}},
+                                 {{"ignore_eos", 1}},
                                  {{"stream", "yes"}},
                                  {{"stream_options", {{"include_usage", true}}}},
                                  {{"logit_bias", {{"256", 1}}}},
