@@ -49,7 +49,6 @@ void StateLayout::visit_pieces(SequenceState& state, partition::Range stage_bloc
                                                    std::size_t n, std::size_t n_bytes) {
     partition::Range here{0, 0};
     std::span<std::byte> memory;
-    bool is_owned = true;
     if (block >= stage_blocks.begin && block < stage_blocks.end) {
       Field& field = std::get<State>(state.blocks[block - stage_blocks.begin]).*row.member;
       if constexpr (std::is_same_v<Field, KvCache>) {
@@ -60,13 +59,12 @@ void StateLayout::visit_pieces(SequenceState& state, partition::Range stage_bloc
         memory = std::as_writable_bytes(std::span(field.data(), field.size()));
         const bool is_divided = row.split == Split::kByHeads;
         here = is_divided ? partition::heads_of(n, shard) : partition::Range{0, n};
-        is_owned = is_divided || shard.index == 0;
       }
       LR_CHECK(memory.size() == here.size() * n_bytes);
     }
     for (std::size_t i = here.begin; i < here.end; ++i) {
       visit({next.number + i, next.offset + i * n_bytes,
-             memory.subspan((i - here.begin) * n_bytes, n_bytes), is_owned});
+             memory.subspan((i - here.begin) * n_bytes, n_bytes)});
     }
     next.number += n;
     next.offset += n * n_bytes;

@@ -21,9 +21,6 @@ struct StatePiece {
   std::size_t number = 0;  ///< Among all pieces of the state.
   std::size_t offset = 0;  ///< Bytes before it.
   std::span<std::byte> memory;
-  /// Every piece is owned by one shard of its stage, which saves it. What all shards have alike is
-  /// owned by the first.
-  bool is_owned = false;
 };
 
 /// The pieces of a state after so many tokens.

@@ -157,7 +157,6 @@ void ContextPart::save(model::SequenceState& state, std::size_t n_tokens, std::s
   const model::StateLayout layout(config_, attention_, n_tokens);
   writing_->state = {state_path(folders_, n_tokens), layout.size_bytes(), {}};
   layout.visit_pieces(state, blocks_, shard_, [&](const model::StatePiece& piece) {
-    if (!piece.is_owned) return;
     writing_->state.pieces.push_back(
         {piece.number, piece.offset, {piece.memory.begin(), piece.memory.end()}});
   });
@@ -181,14 +180,17 @@ std::vector<ContextPart::MappedChunks> ContextPart::map_written(model::SequenceS
   std::vector<MappedChunks> written;
   visit_caches(state, [&](const std::string& block, model::KvCache& cache) {
     MappedChunks& chunks = written.emplace_back(n_chunks - n_moved_);
-    if (chunks.empty()) return;
+    const auto is_read_here = [&](std::size_t chunk) {
+      return reaches_all || cache.keeps(GlobalChunk(chunk));
+    };
+    std::size_t end = n_chunks;
+    while (end > n_moved_ && !is_read_here(end - 1)) --end;
+    if (end == n_moved_) return;
     ChunkFile file(own_folder(), block, {cache, config_.n_head});
-    file.map({n_moved_, n_chunks});
-    for (std::size_t c = n_moved_; c < n_chunks; ++c) {
+    file.map({n_moved_, end});
+    for (std::size_t c = n_moved_; c < end; ++c) {
       const auto chunk = GlobalChunk(c);
-      if (reaches_all || cache.keeps(chunk)) {
-        chunks[c - n_moved_] = file.mapped(chunk, file.record(chunk));
-      }
+      if (is_read_here(c)) chunks[c - n_moved_] = file.mapped(chunk, file.record(chunk));
     }
   });
   return written;
@@ -217,8 +219,9 @@ void ContextPart::restore(model::SequenceState& state, std::size_t n_tokens, boo
 /// The closed chunks of a block after so many tokens, wherever they lie.
 class ContextPart::SavedChunks {
  public:
+  /// Of these, `is_read_here` are; on other hosts may be what this one does not have.
   SavedChunks(const ContextPart& part, const std::string& block, const ChunkFileLayout& layout,
-              std::size_t n_chunks) {
+              std::size_t n_chunks, const std::function<bool(GlobalChunk)>& is_read_here) {
     for (std::size_t i = 0; i < part.folders_.size(); ++i) {
       const bool is_last = i + 1 == part.folders_.size();
       const std::size_t begin = part.closed_chunks(part.folders_[i].n_before);
@@ -227,7 +230,9 @@ class ContextPart::SavedChunks {
                   : std::min(n_chunks, part.closed_chunks(part.folders_[i + 1].n_before));
       if (begin >= end) continue;
       files_.emplace_back(end, ChunkFile(part.folders_[i].path, block, layout));
-      files_.back().second.map({begin, end});
+      std::size_t last = end;
+      while (last > begin && !is_read_here(GlobalChunk(last - 1))) --last;
+      if (last > begin) files_.back().second.map({begin, last});
     }
   }
 
@@ -243,10 +248,11 @@ class ContextPart::SavedChunks {
 
 void ContextPart::restore_cache(model::KvCache& cache, const std::string& block,
                                 std::size_t n_tokens, bool reaches_all) {
-  SavedChunks saved(*this, block, {cache, config_.n_head}, closed_chunks(n_tokens));
+  const auto is_read_here = [&](GlobalChunk chunk) { return reaches_all || cache.keeps(chunk); };
+  SavedChunks saved(*this, block, {cache, config_.n_head}, closed_chunks(n_tokens), is_read_here);
   std::vector<std::pair<GlobalChunk, ChunkRecord>> kept;
   cache.restore(model::cached_rows(attention_, n_tokens), [&](GlobalChunk chunk) {
-    if (!reaches_all && !cache.keeps(chunk)) return std::shared_ptr<model::MappedChunk>();
+    if (!is_read_here(chunk)) return std::shared_ptr<model::MappedChunk>();
     ChunkFile& file = saved.file_of(chunk);
     ChunkRecord record = file.record(chunk);
     const auto mapped = file.mapped(chunk, record);
@@ -264,7 +270,7 @@ void ContextPart::copy_inherited_chunks() {
   const std::size_t n_chunks = closed_chunks(folders_.back().n_before);
   visit_caches(state, [&](const std::string& block, model::KvCache& cache) {
     const ChunkFileLayout layout(cache, config_.n_head);
-    SavedChunks saved(*this, block, layout, n_chunks);
+    SavedChunks saved(*this, block, layout, n_chunks, [](GlobalChunk) { return true; });
     ChunkFile own(own_folder(), block, layout);
     for (std::size_t c = 0; c < n_chunks; ++c) {
       const auto chunk = GlobalChunk(c);

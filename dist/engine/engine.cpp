@@ -217,7 +217,9 @@ std::optional<std::string> Engine::together(const std::function<void()>& part) {
   }
   const std::vector<std::string> errors = gather_texts(*grid_position_.ranks, error);
   const auto first = std::ranges::find_if_not(errors, &std::string::empty);
-  return first != errors.end() ? std::optional(*first) : std::nullopt;
+  if (first == errors.end()) return std::nullopt;
+  const auto rank = static_cast<std::size_t>(first - errors.begin());
+  return rank == 0 ? *first : fmt::format("rank {}: {}", rank, *first);
 }
 
 std::size_t Engine::add_context(const ContextFolders& folders) {

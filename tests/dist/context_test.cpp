@@ -1,4 +1,5 @@
 #include "dist/context/context_part.hpp"
+#include "kernels/base/output_file.hpp"
 #include "tests/support/compare.hpp"
 #include "tests/support/input_error.hpp"
 #include "tests/support/temp_folder.hpp"
@@ -76,14 +77,15 @@ TEST(SavedSession, WhatCannotBeWrittenIsSaid) {
   const Golden golden(kTokens);
   const test::TempFolder folder;
   EngineOptions options = Golden::options(AttentionMode::kMoba);
-  options.contexts = {{{folder.path() / "nothing"}}};
+  base::write_file(folder.path() / "no-folder", "a file");
+  options.contexts = {{{folder.path() / "no-folder"}}};
   const auto engine = golden.engine(options);
   Session session = engine->new_session();
   std::vector<float> logits;
   golden.feed(*engine, session, 70, logits);
   engine->save(session);
   test::expect_refused([&] { engine->finish_saving(); }, options.contexts[0][0].path.string(),
-                       "No such file");
+                       "Not a directory");
 }
 
 TEST(SavedSession, MayBeClosedWhileItIsWritten) {

@@ -1,6 +1,7 @@
 #include "generation/generator.hpp"
 
 #include "generation/logprobs.hpp"
+#include "kernels/base/output_file.hpp"
 #include "tests/support/input_error.hpp"
 #include "tests/support/temp_folder.hpp"
 #include "tests/support/thread_grid.hpp"
@@ -482,7 +483,10 @@ TEST_F(GeneratorTest, WhatCannotBeSavedFailsAlone) {
     auto context = dist::ContextDirectory::open_to_write(folder.path() / name, {});
     saved.saving->context = engine->add_context(context.folders());
     const bool fails = name[0] == 'a';
-    if (fails) std::filesystem::remove_all(folder.path() / name / "states");
+    if (fails) {
+      std::filesystem::remove_all(folder.path() / name / "states");
+      base::write_file(folder.path() / name / "states", "a file");
+    }
     Result of_saved, of_beside;
     std::vector<TokenId> all = saved.prompt;
     generator.submit(saved, [&](const Event& event) {

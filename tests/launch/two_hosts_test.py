@@ -20,15 +20,17 @@ NETWORK = "10.83.7.0/24"
 
 
 class Hosts:
-    """Two hosts with names, addresses and mounts of their own. They last as long as their first processes."""
+    """Two hosts with names, addresses and mounts of their own, the second with processes of its own, so that they share no memory. They last as long as their first processes."""
 
     def __init__(self):
-        self.processes = []
+        self.processes, self.pids = [], []
         try:
-            for name in NAMES:
-                self.processes.append(self.start(name))
+            self.processes.append(self.start(NAMES[0]))
+            self.processes.append(self.start(NAMES[1], "--pid", "--fork", "--mount-proc"))
+            children = f"/proc/{self.processes[1].pid}/task/{self.processes[1].pid}/children"
+            self.pids = [self.processes[0].pid, int(pathlib.Path(children).read_text())]
             self.run(0, "ip link add cable-a type veth peer name cable-b")
-            self.run(0, f"ip link set cable-b netns {self.processes[1].pid}")
+            self.run(0, f"ip link set cable-b netns {self.pids[1]}")
             for host, cable in enumerate(("cable-a", "cable-b")):
                 self.run(host, f"ip address add {ADDRESSES[host]}/24 dev {cable}")
                 self.run(host, f"ip link set {cable} up")
@@ -38,9 +40,9 @@ class Hosts:
             raise
 
     @staticmethod
-    def start(name):
+    def start(name, *more):
         process = subprocess.Popen(  # pylint: disable=consider-using-with
-            ["unshare", "--net", "--uts", "--mount", "sh", "-c", f"hostname {name} && echo ready && exec cat"],
+            ["unshare", "--net", "--uts", "--mount", *more, "sh", "-c", f"hostname {name} && echo ready && cat; true"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         if process.stdout.readline() != b"ready\n":
             process.kill()
@@ -49,7 +51,8 @@ class Hosts:
 
     def enter(self, host):
         """The words that run a command on a host."""
-        return ["nsenter", "-t", str(self.processes[host].pid), "--net", "--uts", "--mount", "--"]
+        words = ["nsenter", "-t", str(self.pids[host]), "--net", "--uts", "--mount"]
+        return [*words, "--pid", "--"] if host == 1 else [*words, "--"]
 
     def run(self, host, command):
         done = subprocess.run([*self.enter(host), *command.split()], capture_output=True, check=False,
@@ -58,6 +61,8 @@ class Hosts:
             raise OSError(f"{command}: {done.stderr.decode().strip()}")
 
     def end(self):
+        for pid in self.pids[1:]:  # the first of its processes takes all others with it
+            os.kill(pid, signal.SIGKILL)
         for process in self.processes:
             process.kill()
             process.communicate()
@@ -105,12 +110,11 @@ class TwoHosts(job.JobTest):
 
     def test_contexts_in_one_folder_and_in_a_folder_for_each_host(self):
         text = b"The grass is green. The sky is blue. " * 12
-        prompt = self.file("prompt", " is yellow")
+        tokens = self.file("tokens", " ".join(str(byte) for byte in b" is yellow"))
         self.file("text", text.decode())
 
         def last_logits(context):
-            return ["generate", "--model", MODEL, "--context", context, "--prompt-file", prompt, "-n", 5, "--temperature", 0,
-                    "--threads", 1, "--hash"]
+            return ["logits", "--model", MODEL, "--context", context, "--tokens", tokens, "--threads", 1, "--hash"]
         alone = self.folder / "alone.ctx"
         reading = ["read", "--model", MODEL, "--file", self.folder / "text", "--states-every", 100, "--threads", 1, "--save"]
         self.output(*reading, alone)

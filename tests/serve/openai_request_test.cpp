@@ -217,8 +217,9 @@ TEST(OpenaiRequest, TokenizesAndBack) {
   EXPECT_EQ(read_tokenize(R"({"content":""})", byte_model()), Ids{});
   EXPECT_EQ(read_tokenize(R"({"content":"<|endoftext|>"})", byte_model()), Ids{0});
   EXPECT_THROW(read_tokenize(R"({"content":3})", byte_model()), ApiError);
-  EXPECT_EQ(read_detokenize(R"({"tokens":[97,0,195,164,255]})", byte_model()),
-            "a\xc3\xa4\xef\xbf\xbd");
+  EXPECT_EQ(read_tokenize(R"({"content":"<|endoftext|>a<|endoftext|>"})", byte_model()).size(), 15);
+  EXPECT_EQ(read_detokenize(R"({"tokens":[0,97,195,164,255]})", byte_model()),
+            "<|endoftext|>a\xc3\xa4\xef\xbf\xbd");
   EXPECT_THROW(read_detokenize(R"({"tokens":[256]})", byte_model()), ApiError);
   EXPECT_THROW(read_detokenize(R"({})", byte_model()), ApiError);
 }
