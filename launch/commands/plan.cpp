@@ -94,8 +94,8 @@ std::string ranks_text(const Plan& plan) {
   return text;
 }
 
-std::string as_text(const Plan& plan, std::size_t context_tokens, double prompt_share,
-                    const dist::EngineOptions& options) {
+std::string plan_text(const Plan& plan, std::size_t context_tokens, double prompt_share,
+                      const dist::EngineOptions& options) {
   std::string text = fmt::format(
       "context {} tokens, prompt share {:.4g}, weights {}, kv {}, "
       "ranks {} = stages {} x shards {}, nodes {}\n",
@@ -157,8 +157,8 @@ Json as_json(const RankPlan& rank, const StagePlan& stage) {
           {"bound", name_of(stage.decoding.bound())}};
 }
 
-std::string as_json_text(const Plan& plan, std::size_t context_tokens, double prompt_share,
-                         const dist::EngineOptions& options) {
+std::string plan_json(const Plan& plan, std::size_t context_tokens, double prompt_share,
+                      const dist::EngineOptions& options) {
   Json stages = Json::array(), ranks = Json::array();
   for (const StagePlan& stage : plan.stages) stages.push_back(as_json(stage));
   for (const RankPlan& rank : plan.ranks) {
@@ -195,7 +195,7 @@ int run(const PlanOptions& options) {
       sizes, machine_of(options),
       {options.n_ranks, options.model.n_stages, options.model.n_shards, prompt_share});
   require_grid_fits(opened.engine_options.attention, plan.ranks.size());
-  const auto text = options.format == ListingFormat::kJson ? as_json_text : as_text;
+  const auto text = options.format == ListingFormat::kJson ? plan_json : plan_text;
   write_output(text(plan, options.context_tokens, prompt_share, opened.engine_options));
   return 0;
 }
