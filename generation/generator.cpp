@@ -18,6 +18,9 @@ namespace {
 
 /// A prefix is kept where it saves so many tokens at least beyond one that is known.
 constexpr std::size_t kLeastGain = 32;
+/// Long prompts are kept after every so many tokens, too: others may part from them anywhere, and a
+/// state is small beside what so many tokens leave in the cache.
+constexpr std::size_t kKeptEvery = 8192;
 /// Seconds; a clock holds more.
 constexpr double kLatestDeadline = 1e8;
 
@@ -242,6 +245,10 @@ void Generator::plan_borders(Active& active, const PrefixTree::Found& found) {
   std::vector<std::size_t> lengths = active.request.shared_lengths;
   lengths.push_back(found.n_common);
   lengths.push_back(active.n_prompt() - 1);
+  for (std::size_t n = (found.n_kept / kKeptEvery + 1) * kKeptEvery; n < active.n_prompt();
+       n += kKeptEvery) {
+    lengths.push_back(n);
+  }
   std::ranges::sort(lengths);
   std::size_t known = found.n_kept;
   for (const std::size_t n : lengths) {

@@ -213,6 +213,16 @@ class ServeTest(ServerTest):
         self.assertEqual(again["usage"]["prompt_tokens_details"]["cached_tokens"], len(prompt) - 1)
         self.assertEqual(server.text(prompt, temperature=0), first["choices"][0]["text"])
 
+    def test_a_long_beginning_of_prompts_that_come_at_once_is_read_once(self):
+        server = self.serve()
+        text = "The grass is green. The sky is blue. " * 250
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(lambda i: server.complete(f"{text}{i} and so on", max_tokens=2), range(4)))
+        cached = sorted(answer["usage"]["prompt_tokens_details"]["cached_tokens"] for answer in answers)
+        self.assertEqual(cached[0], 0)
+        self.assertGreaterEqual(cached[1], 8192)
+        self.assertLess(server.metric("step_rows_sum"), len(text) + 4 * (len(text) - 8192 + 50))
+
     def test_saved_texts_are_not_read_again(self):
         question, answer = program.question()
         head = question[:-20]
