@@ -11,7 +11,7 @@
 
 namespace longreach::serve {
 
-/// Where a server is, and what it wants to be told with every request.
+/// Where a server is, and what goes with every request.
 struct HttpPeer {
   std::string host;  ///< A name or an address; of IPv6 without brackets.
   std::uint16_t port = 80;

@@ -34,7 +34,7 @@ constexpr std::size_t kMostPrompts = 1'000'000;
 constexpr std::size_t kMostTokenIds = std::size_t{1} << 31;
 constexpr double kLeastRate = 0.001;
 
-/// Takes the text of one value; throws CLI::ValidationError through the helpers below.
+/// Takes the text of one value; throws CLI::ValidationError through the functions below.
 using TakeText = std::function<void(const std::string&)>;
 
 [[noreturn]] void refuse(const std::string& name, const std::string& expected,

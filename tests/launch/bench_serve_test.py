@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The command bench serve: it asks what it was told to ask, and what it prints fits together. Nothing is timed here."""
+"""The command bench serve: it asks what its options say, and what it prints fits together. Nothing is timed here."""
 import contextlib
 import http.server
 import json

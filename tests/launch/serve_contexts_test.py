@@ -245,7 +245,7 @@ class ServeContexts(ServerTest):
         (self.contexts / ids["cut"] / "tokens").write_bytes(b"1234")
         shutil.rmtree(self.contexts / ids["gone"])
         for name in ("cut", "gone"):
-            # A prompt that begins with it is read; one that names it is told.
+            # A prompt that begins with it is read; one that names it is refused.
             answer = server.complete(f"{texts[name]}{self.rest}", max_tokens=2)
             self.assertEqual(answer["usage"]["prompt_tokens"], len(texts[name] + self.rest))
             self.assertGreaterEqual(server.ask("POST", "/v1/completions",
