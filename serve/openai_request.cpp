@@ -34,19 +34,6 @@ constexpr double kLatestDeadline = 1e8;  ///< In seconds.
                  std::string(field));
 }
 
-/// Each text has a prompt of its own in memory.
-constexpr std::size_t kMostTokensOfRequest = std::size_t{1} << 26;
-std::size_t most_texts(std::size_t n_prompt) {
-  return std::max<std::size_t>(1, kMostTokensOfRequest / n_prompt);
-}
-
-[[noreturn]] void refuse_tokens() {
-  throw ApiError(
-      400,
-      fmt::format("prompt: expected {} tokens at most in all texts together", kMostTokensOfRequest),
-      "prompt");
-}
-
 [[noreturn]] void refuse_support(std::string_view field) {
   throw ApiError(400, fmt::format("{}: is not supported", field), std::string(field));
 }
@@ -363,15 +350,15 @@ void check_length(std::size_t n_prompt, std::size_t n_new, const ServedModel& se
       field, "context_length_exceeded");
 }
 
-/// Puts a context before all prompts, once it is known that memory is needed for few of them.
-void go_on_after(const std::string& context, const ServedModel& served,
-                 CompletionRequest& request) {
-  const std::vector<TokenId> before = served.contexts->tokens(context);
-  for (const auto& prompt : request.prompts) {
-    check_length(before.size() + prompt.size(), 0, served, "prompt");
-  }
-  if (request.n_texts() > most_texts(before.size())) refuse_tokens();
-  for (auto& prompt : request.prompts) prompt.insert(prompt.begin(), before.begin(), before.end());
+/// Each text has a prompt of its own in memory, after n_before tokens of a context.
+void check_memory(const CompletionRequest& request, std::size_t n_before) {
+  constexpr std::size_t kMost = std::size_t{1} << 26;
+  const std::size_t n_prompt =
+      n_before + std::ranges::max(request.prompts, {}, &std::vector<TokenId>::size).size();
+  if (request.n_texts() <= std::max<std::size_t>(1, kMost / n_prompt)) return;
+  throw ApiError(400,
+                 fmt::format("prompt: expected {} tokens at most in all texts together", kMost),
+                 "prompt");
 }
 
 /// Decides how many tokens a text may have.
@@ -456,11 +443,12 @@ CompletionRequest read_completion(Endpoint endpoint, std::string_view body,
                     request.prompts.size(), request.n, served.max_texts, request.n_texts()),
         "prompt");
   }
-  if (context != nullptr) go_on_after(context->get<std::string>(), served, request);
+  const std::vector<TokenId> before = context != nullptr
+                                          ? served.contexts->tokens(context->get<std::string>())
+                                          : std::vector<TokenId>();
+  check_memory(request, before.size());
+  for (auto& prompt : request.prompts) prompt.insert(prompt.begin(), before.begin(), before.end());
   read_length(fields, served, request);
-  const std::size_t n_longest =
-      std::ranges::max(request.prompts, {}, &std::vector<TokenId>::size).size();
-  if (request.n_texts() > most_texts(n_longest)) refuse_tokens();
   return request;
 }
 
