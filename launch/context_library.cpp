@@ -437,6 +437,7 @@ void ContextLibrary::take(const generation::Event& event) {
   }
   info.n_read = info.n_saved = info.n_tokens;
   info.status = ContextStatus::kReady;
+  std::erase(waiting_, reading.id);  // sent again while it was being deleted
   std::error_code ignored;
   std::filesystem::remove(text_path(reading.id), ignored);
 }

@@ -219,13 +219,11 @@ void Api::handle(HttpRequest request, const ReplyPointer& reply) {
       {"POST", "/v1/chat/completions",
        [&] { complete(Endpoint::kChat, std::move(request), reply); }},
   };
-  if (ContextApi::has(path) && !service_.draining()) {
-    return contexts_.handle(std::move(request), reply);
-  }
   // Metrics are read while the last answers are written.
   if (service_.draining() && path != "/metrics") {
     return reply->send(busy_answer(503, "the server is shutting down", "shutting_down"));
   }
+  if (ContextApi::has(path)) return contexts_.handle(std::move(request), reply);
   for (const Route& route : routes) {
     if (route.path != path) continue;
     const bool is_head = request.method == "HEAD" && route.method == "GET";
