@@ -18,9 +18,6 @@ namespace {
 
 /// A prefix is kept where it saves so many tokens at least beyond one that is known.
 constexpr std::size_t kLeastGain = 32;
-/// Long prompts are kept after every so many tokens, too: others may part from them anywhere, and a
-/// state is small beside what so many tokens leave in the cache.
-constexpr std::size_t kKeptEvery = 8192;
 /// Seconds; a clock holds more.
 constexpr double kLatestDeadline = 1e8;
 
@@ -48,7 +45,7 @@ Generator::Active::Active(Request asked, EventSink events, const model::Tokenize
       text(request.stop_strings) {}
 
 std::size_t Generator::Active::n_sharable() const {
-  const std::size_t most = n_prompt() - 1;
+  const std::size_t most = n_prompt() - (request.n_new > 0 ? 1 : 0);
   return request.prompt_logprobs_from ? std::min(most, *request.prompt_logprobs_from - 1) : most;
 }
 
@@ -146,18 +143,18 @@ bool Generator::step(const dist::Progress& progress) {
   begin_requests();
   const Clock::time_point start = Clock::now();
   const std::vector<RequestRows> rows = next_rows();
-  if (rows.empty()) {
-    LR_CHECK(!under_way_.empty() || scheduler_.n_running() == 0);  // or it would never end
-    if (!under_way_.empty()) wait_for_oldest();
-    return true;
-  }
-  if (!submit_step(rows, progress)) {
+  if (!rows.empty() && !submit_step(rows, progress)) {
     LR_CHECK(saving_ == 0);
     return false;
   }
+  const bool waits = rows.empty() && !under_way_.empty();
+  if (waits) wait_for_oldest();
+  const bool saves = save_known(rows.empty() && !waits);
   report_saved();
+  // Or it would never end.
+  LR_CHECK(!rows.empty() || waits || saves || !with_events_.empty() || scheduler_.n_running() == 0);
   dispatch_events();
-  scheduler_.observe(base::seconds_since(start));
+  if (!rows.empty()) scheduler_.observe(base::seconds_since(start));
   return true;
 }
 
@@ -215,9 +212,14 @@ void Generator::begin(Active& active) {
       active.session = engine_.new_session();
     }
     plan_borders(active, found);
+    if (active.request.saving) plan_saving(active);
   }
   fit_prefixes();
-  after_rows(active);
+  if (active.to_save.empty()) {
+    after_rows(active);
+  } else {
+    scheduler_.set_under_way(active.id);
+  }
 }
 
 PrefixTree::Found Generator::recall(const Active& active) {
@@ -239,7 +241,10 @@ PrefixTree::Found Generator::recall(const Active& active) {
 }
 
 void Generator::plan_borders(Active& active, const PrefixTree::Found& found) {
-  if (!options_.keeps_prefixes || active.request.prompt_logprobs_from) return;
+  // What is saved is found in the files.
+  if (!options_.keeps_prefixes || active.request.prompt_logprobs_from || active.request.saving) {
+    return;
+  }
   // Where others part from it, where others are expected to, and all of it but the token that draws
   // the first one.
   std::vector<std::size_t> lengths = active.request.shared_lengths;
@@ -278,18 +283,49 @@ void Generator::keep_prefix(Active& active) {
   may_begin_ = true;
 }
 
-void Generator::save(Active& active) {
+void Generator::save(Active& active, const dist::Session& session) {
   try_to_save(active, [&] {
-    const std::size_t n_tokens = active.session->n_tokens(),
-                      context = active.request.saving->context;
-    if (n_tokens == (begun_.empty() ? engine_.n_saved_tokens(context) : begun_.back())) return;
-    engine_.save(*active.session, context);
+    const Saving& saving = *active.request.saving;
+    const std::size_t n_tokens = session.n_tokens(),
+                      n_saved = std::max(saving.n_saved, engine_.n_saved_tokens(saving.context));
+    if (n_tokens <= (begun_.empty() ? n_saved : begun_.back())) return;
+    engine_.save(session, saving.context);
     begun_.push_back(n_tokens);
   });
 }
 
+void Generator::plan_saving(Active& active) {
+  active.to_save = prefixes_.kept_along(active.request.prompt, active.session->n_tokens());
+  for (const PrefixTree::KeptId kept : active.to_save) prefixes_.pin(kept);
+}
+
+bool Generator::save_known(bool may_wait) {
+  Active* const active = find(saving_);
+  if (active == nullptr || active->to_save.empty() || saving_failed_) return false;
+  bool is_written = false;
+  try_to_save(*active, [&] {
+    is_written =
+        begun_.empty() || engine_.n_saved_tokens(active->request.saving->context) >= begun_.back();
+  });
+  if (saving_failed_ || (!is_written && !may_wait)) return false;
+  // What is saved stays until it is written: prefixes until the last one, which the session itself
+  // is as long as.
+  const std::size_t i = active->n_save_begun++;
+  const bool is_last = i + 1 == active->to_save.size();
+  save(*active, is_last ? *active->session : kept_.at(active->to_save[i]));
+  if (is_last && !saving_failed_) {
+    unpin_saved(*active);
+    after_rows(*active);
+  }
+  return true;
+}
+
+void Generator::unpin_saved(Active& active) {
+  for (const PrefixTree::KeptId kept : std::exchange(active.to_save, {})) prefixes_.unpin(kept);
+}
+
 void Generator::finish_saving(Active& active) {
-  if (active.session && active.n_read() > 0) save(active);
+  if (active.session && active.n_read() > 0) save(active, *active.session);
   try_to_save(active, [&] { engine_.finish_saving(); });
   report_saved();
   saving_ = 0;
@@ -417,7 +453,9 @@ void Generator::after_rows(Active& active) {
         (active.borders.empty() ? n_prompt : active.borders.back()) - n_read;
     if (active.request.saving) {
       // A context that holds the whole prompt holds the answer.
-      if (n_read > 0 && active.n_until_state() == active.request.saving->every) save(active);
+      if (n_read > 0 && active.n_until_state() == active.request.saving->every) {
+        save(active, *active.session);
+      }
       n_until_border = std::min(n_until_border, active.n_until_state());
     }
     scheduler_.set_prompt(active.id, n_prompt - n_read, n_until_border);
@@ -491,6 +529,13 @@ void Generator::accept_token(Active& active, const Pending::Drawn& drawn,
   scheduler_.set_ready(active.id);
 }
 
+void Generator::report_read(const Active& active) const {
+  if (options_.saved == nullptr || !options_.keeps_prefixes || !active.session) return;
+  if (active.n_before > 0 || active.request.saving) return;
+  const std::span<const TokenId> prompt = active.request.prompt;
+  options_.saved->was_read(prompt.first(std::min(active.n_read(), active.n_prompt())));
+}
+
 void Generator::finish(Active& active, Finished finished) {
   finished.text = active.text.flush();
   if (active.evidence) finished.evidence = active.evidence->passages();
@@ -499,8 +544,10 @@ void Generator::finish(Active& active, Finished finished) {
   scheduler_.remove(active.id);
   prefixes_.withdraw(active.id);
   fit_prefixes();
+  report_read(active);
   if (active.id == saving_) {
     finish_saving(active);
+    unpin_saved(active);
     if (std::exchange(saving_failed_, false)) {
       finished.reason = FinishReason::kFailed;
       if (finished.error.empty()) finished.error = active.pending.error;

@@ -30,6 +30,10 @@
 
 namespace longreach::generation {
 
+/// Long prompts are kept after every so many tokens, too: others may part from them anywhere, and a
+/// state is small beside what so many tokens leave in the cache.
+inline constexpr std::size_t kKeptEvery = 8192;
+
 struct GeneratorOptions {
   std::size_t max_running = 64;  ///< Requests at once; 1 in mode reference, where calls are units.
   std::size_t max_waiting = 1024;           ///< In the queue.
@@ -77,6 +81,11 @@ class Generator {
   /// Forgets all prefixes that no request shares: what lies in files that are deleted goes with
   /// them.
   void forget_prefixes();
+
+  /// How many first tokens of a prompt are kept in memory, or restored from files.
+  std::size_t n_known(std::span<const base::TokenId> prompt) const {
+    return prefixes_.find(prompt, prompt.size()).n_kept;
+  }
 
   /// Lets the engine's other ranks leave their cores to others for a pause without requests.
   void rest() { engine_.rest(); }
@@ -139,11 +148,13 @@ class Generator {
     std::shared_ptr<const dist::EvidenceSink> evidence_sink;  ///< Null if nobody asks.
     std::optional<AnswerEvidence> evidence;                   ///< The same.
     std::size_t n_shared = 0;                                 ///< Tokens known from others.
-    PrefixTree::KeptId kept = 0;       ///< A prefix whose memory it shares; 0: none.
-    std::vector<std::size_t> borders;  ///< Where prefixes are to be kept; the next one last.
-    std::size_t n_rows_to_come = 0;    ///< Whose logits are wanted and have not come.
-    std::size_t last_step = 0;         ///< The one that its last rows are in.
-    std::size_t n_reported = 0;        ///< Tokens of the prompt that progress was reported of.
+    PrefixTree::KeptId kept = 0;              ///< A prefix whose memory it shares; 0: none.
+    std::vector<PrefixTree::KeptId> to_save;  ///< Known prefixes, of one that saves; pinned.
+    std::size_t n_save_begun = 0;             ///< Of these.
+    std::vector<std::size_t> borders;         ///< Where prefixes are to be kept; the next one last.
+    std::size_t n_rows_to_come = 0;           ///< Whose logits are wanted and have not come.
+    std::size_t last_step = 0;                ///< The one that its last rows are in.
+    std::size_t n_reported = 0;  ///< Tokens of the prompt that progress was reported of.
     std::size_t n_generated = 0;
     base::TokenId next = 0;  ///< The token to read next, when it decodes.
     Pending pending;
@@ -168,8 +179,14 @@ class Generator {
   PrefixTree::Found recall(const Active& active);
   void plan_borders(Active& active, const PrefixTree::Found& found);
   void keep_prefix(Active& active);
-  /// Begins to save a state, unless it is saved or being saved already.
-  void save(Active& active);
+  /// Begins to save a state of what it reads, unless it is saved or being saved already.
+  void save(Active& active, const dist::Session& session);
+  /// What is known of a prompt that saves is saved first, one after the other.
+  void plan_saving(Active& active);
+  /// Begins to save the next of it; unless it may wait, only if nothing is being written. Returns
+  /// whether it did.
+  bool save_known(bool may_wait);
+  void unpin_saved(Active& active);
   /// Saves the last state, and waits until all are saved.
   void finish_saving(Active& active);
   /// Reports the states that are saved by now.
@@ -194,6 +211,8 @@ class Generator {
   void dispatch_events();
   void accept_token(Active& active, const Pending::Drawn& drawn,
                     std::span<const dist::AttendedSpan> evidence);
+  /// Whoever saves texts may want it.
+  void report_read(const Active& active) const;
   void finish(Active& active, Finished finished);
 
   dist::Engine& engine_;

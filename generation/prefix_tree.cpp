@@ -18,24 +18,41 @@ std::size_t common_length(PrefixTree::Tokens a, PrefixTree::Tokens b) {
 PrefixTree::PrefixTree(std::size_t budget_bytes, SequenceBytes bytes)
     : budget_bytes_(budget_bytes), sequence_bytes_(bytes) {}
 
-PrefixTree::Found PrefixTree::find(Tokens tokens, std::size_t most) const {
-  tokens = tokens.first(std::min(most, tokens.size()));
-  Found found;
+template <typename Visit>
+void PrefixTree::walk(Tokens tokens, Visit&& visit) const {
   const Node* node = &root_;
   while (node->n_tokens < tokens.size()) {
     const auto child = node->children.find(tokens[node->n_tokens]);
-    if (child == node->children.end()) break;
+    if (child == node->children.end()) return;
     const Node& next = *child->second;
-    found.n_common = node->n_tokens + common_length(tokens.subspan(node->n_tokens), next.edge);
-    if (found.n_common < next.n_tokens) break;
-    if (next.kept) {
-      found.n_kept = next.n_tokens;
-      found.kept = next.kept->id;
-    }
-    if (next.kept || next.promised) found.n_promised = next.n_tokens;
+    const std::size_t n_common =
+        node->n_tokens + common_length(tokens.subspan(node->n_tokens), next.edge);
+    visit(next, n_common);
+    if (n_common < next.n_tokens) return;
     node = &next;
   }
+}
+
+PrefixTree::Found PrefixTree::find(Tokens tokens, std::size_t most) const {
+  Found found;
+  walk(tokens.first(std::min(most, tokens.size())), [&found](const Node& node, std::size_t n) {
+    found.n_common = n;
+    if (n < node.n_tokens) return;
+    if (node.kept) {
+      found.n_kept = n;
+      found.kept = node.kept->id;
+    }
+    if (node.kept || node.promised) found.n_promised = n;
+  });
   return found;
+}
+
+std::vector<PrefixTree::KeptId> PrefixTree::kept_along(Tokens tokens, std::size_t most) const {
+  std::vector<KeptId> along;
+  walk(tokens.first(std::min(most, tokens.size())), [&along](const Node& node, std::size_t n) {
+    if (n == node.n_tokens && node.kept) along.push_back(node.kept->id);
+  });
+  return along;
 }
 
 void PrefixTree::use(KeptId kept) {

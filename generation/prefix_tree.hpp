@@ -47,6 +47,8 @@ class PrefixTree {
   };
   /// Looks at the first `most` tokens.
   Found find(Tokens tokens, std::size_t most) const;
+  /// All that is kept along the first `most` tokens, the shortest prefix first.
+  std::vector<KeptId> kept_along(Tokens tokens, std::size_t most) const;
   /// Something kept was used.
   void use(KeptId kept);
 
@@ -74,6 +76,13 @@ class PrefixTree {
   std::vector<KeptId> set_budget(std::size_t bytes);
 
  private:
+  struct Node;
+
+  /// Calls visit(node, n_common) for the nodes along the tokens, the last of which they may end or
+  /// part inside of, having n_common tokens in common with it.
+  template <typename Visit>
+  void walk(Tokens tokens, Visit&& visit) const;
+
   struct Kept {
     KeptId id = 0;
     Memory memory = Memory::kOwn;

@@ -20,10 +20,12 @@ namespace longreach::generation {
 inline constexpr std::size_t kStatesInMemory = 2;
 
 /// Where a session is saved, and when: whenever it holds `every` tokens more of the prompt, and at
-/// the end, when all generated tokens have been read, too.
+/// the end, when all generated tokens have been read, too. What is known of the prompt's beginning
+/// is saved as it is, at all lengths where it is kept.
 struct Saving {
   std::size_t every = 0;
   std::size_t context = 0;  ///< Of the engine's.
+  std::size_t n_saved = 0;  ///< Tokens that the context holds of the prompt already.
 };
 
 /// What is wanted.

@@ -30,6 +30,14 @@ class SavedTexts {
   void on_damage(OnDamage report) { on_damage_ = std::move(report); }
   void give_up(std::size_t context, const base::InputError& error);
 
+  /// What becomes of a prompt that nothing is read of any more: gets what was read of it, or was
+  /// known, during a step of the generator. By default nothing.
+  using OnRead = std::function<void(std::span<const base::TokenId> tokens)>;
+  void on_read(OnRead take) { on_read_ = std::move(take); }
+  void was_read(std::span<const base::TokenId> tokens) const {
+    if (on_read_) on_read_(tokens);
+  }
+
   struct Found {
     std::size_t context = 0;   ///< The engine's number of it.
     std::size_t n_tokens = 0;  ///< Of a state in it.
@@ -43,6 +51,7 @@ class SavedTexts {
  private:
   std::map<std::size_t, std::shared_ptr<const dist::ContextDirectory>> contexts_;
   OnDamage on_damage_;
+  OnRead on_read_;
 };
 
 }  // namespace longreach::generation

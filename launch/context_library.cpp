@@ -6,11 +6,13 @@
 #include "kernels/base/read_file.hpp"
 #include "kernels/base/seconds.hpp"
 #include "kernels/base/sha256.hpp"
-#include "launch/saved_context.hpp"
 #include "serve/openai_request.hpp"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <spdlog/spdlog.h>
+
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cctype>
@@ -30,6 +32,10 @@ using serve::ContextInfo;
 using serve::ContextStatus;
 
 constexpr std::size_t kMostWaiting = 64;
+/// Prompts that wait to be kept; what is older may have left the memory.
+constexpr std::size_t kMostToKeep = 16;
+/// So many tokens at least must a prompt have beyond what is saved, to be kept.
+constexpr std::size_t kLeastKept = 2 * generation::kKeptEvery;
 constexpr std::size_t kLargestAbout = std::size_t{1} << 16;
 constexpr std::string_view kTextSuffix = ".text", kAboutSuffix = ".json";
 /// Of the ids that the server makes.
@@ -58,6 +64,21 @@ void write_for_client(Write&& write) {
   }
 }
 
+/// What a folder takes on the disk; less if it changes meanwhile. Files have holes.
+std::size_t disk_bytes_of(const std::filesystem::path& folder) {
+  constexpr std::size_t kBlock = 512;  // of stat, whatever the file system
+  std::size_t n_bytes = 0;
+  std::error_code error;
+  for (std::filesystem::recursive_directory_iterator file(folder, error), end;
+       !error && file != end; file.increment(error)) {
+    struct stat status = {};
+    if (stat(file->path().c_str(), &status) == 0) {
+      n_bytes += static_cast<std::size_t>(status.st_blocks) * kBlock;
+    }
+  }
+  return n_bytes;
+}
+
 }  // namespace
 
 ContextLibrary::ContextLibrary(Options options, const std::vector<dist::ContextFolders>& contexts,
@@ -70,6 +91,7 @@ ContextLibrary::ContextLibrary(Options options, const std::vector<dist::ContextF
     if (!is_plain_name(id)) continue;  // prompts may begin with it all the same
     Entry& entry = entries_[id];
     entry.info.id = id;
+    entry.disk_bytes = disk_bytes_of(path);
     try {
       const auto tokens = dist::ContextDirectory::open(path).tokens();
       entry.context = i;
@@ -88,6 +110,7 @@ ContextLibrary::ContextLibrary(Options options, const std::vector<dist::ContextF
   }
   find_unread();
   find_abouts();
+  drop_unfinished();
   texts_.on_damage([this](std::size_t context, const base::InputError& error) {
     for (auto& [id, entry] : entries_) {
       if (entry.context != context) continue;
@@ -96,6 +119,7 @@ ContextLibrary::ContextLibrary(Options options, const std::vector<dist::ContextF
       entry.context.reset();
     }
   });
+  texts_.on_read([this](std::span<const TokenId> tokens) { was_read(tokens); });
 }
 
 std::filesystem::path ContextLibrary::about_path(const std::string& id) const {
@@ -154,6 +178,18 @@ void ContextLibrary::find_abouts() {
   }
 }
 
+void ContextLibrary::drop_unfinished() {
+  std::vector<std::string> unfinished;
+  for (const auto& [id, entry] : entries_) {
+    const bool is_one = !entry.info.is_pinned && entry.info.status == ContextStatus::kFailed;
+    if (is_one && !child_of(id)) unfinished.push_back(id);
+  }
+  for (const std::string& id : unfinished) {
+    forget(id);
+    remove_files(id);
+  }
+}
+
 void ContextLibrary::read_about(const std::string& id) {
   nlohmann::json about;
   try {
@@ -173,6 +209,12 @@ void ContextLibrary::read_about(const std::string& id) {
   }
   const auto found = entries_.find(id);
   if (found == entries_.end()) return;
+  if (const auto pinned = about.value("pinned", nlohmann::json()); pinned.is_boolean()) {
+    found->second.info.is_pinned = pinned.get<bool>();
+  }
+  if (const auto used = base::whole_number(about.value("used", nlohmann::json()))) {
+    found->second.used = static_cast<std::int64_t>(*used);
+  }
   const nlohmann::json name = about.value("name", nlohmann::json());
   if (name.is_string()) found->second.info.name = name.get<std::string>();
   if (const auto created = base::whole_number(about.value("created", nlohmann::json()))) {
@@ -208,7 +250,12 @@ bool ContextLibrary::goes_on_after(const std::filesystem::path& child,
 }
 
 void ContextLibrary::write_about(const ContextInfo& info) const {
-  const nlohmann::ordered_json about = {{"name", info.name}, {"created", info.created}};
+  const auto found = entries_.find(info.id);
+  const nlohmann::ordered_json about = {
+      {"name", info.name},
+      {"created", info.created},
+      {"pinned", info.is_pinned},
+      {"used", found == entries_.end() ? info.created : found->second.used}};
   base::write_file(about_path(info.id), about.dump() + "\n");
 }
 
@@ -263,7 +310,9 @@ ContextInfo ContextLibrary::add(std::vector<TokenId> tokens, const std::string& 
   const std::string id = id_of(tokens);
   const auto found = entries_.find(id);
   if (found != entries_.end() && found->second.info.status != ContextStatus::kFailed) {
-    return name.empty() ? find(id) : rename(id, name);
+    serve::ContextChange wanted{.is_pinned = true};
+    if (!name.empty()) wanted.name = name;
+    return change(id, wanted);
   }
   if (waiting_.size() >= kMostWaiting) {
     throw ApiError(429, "too many texts are waiting to be read", {}, "rate_limit_exceeded");
@@ -273,6 +322,7 @@ ContextInfo ContextLibrary::add(std::vector<TokenId> tokens, const std::string& 
   info.created = std::time(nullptr);
   info.n_tokens = tokens.size();
   info.n_read = info.n_saved;
+  info.is_pinned = true;
   info.status = ContextStatus::kWaiting;
   info.error.clear();
   write_for_client([&] {
@@ -288,9 +338,10 @@ ContextInfo ContextLibrary::add(std::vector<TokenId> tokens, const std::string& 
   return find(id);
 }
 
-ContextInfo ContextLibrary::rename(const std::string& id, const std::string& name) {
+ContextInfo ContextLibrary::change(const std::string& id, const serve::ContextChange& wanted) {
   ContextInfo info = find(id);
-  info.name = name;
+  if (wanted.name) info.name = *wanted.name;
+  if (wanted.is_pinned) info.is_pinned = *wanted.is_pinned;
   write_for_client([&] { write_about(info); });
   const std::lock_guard lock(mutex_);
   return (entries_.at(id).info = info);
@@ -300,10 +351,8 @@ void ContextLibrary::remove(const std::string& id) {
   const auto found = entries_.find(id);
   if (found == entries_.end()) refuse_id();
   const bool is_being_read = reading_ && reading_->id == id;
-  for (const auto& [other, each] : entries_) {
-    if (other != id && goes_on_after(folder_of(other), folder_of(id))) {
-      throw ApiError(409, fmt::format("the context {} goes on after it", other));
-    }
+  if (const auto child = child_of(id)) {
+    throw ApiError(409, fmt::format("the context {} goes on after it", *child));
   }
   write_for_client([&] {
     if (!is_being_read && dist::ContextDirectory::is_being_written(folder_of(id))) {
@@ -311,18 +360,54 @@ void ContextLibrary::remove(const std::string& id) {
     }
     write_deleted(id);
   });
-  std::erase(waiting_, id);
-  drop(found->second);
-  {
-    const std::lock_guard lock(mutex_);
-    entries_.erase(found);
-  }
+  forget(id);
   generator_.forget_prefixes();  // some have its files mapped
   if (is_being_read) {
     generator_.cancel(reading_->request);  // work() takes the rest away
   } else {
     remove_files(id);
   }
+}
+
+std::size_t ContextLibrary::bytes_to_save(std::size_t n_tokens) const {
+  const std::size_t n_chunks = n_tokens / options_.bytes.chunk_size + 1,
+                    n_states = n_tokens / generation::kKeptEvery + 1;
+  return n_chunks * options_.bytes.of_chunk + n_states * options_.bytes.of_state;
+}
+
+std::optional<std::string> ContextLibrary::child_of(const std::string& id) const {
+  for (const auto& [other, each] : entries_) {
+    if (other != id && goes_on_after(folder_of(other), folder_of(id))) return other;
+  }
+  return std::nullopt;
+}
+
+void ContextLibrary::forget(const std::string& id) {
+  std::erase(waiting_, id);
+  drop(entries_.at(id));
+  const std::lock_guard lock(mutex_);
+  entries_.erase(id);
+}
+
+bool ContextLibrary::make_room(std::size_t n_bytes) {
+  std::size_t taken = n_bytes;
+  for (const auto& [id, entry] : entries_) taken += entry.disk_bytes;
+  while (taken > options_.disk_bytes) {
+    const Entry* oldest = nullptr;
+    for (const auto& [id, entry] : entries_) {
+      const bool may_go = !entry.info.is_pinned && entry.info.status != ContextStatus::kReading &&
+                          (oldest == nullptr || entry.used < oldest->used) && !child_of(id);
+      if (may_go) oldest = &entry;
+    }
+    if (oldest == nullptr) return false;
+    const std::string id = oldest->info.id;
+    taken -= oldest->disk_bytes;
+    write_deleted(id);
+    forget(id);
+    // Prefixes in memory that have its files mapped stay usable, and hold their place till they go.
+    remove_files(id);
+  }
+  return true;
 }
 
 void ContextLibrary::drop(Entry& entry) {
@@ -334,14 +419,25 @@ void ContextLibrary::drop(Entry& entry) {
 
 void ContextLibrary::work() {
   if (reading_ && reading_->has_ended) end_reading();
-  if (reading_ || waiting_.empty() || is_stopping_ || generator_.queue_is_full()) return;
-  const std::string id = std::move(waiting_.front());
-  waiting_.pop_front();
-  try {
-    begin(id);
-  } catch (const base::InputError& error) {
-    fail(id, error.what());
-    if (reading_) end_reading();
+  if (reading_ || generator_.queue_is_full()) return;
+  if (!waiting_.empty() && !is_stopping_) {
+    const std::string id = std::move(waiting_.front());
+    waiting_.pop_front();
+    try {
+      begin(id);
+    } catch (const base::InputError& error) {
+      fail(id, error.what());
+      if (reading_) end_reading();
+    }
+  } else if (!to_keep_.empty()) {
+    std::vector<TokenId> tokens = std::move(to_keep_.back());
+    to_keep_.pop_back();
+    try {
+      begin_keeping(std::move(tokens));
+    } catch (const base::InputError& error) {
+      spdlog::warn("a prompt is not kept: {}", error.what());
+      if (reading_) end_reading();
+    }
   }
 }
 
@@ -350,8 +446,15 @@ void ContextLibrary::end_reading() {
   if (reading.context) engine_.drop_context(*reading.context);
   const auto found = entries_.find(reading.id);
   if (found == entries_.end()) return remove_files(reading.id);
+  Entry& entry = found->second;
+  if (!entry.info.is_pinned && entry.info.status != ContextStatus::kReady) {
+    if (!entry.info.error.empty()) spdlog::warn("a prompt is not kept: {}", entry.info.error);
+    forget(reading.id);
+    return remove_files(reading.id);
+  }
+  entry.disk_bytes = disk_bytes_of(folder_of(reading.id));
   // Read from now on, and not written: others may, and no file stays open for it.
-  const auto context = found->second.context;
+  const auto context = entry.context;
   if (!context || reading.directory->n_tokens() == 0) return drop(found->second);
   try {
     texts_.add(*context, std::make_shared<const dist::ContextDirectory>(
@@ -368,35 +471,94 @@ void ContextLibrary::begin(const std::string& id) {
   auto directory = std::make_shared<dist::ContextDirectory>(
       dist::ContextDirectory::open_to_write(folder_of(id), options_.settings));
   require_beginning(*directory, *tokens);
+  if (directory->n_tokens() > tokens->size()) {
+    base::input_error("{}: holds {} tokens, expected at most the {} of its text",
+                      base::utf8_name(folder_of(id).string()), directory->n_tokens(),
+                      tokens->size());
+  }
+  read(id, *std::move(tokens), directory);
+}
+
+void ContextLibrary::was_read(std::span<const TokenId> tokens) {
+  if (options_.disk_bytes == 0) return;
+  tokens = tokens.first(tokens.size() / generation::kKeptEvery * generation::kKeptEvery);
+  const auto saved = texts_.find(tokens, tokens.size(), 0);
+  if (saved) {
+    for (auto& [id, entry] : entries_) {
+      if (entry.context == saved->context) entry.used = std::time(nullptr);
+    }
+  }
+  if (tokens.size() < (saved ? saved->n_tokens : 0) + kLeastKept) return;
+  const auto begins = [](std::span<const TokenId> a, std::span<const TokenId> b) {
+    return a.size() <= b.size() && std::ranges::equal(a, b.first(a.size()));
+  };
+  if (std::ranges::any_of(to_keep_, [&](const auto& other) { return begins(tokens, other); })) {
+    return;
+  }
+  std::erase_if(to_keep_, [&](const auto& other) { return begins(other, tokens); });
+  to_keep_.emplace_back(tokens.begin(), tokens.end());
+  if (to_keep_.size() > kMostToKeep) to_keep_.pop_front();
+}
+
+void ContextLibrary::begin_keeping(std::vector<TokenId> tokens) {
+  tokens.resize(generator_.n_known(tokens));
+  const auto saved = texts_.find(tokens, tokens.size(), 0);
+  const std::size_t n_saved = saved ? saved->n_tokens : 0;
+  if (tokens.size() < n_saved + kLeastKept) return;
+  const std::string id = id_of(tokens);
+  if (entries_.contains(id)) return;  // it failed, or waits
+  if (!make_room(bytes_to_save(tokens.size() - n_saved))) return;
+  std::optional<dist::ContextParent> parent;
+  for (const auto& [other, entry] : entries_) {
+    if (!saved || entry.context != saved->context) continue;
+    const auto context = dist::ContextDirectory::open(folder_of(other));
+    const auto state = std::ranges::find(context.states(), n_saved, &dist::SavedState::n_tokens);
+    if (state == context.states().end()) return;  // not at once, as it is being written
+    parent = {dist::folders_of(context.folders(), n_saved).back().path, *state};
+  }
+  ContextInfo info{.id = id, .created = std::time(nullptr), .n_tokens = tokens.size()};
+  info.is_pinned = false;
+  write_about(info);
+  auto directory = std::make_shared<dist::ContextDirectory>(
+      dist::ContextDirectory::open_to_write(folder_of(id), options_.settings, parent));
+  {
+    const std::lock_guard lock(mutex_);
+    entries_[id] = {.info = info, .used = info.created};
+  }
+  read(id, std::move(tokens), directory);
+}
+
+void ContextLibrary::read(const std::string& id, std::vector<TokenId> tokens,
+                          std::shared_ptr<dist::ContextDirectory> directory) {
   Entry& entry = entries_.at(id);
   const std::size_t n_begin = directory->n_tokens();
-  if (n_begin > tokens->size()) {
-    base::input_error("{}: holds {} tokens, expected at most the {} of its text",
-                      base::utf8_name(folder_of(id).string()), n_begin, tokens->size());
-  }
   // One number to save to, and one to restore from: that does not disturb what is being saved.
   drop(entry);
   entry.context = engine_.add_context(directory->folders());
   texts_.add(*entry.context, directory);
-  Reading& reading = reading_.emplace(
-      Reading{.id = id, .tokens = *std::move(tokens), .directory = directory, .n_begin = n_begin});
+  // States of its own are gone on from; others may be known to the generator, which saves them.
+  const bool goes_on = directory->has_own_state();
+  Reading& reading = reading_.emplace(Reading{.id = id,
+                                              .tokens = std::move(tokens),
+                                              .directory = directory,
+                                              .n_before = goes_on ? n_begin : 0});
   if (n_begin == reading.tokens.size()) {
     return take(generation::Finished{});
   }
   reading.context = engine_.add_context(directory->folders());
   generation::Request request;
-  request.prompt.assign(reading.tokens.begin() + static_cast<std::ptrdiff_t>(n_begin),
+  request.prompt.assign(reading.tokens.begin() + static_cast<std::ptrdiff_t>(reading.n_before),
                         reading.tokens.end());
-  request.saving = generation::Saving{options_.states_every, *reading.context};
-  auto session = n_begin > 0 ? engine_.restore(n_begin, *reading.context) : engine_.new_session();
+  request.saving = generation::Saving{options_.states_every, *reading.context, n_begin};
   {
     const std::lock_guard lock(mutex_);
     entry.info.n_read = entry.info.n_saved = n_begin;
     entry.info.status = ContextStatus::kReading;
   }
-  reading.request = generator_.submit(
-      std::move(request), [this](const generation::Event& event) { take(event); },
-      std::move(session));
+  const auto sink = [this](const generation::Event& event) { take(event); };
+  reading.request = goes_on ? generator_.submit(std::move(request), sink,
+                                                engine_.restore(n_begin, *reading.context))
+                            : generator_.submit(std::move(request), sink);
 }
 
 void ContextLibrary::take(const generation::Event& event) {
@@ -419,11 +581,12 @@ void ContextLibrary::take(const generation::Event& event) {
   }
   if (end == nullptr) {
     const auto& progress = std::get<generation::PromptProgress>(event);
-    const auto n_done = static_cast<double>(progress.n_read);
     if (info.status != ContextStatus::kReading) return;
     const std::lock_guard lock(mutex_);
-    info.n_read = reading.n_begin + progress.n_read;
-    info.seconds_left = base::seconds_since(reading.start) / n_done *
+    info.n_read = reading.n_before + progress.n_read;
+    if (progress.n_read == progress.n_shared) return;
+    info.seconds_left = base::seconds_since(reading.start) /
+                        static_cast<double>(progress.n_read - progress.n_shared) *
                         static_cast<double>(info.n_tokens - info.n_read);
     return;
   }
@@ -451,7 +614,18 @@ void ContextLibrary::fail(const std::string& id, const std::string& error) {
 }
 
 void ContextLibrary::stop() {
-  if (!std::exchange(is_stopping_, true) && reading_) generator_.cancel(reading_->request);
+  if (std::exchange(is_stopping_, true)) return;
+  for (const auto& [id, entry] : entries_) {
+    if (entry.info.is_pinned) continue;
+    try {
+      write_about(entry.info);  // when it was used
+    } catch (const base::InputError& error) {
+      spdlog::warn("{}", error.what());
+    }
+  }
+  if (reading_ && entries_.contains(reading_->id) && entries_.at(reading_->id).info.is_pinned) {
+    generator_.cancel(reading_->request);
+  }
 }
 
 }  // namespace longreach::launch

@@ -1,10 +1,16 @@
 /// The contexts of a server, in a folder: <id>/ is a context (dist/context/format.md), <id>.json
 /// what clients call it, and that it is deleted while it is being deleted, and <id>.text the text
 /// while it is not read to its end. A server that was killed goes on where it was.
+///
+/// Clients send texts to be kept; beginnings of long prompts are kept, too, as far as a budget of
+/// bytes allows: they are saved from memory, after what is saved already. Of those, the ones that
+/// were not used for longest give way. (What reading them again costs does not tell them apart: it
+/// is as large for each byte.)
 #pragma once
 
 #include "dist/context/context_directory.hpp"
 #include "generation/generator.hpp"
+#include "launch/saved_context.hpp"
 #include "serve/context_library.hpp"
 
 #include <chrono>
@@ -28,6 +34,8 @@ class ContextLibrary final : public serve::ContextLibrary {
     std::filesystem::path folder;
     dist::ContextSettings settings;
     std::size_t states_every = 0;  ///< Tokens.
+    std::size_t disk_bytes = 0;    ///< Prompts are kept as long as all contexts fit; 0: none is.
+    ContextBytes bytes = {};
   };
 
   /// Knows what `engine` was made with, all of which is in `texts`, and what was not read to its
@@ -40,12 +48,13 @@ class ContextLibrary final : public serve::ContextLibrary {
   serve::ContextInfo find(const std::string& id) const override;
   std::vector<base::TokenId> tokens(const std::string& id) const override;
   serve::ContextInfo add(std::vector<base::TokenId> tokens, const std::string& name) override;
-  serve::ContextInfo rename(const std::string& id, const std::string& name) override;
+  serve::ContextInfo change(const std::string& id, const serve::ContextChange& wanted) override;
   void remove(const std::string& id) override;
 
   /// Between steps of the generator: ends what was read, and begins to read the next text.
   void work();
-  /// Nothing is begun any more; what is being read is saved as far as it is.
+  /// No text is begun any more, and what is being read is saved as far as it is. Prompts that were
+  /// read are saved to their end, as long as work() is called.
   void stop();
 
  private:
@@ -54,6 +63,8 @@ class ContextLibrary final : public serve::ContextLibrary {
   struct Entry {
     serve::ContextInfo info;
     std::optional<std::size_t> context = {};  ///< The engine's number, for prompts to go on after.
+    std::size_t disk_bytes = 0;               ///< Of what is ready.
+    std::int64_t used = 0;                    ///< Seconds since 1970.
   };
   /// A text that is being read.
   struct Reading {
@@ -61,7 +72,7 @@ class ContextLibrary final : public serve::ContextLibrary {
     std::vector<base::TokenId> tokens;
     std::shared_ptr<dist::ContextDirectory> directory;
     std::optional<std::size_t> context = {};  ///< The engine's number, for what is saved.
-    std::size_t n_begin = 0;                  ///< Tokens that were saved before.
+    std::size_t n_before = 0;                 ///< Tokens before those of the request.
     generation::RequestId request = 0;
     Clock::time_point start = Clock::now();
     bool has_ended = false;
@@ -74,6 +85,8 @@ class ContextLibrary final : public serve::ContextLibrary {
   /// Takes in what the folder says of contexts, and ends deletions that were begun.
   void find_abouts();
   void read_about(const std::string& id);
+  /// Deletes what was kept of prompts and is not whole.
+  void drop_unfinished();
   /// Adds what a folder holds of contexts that are not read to their end.
   void find_unread();
   /// Names of plain files that end in a suffix, without it, in order.
@@ -89,6 +102,21 @@ class ContextLibrary final : public serve::ContextLibrary {
   /// None if the file is not there. Errors: InputError naming it.
   std::optional<std::vector<base::TokenId>> read_text(const std::string& id) const;
   void begin(const std::string& id);
+  /// Something of a prompt was read, or known.
+  void was_read(std::span<const base::TokenId> tokens);
+  /// Begins to save what memory has of a prompt, if it is worth it and there is room.
+  void begin_keeping(std::vector<base::TokenId> tokens);
+  /// Reads or saves what a context does not hold yet.
+  void read(const std::string& id, std::vector<base::TokenId> tokens,
+            std::shared_ptr<dist::ContextDirectory> directory);
+  /// What so many tokens more take on the disk, about.
+  std::size_t bytes_to_save(std::size_t n_tokens) const;
+  /// Deletes contexts until so many bytes more fit; whether they do.
+  bool make_room(std::size_t n_bytes);
+  /// Whether others go on after it; then the name of one.
+  std::optional<std::string> child_of(const std::string& id) const;
+  /// From now on no prompt begins with it; its files stay for a while.
+  void forget(const std::string& id);
   /// Lets go of what was read, or takes it away if it was deleted meanwhile.
   void end_reading();
   void take(const generation::Event& event);
@@ -101,6 +129,8 @@ class ContextLibrary final : public serve::ContextLibrary {
   generation::Generator& generator_;
   generation::SavedTexts& texts_;
   std::deque<std::string> waiting_;  ///< Ids of texts to read.
+  /// Beginnings of prompts, none of which another one begins with; the newest last.
+  std::deque<std::vector<base::TokenId>> to_keep_;
   std::optional<Reading> reading_;
   bool is_stopping_ = false;
 

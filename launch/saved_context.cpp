@@ -105,19 +105,23 @@ void require_beginning(const dist::ContextDirectory& context,
   }
 }
 
+ContextBytes context_bytes(const OpenedModel& opened) {
+  const partition::RunSizes sizes = run_sizes(opened, {1, 1, 1.0, "--file"});
+  return {sizes.chunk_size, opened.config.n_sparse * sizes.cache.chunk_bytes,
+          model::recurrent_bytes(opened.config)};
+}
+
 std::size_t tokens_between_states(std::optional<std::size_t> wanted, const OpenedModel& opened) {
   constexpr std::size_t kDefault = 8192, kCachePerState = 10;
-  const partition::RunSizes sizes = run_sizes(opened, {1, 1, 1.0, "--file"});
-  const std::size_t chunk_size = sizes.chunk_size;
-  const std::size_t bytes_of_chunks = opened.config.n_sparse * sizes.cache.chunk_bytes;
+  const ContextBytes bytes = context_bytes(opened);
   std::size_t every = kDefault;
-  if (bytes_of_chunks > 0) {
-    const std::size_t cache_bytes = kCachePerState * model::recurrent_bytes(opened.config);
-    every = std::max(every, (cache_bytes + bytes_of_chunks - 1) / bytes_of_chunks * chunk_size);
+  if (bytes.of_chunk > 0) {
+    const std::size_t cache_bytes = kCachePerState * bytes.of_state;
+    every = std::max(every, (cache_bytes + bytes.of_chunk - 1) / bytes.of_chunk * bytes.chunk_size);
   }
   every = wanted.value_or(every);
   // States between chunks are small: they hold no open one.
-  return (every + chunk_size - 1) / chunk_size * chunk_size;
+  return (every + bytes.chunk_size - 1) / bytes.chunk_size * bytes.chunk_size;
 }
 
 std::vector<dist::ContextFolders> share_contexts(const std::filesystem::path& folder,

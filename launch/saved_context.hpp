@@ -55,6 +55,14 @@ dist::Session session_after(dist::Engine& engine, std::size_t n_tokens);
 void require_beginning(const dist::ContextDirectory& context,
                        std::span<const base::TokenId> tokens);
 
+/// What a context takes on the disk.
+struct ContextBytes {
+  std::size_t chunk_size = 1;  ///< Tokens.
+  std::size_t of_chunk = 0;    ///< In all blocks together.
+  std::size_t of_state = 0;    ///< Between chunks.
+};
+ContextBytes context_bytes(const OpenedModel& opened);
+
 /// After how many tokens a state is saved, in whole chunks: by default so that states are a tenth
 /// of the cache at most.
 std::size_t tokens_between_states(std::optional<std::size_t> wanted, const OpenedModel& opened);

@@ -18,6 +18,7 @@ Json json_of(const ContextInfo& info) {
           {"created", info.created},
           {"name", info.name},
           {"status", name_of(info.status)},
+          {"pinned", info.is_pinned},
           {"tokens", info.n_tokens},
           {"tokens_read", info.n_read},
           {"tokens_saved", info.n_saved},
@@ -82,7 +83,7 @@ void ContextApi::handle(HttpRequest request, const std::shared_ptr<HttpReply>& r
   }
   if (method != "POST") return refuse_method("GET, POST, DELETE");
   answer_later(reply, [id, body = std::move(request.body)](ContextLibrary& library) {
-    return text_of(library.rename(id, read_context_name(body)));
+    return text_of(library.change(id, read_context_change(body)));
   });
 }
 

@@ -33,6 +33,14 @@ struct ContextInfo {
   ContextStatus status = ContextStatus::kWaiting;
   std::string error = {};                   ///< One sentence, if it failed.
   std::optional<double> seconds_left = {};  ///< Of reading, if it is being read.
+  /// Stays until a client deletes it. Others were kept of prompts, and give way to newer ones.
+  bool is_pinned = true;
+};
+
+/// What is to be different.
+struct ContextChange {
+  std::optional<std::string> name = {};
+  std::optional<bool> is_pinned = {};
 };
 
 /// Errors of all calls: ApiError, 404 for an id that no context has.
@@ -49,11 +57,11 @@ class ContextLibrary {
 
   // On the thread of the service's loop:
 
-  /// Reads a text (one token at least) in the background. One that is there already is named and,
-  /// if it was not read to its end, read on. Errors: ApiError 429 if too many wait, 500 if the disk
-  /// does not take it.
+  /// Reads a text (one token at least) in the background, and keeps it until it is deleted. One
+  /// that is there already is named and, if it was not read to its end, read on. Errors: ApiError
+  /// 429 if too many wait, 500 if the disk does not take it.
   virtual ContextInfo add(std::vector<base::TokenId> tokens, const std::string& name) = 0;
-  virtual ContextInfo rename(const std::string& id, const std::string& name) = 0;
+  virtual ContextInfo change(const std::string& id, const ContextChange& wanted) = 0;
   /// Ends its reading, and frees its place on the disk. Answers that are being written are not
   /// disturbed. Errors: ApiError 409 if another context goes on after it.
   virtual void remove(const std::string& id) = 0;

@@ -376,10 +376,10 @@ void read_length(const Fields& fields, const ServedModel& served, CompletionRequ
   check_length(n_prompt, request.n_new, served, chats ? "messages" : "prompt");
 }
 
-std::string read_name(const Fields& fields) {
+std::optional<std::string> read_name(const Fields& fields) {
   constexpr const char* kField = "name";
   const json* const name = fields.find(kField);
-  if (name == nullptr) return {};
+  if (name == nullptr) return std::nullopt;
   if (!name->is_string() || name->get_ref<const std::string&>().size() > kMostNameBytes) {
     refuse(kField, fmt::format("a text of {} bytes at most", kMostNameBytes), *name);
   }
@@ -478,7 +478,7 @@ ContextText read_context(std::string_view body, const ServedModel& served) {
   const Fields fields(object);
   const char* const field = fields.find("text") != nullptr ? "text" : "prompt";
   const json* const text = fields.find(field);
-  ContextText context{{}, read_name(fields)};
+  ContextText context{{}, read_name(fields).value_or("")};
   if (text != nullptr && text->is_string()) {
     context.tokens = encode(text->get_ref<const std::string&>(), field, served);
   } else if (text != nullptr && text->is_array()) {
@@ -493,9 +493,12 @@ ContextText read_context(std::string_view body, const ServedModel& served) {
   return context;
 }
 
-std::string read_context_name(std::string_view body) {
+ContextChange read_context_change(std::string_view body) {
   const json object = parse_object(body);
-  return read_name(Fields(object));
+  const Fields fields(object);
+  ContextChange change{read_name(fields)};
+  if (fields.find("pinned") != nullptr) change.is_pinned = fields.flag("pinned");
+  return change;
 }
 
 std::vector<TokenId> read_tokenize(std::string_view body, const ServedModel& served) {

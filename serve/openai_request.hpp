@@ -97,8 +97,8 @@ struct ContextText {
 };
 /// That of {"text": text, or "prompt": text or token ids; "name"}. Errors: ApiError.
 ContextText read_context(std::string_view body, const ServedModel& served);
-/// The name in {"name": text}. Errors: ApiError.
-std::string read_context_name(std::string_view body);
+/// That of {"name": text, "pinned": true or false}, each of which may be absent. Errors: ApiError.
+ContextChange read_context_change(std::string_view body);
 
 /// The text of tokens, with U+FFFD for what is no UTF-8; the end token has its spelling.
 std::string decoded_text(std::span<const base::TokenId> tokens, const ServedModel& served);

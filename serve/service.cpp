@@ -47,7 +47,7 @@ void Service::drain() {
 
 void Service::run(const std::function<bool()>& is_asked_to_drain) {
   while (true) {
-    if (!draining_ && is_asked_to_drain()) drain();
+    if (is_asked_to_drain() && !draining_) drain();
     take_inbox();
     if (generator_.n_requests() > 0) {
       step();

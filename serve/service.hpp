@@ -54,8 +54,8 @@ class Service {
 
   // On the thread that the generator belongs to:
 
-  /// Runs jobs until it is asked to drain (asked several times a second, and between steps) and all
-  /// have finished. Errors: those of the engine.
+  /// Runs jobs until it is asked to drain (asked several times a second, and between steps, also
+  /// after that) and all requests of the generator have finished. Errors: those of the engine.
   void run(const std::function<bool()>& is_asked_to_drain);
 
  private:

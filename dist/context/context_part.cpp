@@ -82,7 +82,10 @@ ContextPart::ContextPart(ContextFolders folders, const model::ModelConfig& confi
       config_(config),
       attention_(attention),
       blocks_(stage_blocks),
-      shard_(shard) {}
+      shard_(shard),
+      // What comes before the context's own folder is never written again.
+      n_begun_(closed_chunks(folders_.back().n_before)),
+      n_moved_(n_begun_) {}
 
 template <typename Visit>
 void ContextPart::visit_caches(model::SequenceState& state, Visit&& visit) const {

@@ -89,8 +89,8 @@ class ContextPart {
   partition::Range blocks_;
   partition::Shard shard_;
   // Of every cache:
-  std::size_t n_begun_ = 0;   ///< Chunks that the files hold, or soon will.
-  std::size_t n_moved_ = 0;   ///< Chunks whose memory is that of files.
+  std::size_t n_begun_;       ///< Chunks that the files hold, or soon will.
+  std::size_t n_moved_;       ///< Chunks whose memory is that of files, or need not be.
   bool has_folders_ = false;  ///< Or soon will.
   std::unique_ptr<Writing> writing_;
 };

@@ -850,8 +850,16 @@ CLI::App& add_serve(CLI::App& app, ServeOptions& options) {
       add_path(
           command, "--contexts", "DIR", options.contexts,
           "a folder of contexts, made if it is not there: prompts that begin\nwith their texts "
-          "go on from there, and POST /v1/contexts adds more")
+          "go on from there, POST /v1/contexts adds more, and long prompts are\nkept in it")
           ->group("Running");
+  add_text(command, "--contexts-size", "SIZE",
+           "prompts are kept as long as all contexts take no more than so much of\nthe disk; those "
+           "not used for longest give way; 0: none is kept;\ndefault: half of what is free",
+           [&options](const std::string& text) {
+             options.contexts_bytes = text == "0" ? 0 : read_bytes("--contexts-size", text);
+           })
+      ->needs(contexts)
+      ->group("Running");
   add_states_every(command, options.states_every)->needs(contexts)->group("Running");
   add_cache_memory(command, options.cache_memory)->needs(contexts)->group("Running");
   command.footer(

@@ -171,6 +171,7 @@ struct ServeOptions {
   std::size_t n_parallel = 32;                         ///< Texts at once.
   std::size_t max_waiting = 256;                       ///< Texts beside those.
   std::optional<std::filesystem::path> contexts;       ///< Made if it is not there.
+  std::optional<std::size_t> contexts_bytes;           ///< Of what is kept in it; default: by room.
   std::optional<std::size_t> states_every;             ///< As above.
   std::optional<std::size_t> cache_memory;             ///< See dist::EngineOptions.
 };

@@ -469,6 +469,71 @@ TEST_F(GeneratorTest, SavesWhatItReadsAndGoesOnFromIt) {
   EXPECT_EQ(found[0].n_shared, 120u);
 }
 
+TEST_F(GeneratorTest, SavesWhatIsKnownWithoutReadingIt) {
+  const test::TempFolder folder;
+  Request first = request(150, 150, 1, 7);
+  first.shared_lengths = {40, 90};
+  const Request longer = request(150, 260, 2, 5);
+  const auto plain = golden_.engine(AttentionMode::kMoba);
+  const std::vector<Result> alone = each_alone(*plain, {first, longer});
+  {
+    const auto engine = golden_.engine(AttentionMode::kMoba);
+    SavedTexts texts;
+    std::vector<std::size_t> were_read;
+    texts.on_read([&](std::span<const TokenId> tokens) { were_read.push_back(tokens.size()); });
+    GeneratorOptions options = keeping_prefixes(4);
+    options.saved = &texts;
+    Generator generator(*engine, golden_.config, *bytes_, options);
+    std::optional<dist::ContextParent> parent;
+    std::size_t n_saved = 0;
+    for (const auto& [asked, name] : {std::pair(first, "a"), std::pair(longer, "b")}) {
+      Result result;
+      generator.submit(asked, [&](const Event& event) { result.take(event); });
+      while (generator.n_requests() > 0) EXPECT_TRUE(generator.step());
+      expect_same({result}, {alone[name[0] == 'a' ? 0 : 1]});
+      EXPECT_EQ(were_read.back(), asked.prompt.size());
+      const std::size_t n_before = generator.n_tokens_read();
+      auto context = dist::ContextDirectory::open_to_write(folder.path() / name, {}, parent);
+      Request saved;
+      saved.prompt = asked.prompt;
+      saved.prompt.pop_back();  // what was kept when its last token was read
+      saved.saving = Saving{1000, engine->add_context(context.folders()), n_saved};
+      Result of_saved;
+      std::vector<std::size_t> states;
+      generator.submit(saved, [&](const Event& event) {
+        of_saved.take(event);
+        if (const auto* const state = std::get_if<Saved>(&event)) {
+          states.push_back(state->n_tokens);
+          context.add_state(std::span(saved.prompt).first(state->n_tokens));
+        }
+      });
+      while (generator.n_requests() > 0) EXPECT_TRUE(generator.step());
+      ASSERT_TRUE(of_saved.finished);
+      EXPECT_EQ(of_saved.finished->reason, FinishReason::kLength);
+      EXPECT_EQ(generator.n_tokens_read(), n_before);
+      if (!parent) {
+        EXPECT_EQ(states, (std::vector<std::size_t>{40, 90, 149}));
+      }
+      n_saved = states.back();
+      parent = {folder.path() / name, context.states().back()};
+    }
+    EXPECT_EQ(were_read.size(), 2u);  // what is saved is no news
+    EXPECT_EQ(n_saved, 259u);
+  }
+  auto options = test::Golden::options(AttentionMode::kMoba);
+  options.contexts = {dist::ContextDirectory::open(folder.path() / "b").folders()};
+  const auto engine = golden_.engine(options);
+  SavedTexts texts;
+  texts.add(0, std::make_shared<const dist::ContextDirectory>(
+                   dist::ContextDirectory::open(folder.path() / "b")));
+  GeneratorOptions from_files = keeping_prefixes(4);
+  from_files.saved = &texts;
+  const std::vector<Result> found = run(*engine, {longer, first}, from_files);
+  expect_same(found, {alone[1], alone[0]});
+  EXPECT_EQ(found[0].n_shared, 259u);
+  EXPECT_EQ(found[1].n_shared, 149u);
+}
+
 TEST_F(GeneratorTest, WhatCannotBeSavedFailsAlone) {
   const test::TempFolder folder;
   const Request beside = request(150, 260, 2, 5);

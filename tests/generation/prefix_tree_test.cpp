@@ -347,6 +347,22 @@ TEST(PrefixTreeTest, WhatIsPinnedStays) {
   EXPECT_EQ(tree.set_budget(0), (std::vector<PrefixTree::KeptId>{1}));
 }
 
+TEST(PrefixTreeTest, NamesAllThatIsKeptAlongAPath) {
+  PrefixTree tree(1000, {10, 1});
+  const std::vector<base::TokenId> tokens{1, 2, 3, 4, 5, 6}, other{1, 2, 9};
+  const PrefixTree::Tokens path = tokens;
+  EXPECT_TRUE(tree.keep(path, 6).empty());
+  EXPECT_TRUE(tree.keep(path.first(2), 2).empty());
+  EXPECT_TRUE(tree.keep(other, 3).empty());
+  tree.promise(path.first(4), 7);
+  EXPECT_TRUE(tree.keep(path.first(5), 5).empty());
+  EXPECT_EQ(tree.kept_along(tokens, 6), (std::vector<PrefixTree::KeptId>{2, 5, 6}));
+  EXPECT_EQ(tree.kept_along(tokens, 5), (std::vector<PrefixTree::KeptId>{2, 5}));
+  EXPECT_EQ(tree.kept_along(tokens, 4), (std::vector<PrefixTree::KeptId>{2}));
+  EXPECT_EQ(tree.kept_along(other, 9), (std::vector<PrefixTree::KeptId>{2, 3}));
+  EXPECT_TRUE(tree.kept_along(path.last(2), 2).empty());
+}
+
 TEST(PrefixTreeTest, NobodyWaitsForWhatWasRefused) {
   PrefixTree tree(100, {10, 10});
   const std::vector<base::TokenId> tokens{1, 2, 3, 4};

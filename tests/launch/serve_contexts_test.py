@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Contexts of a server: texts that are read once, named, asked about, kept by servers to come."""
+import contextlib
 import pathlib
 import shutil
 import signal
@@ -148,6 +149,99 @@ class ServeContexts(ServerTest):
                 self.assertLess(n_read, len(text) + len(self.text) - 900)
                 self.assert_answers(server, waiting["id"])
                 self.end_job(server.process)
+
+    def long_text(self, number, n_bytes=20000):
+        return (f"Text {number}. " + FILLER * (n_bytes // len(FILLER) + 1))[:n_bytes]
+
+    def kept(self, server, n_tokens):
+        """The context, not pinned, of so many tokens, when it is there."""
+        def find():
+            return [each for each in server.ask("GET", PATH)[1]["data"]
+                    if not each["pinned"] and each["status"] == "ready" and each["tokens"] == n_tokens]
+        self.wait_until(find)
+        return find()[0]
+
+    def taken(self, context):
+        """Bytes on the disk."""
+        return sum(path.stat().st_blocks * 512 for path in (self.contexts / context["id"]).rglob("*"))
+
+    def test_long_prompts_are_kept_on_the_disk(self):
+        options = ("--context-length", 100000)
+        text, known = self.long_text(1), 16384
+        questions = [text + "What is it?", text + "And why?", text + self.long_text(2, 17000) + "So?"]
+        plain = super().serve(*options[:2])
+        expected = [plain.text(each, temperature=0, max_tokens=5) for each in questions]
+        self.end_job(plain.process)
+        for n_ranks, grid in ((1, []), (2, ["--shards", 2]), (2, ["--stages", 2])):
+            with self.subTest(grid=grid):
+                shutil.rmtree(self.contexts, ignore_errors=True)
+                server = self.serve(*options, *grid, n_ranks=n_ranks)
+                self.assertEqual(server.text(questions[0], temperature=0, max_tokens=5), expected[0])
+                first = self.kept(server, known)
+                n_read = server.metric("step_rows_sum")
+                self.assertLess(n_read, len(questions[0]) + 10)  # nothing was read for it
+                server.process.send_signal(signal.SIGKILL)
+                server.process.wait(timeout=program.SECONDS)
+                server = self.serve(*options)  # on another grid
+                self.assertEqual(self.kept(server, known)["id"], first["id"])
+                for question, answer in zip(questions[1:], expected[1:]):
+                    found = server.complete(question, temperature=0, max_tokens=5)
+                    self.assertEqual(found["choices"][0]["text"], answer)
+                    self.assertGreaterEqual(found["usage"]["prompt_tokens_details"]["cached_tokens"], known)
+                # The longer one goes on after it: what both have lies on the disk once.
+                longer = self.kept(server, (len(questions[2]) // 8192) * 8192)
+                self.assertLess(self.taken(longer), 1.5 * self.taken(first))
+                self.assertEqual(server.ask("DELETE", f"{PATH}/{first['id']}")[0], 409)
+                self.end_job(server.process)
+                server = self.serve(*options)
+                found = server.complete(questions[2] + " ", temperature=0, max_tokens=1)
+                self.assertGreaterEqual(found["usage"]["prompt_tokens_details"]["cached_tokens"], longer["tokens"])
+                self.end_job(server.process)
+                for path in sorted(self.contexts.glob("ctx-*/")):
+                    if path.is_dir():
+                        self.output("context", "verify", path, "--model", MODEL)
+
+    def test_what_prompts_leave_has_a_budget(self):
+        options = ("--context-length", 100000)
+        server = self.serve(*options)
+        server.complete(self.long_text(1), max_tokens=1)
+        first = self.kept(server, 16384)
+        taken = self.taken(first)
+        self.end_job(server.process)
+        server = self.serve(*options, "--contexts-size", int(2.5 * taken))
+        server.complete(self.long_text(2), max_tokens=1)
+        self.wait_until(lambda: len(server.ask("GET", PATH)[1]["data"]) == 2)
+        server.complete(self.long_text(1), max_tokens=1)  # used again
+        server.complete(self.long_text(3), max_tokens=1)
+
+        def ids():
+            return {each["id"] for each in server.ask("GET", PATH)[1]["data"] if each["status"] == "ready"}
+        self.wait_until(lambda: len(ids()) == 2 and first["id"] in ids())
+        self.assertEqual({path.name for path in self.contexts.iterdir() if path.is_dir()}, ids())
+        # What is pinned stays.
+        third = (ids() - {first["id"]}).pop()
+        for each in (first["id"], third):
+            self.assertTrue(server.post(f"{PATH}/{each}", pinned=True)["pinned"])
+        server.complete(self.long_text(4), max_tokens=1)
+        self.end_job(server.process)
+        server = self.serve(*options, "--contexts-size", 0)
+        self.assertEqual(ids(), {first["id"], third})
+        self.assertEqual(server.ask("POST", f"{PATH}/{third}", {"pinned": "yes"})[0], 400)
+        server.complete(self.long_text(5), max_tokens=1)
+        self.end_job(server.process)
+        self.assertEqual(len([path for path in self.contexts.iterdir() if path.is_dir()]), 2)
+
+    def test_a_server_that_ends_saves_what_it_has_read(self):
+        options = ("--context-length", 100000)
+        server = self.serve(*options)
+        connection, answer = server.open("POST", "/v1/completions", {"prompt": self.long_text(1), "max_tokens": 400, "ignore_eos": True})
+        server.process.send_signal(signal.SIGTERM)
+        with contextlib.closing(connection):
+            self.assertEqual(answer.status, 200)
+            answer.read()
+        self.assertEqual(server.process.wait(timeout=program.SECONDS), 143)
+        server = self.serve(*options)
+        self.kept(server, 16384)
 
     def test_a_disk_that_takes_nothing_fails_the_context_alone(self):
         for n_ranks in (1, 2):
