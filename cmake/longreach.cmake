@@ -47,6 +47,13 @@ function(lr_add_program name folder)
   lr_target_defaults(${name})
 endfunction()
 
+# lr_compile_fast(target): tests compile as fast as they can: optimising them, and reading GoogleTest's header for every
+# source, took half of the time of a build.
+function(lr_compile_fast target)
+  target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1>)
+  target_precompile_headers(${target} PRIVATE <gtest/gtest.h>)
+endfunction()
+
 # lr_add_tests(folder libraries...): one program of all *_test.cpp under tests/<folder>.
 function(lr_add_tests folder)
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${folder}/*_test.cpp)
@@ -57,6 +64,7 @@ function(lr_add_tests folder)
   lr_target_defaults(${folder}_tests)
   # Tests run over lists of small sizes written as plain numbers.
   target_compile_options(${folder}_tests PRIVATE -Wno-sign-conversion)
+  lr_compile_fast(${folder}_tests)
   gtest_discover_tests(${folder}_tests PROPERTIES TIMEOUT 300 LABELS ${folder}
                        DISCOVERY_TIMEOUT 60)
 endfunction()
@@ -87,6 +95,7 @@ function(lr_add_mpi_tests folder)
   target_compile_definitions(${program} PRIVATE LONGREACH_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   lr_target_defaults(${program})
   target_compile_options(${program} PRIVATE -Wno-sign-conversion)
+  lr_compile_fast(${program})
   set(launcher ${MPIEXEC_EXECUTABLE} --oversubscribe --bind-to none)
   foreach(n_ranks IN ITEMS 1 2 3 4 6 8)
     add_test(NAME ${folder}.mpi.${n_ranks} COMMAND ${launcher} -n ${n_ranks} $<TARGET_FILE:${program}>)
