@@ -64,6 +64,11 @@ void write_for_client(Write&& write) {
   }
 }
 
+std::int64_t milliseconds_since_1970() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+}
+
 /// What a folder takes on the disk; less if it changes meanwhile. Files have holes.
 std::size_t disk_bytes_of(const std::filesystem::path& folder) {
   constexpr std::size_t kBlock = 512;  // of stat, whatever the file system
@@ -212,7 +217,7 @@ void ContextLibrary::read_about(const std::string& id) {
   if (const auto pinned = about.value("pinned", nlohmann::json()); pinned.is_boolean()) {
     found->second.info.is_pinned = pinned.get<bool>();
   }
-  if (const auto used = base::whole_number(about.value("used", nlohmann::json()))) {
+  if (const auto used = base::whole_number(about.value("used_ms", nlohmann::json()))) {
     found->second.used = static_cast<std::int64_t>(*used);
   }
   const nlohmann::json name = about.value("name", nlohmann::json());
@@ -255,7 +260,7 @@ void ContextLibrary::write_about(const ContextInfo& info) const {
       {"name", info.name},
       {"created", info.created},
       {"pinned", info.is_pinned},
-      {"used", found == entries_.end() ? info.created : found->second.used}};
+      {"used_ms", found == entries_.end() ? 0 : found->second.used}};
   base::write_file(about_path(info.id), about.dump() + "\n");
 }
 
@@ -485,7 +490,7 @@ void ContextLibrary::was_read(std::span<const TokenId> tokens) {
   const auto saved = texts_.find(tokens, tokens.size(), 0);
   if (saved) {
     for (auto& [id, entry] : entries_) {
-      if (entry.context == saved->context) entry.used = std::time(nullptr);
+      if (entry.context == saved->context) entry.used = milliseconds_since_1970();
     }
   }
   if (tokens.size() < (saved ? saved->n_tokens : 0) + kLeastKept) return;
@@ -523,7 +528,7 @@ void ContextLibrary::begin_keeping(std::vector<TokenId> tokens) {
       dist::ContextDirectory::open_to_write(folder_of(id), options_.settings, parent));
   {
     const std::lock_guard lock(mutex_);
-    entries_[id] = {.info = info, .used = info.created};
+    entries_[id] = {.info = info, .used = milliseconds_since_1970()};
   }
   read(id, std::move(tokens), directory);
 }

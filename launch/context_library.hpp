@@ -64,7 +64,7 @@ class ContextLibrary final : public serve::ContextLibrary {
     serve::ContextInfo info;
     std::optional<std::size_t> context = {};  ///< The engine's number, for prompts to go on after.
     std::size_t disk_bytes = 0;               ///< Of what is ready.
-    std::int64_t used = 0;                    ///< Seconds since 1970.
+    std::int64_t used = 0;                    ///< Milliseconds since 1970.
   };
   /// A text that is being read.
   struct Reading {
