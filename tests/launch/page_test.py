@@ -59,7 +59,7 @@ class Browser:
         self.call("POST", self.element(selector) + "/value", {"text": str(text)})
 
     def text(self, selector):
-        return self.run("return document.querySelector(arguments[0]).innerText", selector)
+        return self.run("return document.querySelector(arguments[0])?.innerText ?? ''", selector)
 
     def wait_until(self, found, message):
         """Returns what `found` returns once that is true."""
@@ -83,11 +83,82 @@ class Browser:
 
 
 class Page(program.ProgramTest):
-    def serve(self, port=0):
+    def serve(self, port=0, *options):
         log = self.folder / f"log-{port}"
         with open(log, "wb") as file:
-            process = self.start("serve", "--model", MODEL, "--port", port, "--threads", 1, "--context-length", 40000, stderr=file)
+            process = self.start("serve", "--model", MODEL, "--port", port, "--threads", 1, "--context-length", 40000, *options, stderr=file)
         return Server(process, log)
+
+    def test_a_text_is_kept(self):
+        server = self.serve(0, "--contexts", self.folder / "contexts")
+        filler = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.\n"
+        text = filler * 60 + f"The pass key is {KEY}. Remember it. {KEY} is the pass key.\n" + filler * 120
+        browser = Browser(self)
+        page = {"url": f"http://127.0.0.1:{server.port}/"}
+        browser.call("POST", "/url", page)
+        browser.wait_for("#model", "rwkv-x-tiny")
+        browser.type("#file", self.file("<b>.txt", text))
+        browser.click("#read")
+        browser.wait_for("#kept li .name", rf"<b>\.txt: {len(text):,} tokens$")
+        browser.wait_until_enabled("#read")
+        browser.click("#read")
+        browser.wait_for("#reading-state", "are known")
+
+        # The page that is opened again has it, too.
+        browser.call("POST", "/url", page)
+        browser.wait_for("#kept li .name", "<b>")
+        browser.click("#kept li button")
+        browser.wait_for("#text-size", "which the server keeps")
+        browser.run("document.querySelector('#manner').value = 'plain'; document.querySelector('#most').value = 8")
+        question = "What is the pass key? The pass key is"
+        browser.type("#question", question)
+        browser.click("#ask")
+        browser.wait_for("#answer-state", "tokens in")
+        wanted = self.output("generate", "--model", MODEL, "--prompt-file", self.file("all", text + question), "-n", 8,
+                             "--temperature", 0)
+        self.assertEqual(browser.run("return document.querySelector('#answer').textContent"), wanted.decode())
+        browser.click("#strip button")
+        browser.wait_for("#passage mark", KEY)
+
+        # What is being read can be stopped, and is gone then.
+        browser.run("setText('long', 'abcd '.repeat(7900))")
+        browser.click("#read")
+        browser.click("#stop-reading")
+        browser.wait_for("#reading-state", "stopped")
+        browser.wait_until(lambda: len(server.ask("GET", "/v1/contexts")[1]["data"]) == 1, lambda: "the text stays")
+        browser.wait_until_enabled("#read")
+        browser.click("#kept li button:last-child")
+        browser.call("POST", "/alert/accept")
+        browser.wait_until(lambda: not server.ask("GET", "/v1/contexts")[1]["data"], lambda: "the text stays")
+        browser.wait_until(lambda: browser.run("return document.querySelector('#kept').hidden"), lambda: "the list stays")
+
+    def test_narrow_and_dark_windows(self):
+        server = self.serve()
+        browser = Browser(self)
+        browser.call("POST", "/goog/cdp/execute", {"cmd": "Emulation.setDeviceMetricsOverride", "params": {
+            "width": 360, "height": 640, "deviceScaleFactor": 2, "mobile": True}})
+        browser.call("POST", "/url", {"url": f"http://127.0.0.1:{server.port}/"})
+        browser.wait_for("#model", "rwkv-x-tiny")
+        browser.type("#file", self.file("text.txt", "w" * 3000))
+        browser.type("#question", "w" * 50)
+        browser.run("document.querySelector('#most').value = 20")
+        browser.wait_until_enabled("#ask")
+        browser.click("#ask")
+        browser.wait_for("#answer-state", "tokens in")
+        self.assertLessEqual(browser.run("return document.documentElement.scrollWidth"), 360)
+        # Every control has a name that can be read out.
+        nameless = browser.run("""return [...document.querySelectorAll("button, input, select")].filter(e => e.offsetParent &&
+            !(e.textContent.trim() || e.getAttribute("aria-label") || (e.labels && e.labels.length))).map(e => e.id)""")
+        self.assertEqual(nameless, [])
+        lightness = """const [r, g, b] = getComputedStyle(arguments[0] ? document.querySelector(arguments[0]) : document.documentElement)
+            [arguments[1]].match(/\\d+/g).map(Number); return (r + g + b) / 3"""
+        found = []
+        for scheme in ("light", "dark"):
+            browser.call("POST", "/goog/cdp/execute", {"cmd": "Emulation.setEmulatedMedia", "params": {
+                "features": [{"name": "prefers-color-scheme", "value": scheme}]}})
+            found.append(browser.run(lightness, "#answer", "color"))
+        self.assertLess(found[0], 80)
+        self.assertGreater(found[1], 180)
 
     def test_a_text_is_read_and_asked(self):
         server = self.serve()
