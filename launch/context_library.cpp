@@ -2,24 +2,16 @@
 
 #include "kernels/base/error.hpp"
 #include "kernels/base/json.hpp"
-#include "kernels/base/output_file.hpp"
-#include "kernels/base/read_file.hpp"
 #include "kernels/base/seconds.hpp"
 #include "kernels/base/sha256.hpp"
 #include "serve/openai_request.hpp"
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 #include <spdlog/spdlog.h>
 
-#include <sys/stat.h>
-
 #include <algorithm>
-#include <cctype>
-#include <cstring>
 #include <ctime>
 #include <span>
-#include <system_error>
 #include <utility>
 #include <variant>
 
@@ -36,17 +28,8 @@ constexpr std::size_t kMostWaiting = 64;
 constexpr std::size_t kMostToKeep = 16;
 /// So many tokens at least must a prompt have beyond what is saved, to be kept.
 constexpr std::size_t kLeastKept = 2 * generation::kKeptEvery;
-constexpr std::size_t kLargestAbout = std::size_t{1} << 16;
-constexpr std::string_view kTextSuffix = ".text", kAboutSuffix = ".json";
 /// Of the ids that the server makes.
 constexpr std::string_view kIdPrefix = "ctx-";
-
-/// What clients may write into a path as it is.
-bool is_plain_name(std::string_view name) {
-  return std::ranges::all_of(name, [](unsigned char c) {
-    return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.';
-  });
-}
 
 [[noreturn]] void refuse_id() {
   throw ApiError(404, "the context does not exist", {}, "context_not_found");
@@ -69,34 +52,23 @@ std::int64_t milliseconds_since_1970() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
 }
 
-/// What a folder takes on the disk; less if it changes meanwhile. Files have holes.
-std::size_t disk_bytes_of(const std::filesystem::path& folder) {
-  constexpr std::size_t kBlock = 512;  // of stat, whatever the file system
-  std::size_t n_bytes = 0;
-  std::error_code error;
-  for (std::filesystem::recursive_directory_iterator file(folder, error), end;
-       !error && file != end; file.increment(error)) {
-    struct stat status = {};
-    if (stat(file->path().c_str(), &status) == 0) {
-      n_bytes += static_cast<std::size_t>(status.st_blocks) * kBlock;
-    }
-  }
-  return n_bytes;
-}
-
 }  // namespace
 
 ContextLibrary::ContextLibrary(Options options, const std::vector<dist::ContextFolders>& contexts,
                                dist::Engine& engine, generation::Generator& generator,
                                generation::SavedTexts& texts)
-    : options_(std::move(options)), engine_(engine), generator_(generator), texts_(texts) {
+    : options_(std::move(options)),
+      files_(options_.folder),
+      engine_(engine),
+      generator_(generator),
+      texts_(texts) {
   for (std::size_t i = 0; i < contexts.size(); ++i) {
     const std::filesystem::path& path = contexts[i].back().path;
     const std::string id = path.filename().string();
     if (!is_plain_name(id)) continue;  // prompts may begin with it all the same
     Entry& entry = entries_[id];
     entry.info.id = id;
-    entry.disk_bytes = disk_bytes_of(path);
+    entry.disk_bytes = files_.disk_bytes(id);
     try {
       const auto tokens = dist::ContextDirectory::open(path).tokens();
       entry.context = i;
@@ -127,14 +99,6 @@ ContextLibrary::ContextLibrary(Options options, const std::vector<dist::ContextF
   texts_.on_read([this](std::span<const TokenId> tokens) { was_read(tokens); });
 }
 
-std::filesystem::path ContextLibrary::about_path(const std::string& id) const {
-  return options_.folder / fmt::format("{}{}", id, kAboutSuffix);
-}
-
-std::filesystem::path ContextLibrary::text_path(const std::string& id) const {
-  return options_.folder / fmt::format("{}{}", id, kTextSuffix);
-}
-
 std::string ContextLibrary::id_of(std::span<const TokenId> tokens) const {
   base::Sha256 hash;
   for (const auto& [name, value] : options_.settings) {
@@ -145,27 +109,14 @@ std::string ContextLibrary::id_of(std::span<const TokenId> tokens) const {
   return fmt::format("{}{}", kIdPrefix, hash.hex_digest().substr(0, 24));
 }
 
-std::vector<std::string> ContextLibrary::names_with(std::string_view suffix) const {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (const auto& file : std::filesystem::directory_iterator(options_.folder, error)) {
-    const std::string name = file.path().filename().string();
-    if (!name.ends_with(suffix) || !is_plain_name(name) || !file.is_regular_file(error)) continue;
-    names.push_back(name.substr(0, name.size() - suffix.size()));
-  }
-  std::ranges::sort(names);
-  return names;
-}
-
 void ContextLibrary::find_unread() {
-  for (const std::string& id : names_with(kTextSuffix)) {
+  for (const std::string& id : files_.ids_with_text()) {
     if (!id.starts_with(kIdPrefix)) continue;
-    const auto tokens = read_text(id);
+    const auto tokens = files_.read_text(id);
     if (!tokens || id_of(*tokens) != id) continue;  // of other settings, or cut short
     ContextInfo& info = entries_[id].info;
     if (info.status == ContextStatus::kReady) {
-      std::error_code ignored;
-      std::filesystem::remove(text_path(id), ignored);
+      files_.remove_text(id);
       continue;
     }
     info.id = id;
@@ -177,9 +128,9 @@ void ContextLibrary::find_unread() {
 }
 
 void ContextLibrary::find_abouts() {
-  for (const std::string& id : names_with(kAboutSuffix)) {
+  for (const std::string& id : files_.ids_with_about()) {
     const bool is_ours = id.starts_with(kIdPrefix) || entries_.contains(id);
-    if (is_ours) read_about(id);
+    if (is_ours) take_about(id);
   }
 }
 
@@ -191,91 +142,31 @@ void ContextLibrary::drop_unfinished() {
   }
   for (const std::string& id : unfinished) {
     forget(id);
-    remove_files(id);
+    files_.remove(id);
   }
 }
 
-void ContextLibrary::read_about(const std::string& id) {
-  nlohmann::json about;
-  try {
-    about = base::parse_json(base::read_file(about_path(id), kLargestAbout), id);
-  } catch (const base::InputError&) {
-    return;  // a name is nothing to fail for
-  }
-  if (!about.is_object()) return;
-  if (about.value("deleted", nlohmann::json()) == true) {
-    const auto found = entries_.find(id);
-    if (found != entries_.end()) {
-      drop(found->second);
-      entries_.erase(found);
-    }
-    std::erase(waiting_, id);
-    return remove_files(id);
-  }
+void ContextLibrary::take_about(const std::string& id) {
+  const AboutContext about = files_.read_about(id);
   const auto found = entries_.find(id);
+  if (about.is_deleted) {
+    if (found != entries_.end()) forget(id);
+    return files_.remove(id);
+  }
   if (found == entries_.end()) return;
-  if (const auto pinned = about.value("pinned", nlohmann::json()); pinned.is_boolean()) {
-    found->second.info.is_pinned = pinned.get<bool>();
-  }
-  if (const auto used = base::whole_number(about.value("used_ms", nlohmann::json()))) {
-    found->second.used = static_cast<std::int64_t>(*used);
-  }
-  const nlohmann::json name = about.value("name", nlohmann::json());
-  if (name.is_string()) found->second.info.name = name.get<std::string>();
-  if (const auto created = base::whole_number(about.value("created", nlohmann::json()))) {
-    found->second.info.created = static_cast<std::int64_t>(*created);
-  }
-}
-
-void ContextLibrary::write_deleted(const std::string& id) const {
-  base::write_file(about_path(id), nlohmann::json({{"deleted", true}}).dump() + "\n");
-}
-
-void ContextLibrary::remove_files(const std::string& id) const {
-  std::error_code error;
-  std::filesystem::remove(text_path(id), error);
-  std::filesystem::remove_all(folder_of(id), error);
-  if (!std::filesystem::exists(folder_of(id), error)) {
-    std::filesystem::remove(about_path(id), error);  // or the next start goes on deleting
-  }
-}
-
-bool ContextLibrary::goes_on_after(const std::filesystem::path& child,
-                                   const std::filesystem::path& parent) {
-  try {
-    const auto folders = dist::ContextDirectory::open(child).folders();
-    return std::ranges::any_of(std::span(folders).first(folders.size() - 1),
-                               [&](const dist::ContextFolder& folder) {
-                                 std::error_code ignored;
-                                 return std::filesystem::equivalent(folder.path, parent, ignored);
-                               });
-  } catch (const base::InputError&) {
-    return false;
-  }
+  ContextInfo& info = found->second.info;
+  info.name = about.name.value_or(info.name);
+  info.created = about.created.value_or(info.created);
+  info.is_pinned = about.is_pinned.value_or(info.is_pinned);
+  found->second.used = about.used.value_or(found->second.used);
 }
 
 void ContextLibrary::write_about(const ContextInfo& info) const {
   const auto found = entries_.find(info.id);
-  const nlohmann::ordered_json about = {
-      {"name", info.name},
-      {"created", info.created},
-      {"pinned", info.is_pinned},
-      {"used_ms", found == entries_.end() ? 0 : found->second.used}};
-  base::write_file(about_path(info.id), about.dump() + "\n");
-}
-
-void ContextLibrary::write_text(const std::string& id, std::span<const TokenId> tokens) const {
-  const auto bytes = std::as_bytes(tokens);
-  base::write_file(text_path(id), {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-}
-
-std::optional<std::vector<TokenId>> ContextLibrary::read_text(const std::string& id) const {
-  std::error_code ignored;
-  if (!std::filesystem::exists(text_path(id), ignored)) return std::nullopt;
-  const std::string bytes = base::read_file(text_path(id));
-  std::vector<TokenId> tokens(bytes.size() / sizeof(TokenId));
-  std::memcpy(tokens.data(), bytes.data(), tokens.size() * sizeof(TokenId));
-  return tokens;
+  files_.write_about(info.id, {.name = info.name,
+                               .created = info.created,
+                               .is_pinned = info.is_pinned,
+                               .used = found == entries_.end() ? 0 : found->second.used});
 }
 
 std::vector<ContextInfo> ContextLibrary::list() const {
@@ -305,7 +196,7 @@ std::vector<TokenId> ContextLibrary::tokens(const std::string& id) const {
         "longreach", "context_not_ready");
   }
   try {
-    return dist::ContextDirectory::open(folder_of(id)).tokens();
+    return dist::ContextDirectory::open(files_.folder_of(id)).tokens();
   } catch (const base::InputError& error) {
     throw ApiError(500, error.what());
   }
@@ -315,6 +206,10 @@ ContextInfo ContextLibrary::add(std::vector<TokenId> tokens, const std::string& 
   const std::string id = id_of(tokens);
   const auto found = entries_.find(id);
   if (found != entries_.end() && found->second.info.status != ContextStatus::kFailed) {
+    // It may be a prompt that is being kept: a server that is killed meanwhile reads on.
+    if (found->second.info.status == ContextStatus::kReading) {
+      write_for_client([&] { files_.write_text(id, tokens); });
+    }
     serve::ContextChange wanted{.is_pinned = true};
     if (!name.empty()) wanted.name = name;
     return change(id, wanted);
@@ -332,7 +227,7 @@ ContextInfo ContextLibrary::add(std::vector<TokenId> tokens, const std::string& 
   info.error.clear();
   write_for_client([&] {
     write_about(info);
-    write_text(id, tokens);
+    files_.write_text(id, tokens);
   });
   waiting_.push_back(id);
   {
@@ -360,17 +255,17 @@ void ContextLibrary::remove(const std::string& id) {
     throw ApiError(409, fmt::format("the context {} goes on after it", *child));
   }
   write_for_client([&] {
-    if (!is_being_read && dist::ContextDirectory::is_being_written(folder_of(id))) {
+    if (!is_being_read && dist::ContextDirectory::is_being_written(files_.folder_of(id))) {
       throw ApiError(409, "another run writes this context");
     }
-    write_deleted(id);
+    files_.write_about(id, {.is_deleted = true});
   });
   forget(id);
   generator_.forget_prefixes();  // some have its files mapped
   if (is_being_read) {
     generator_.cancel(reading_->request);  // work() takes the rest away
   } else {
-    remove_files(id);
+    files_.remove(id);
   }
 }
 
@@ -382,7 +277,7 @@ std::size_t ContextLibrary::bytes_to_save(std::size_t n_tokens) const {
 
 std::optional<std::string> ContextLibrary::child_of(const std::string& id) const {
   for (const auto& [other, each] : entries_) {
-    if (other != id && goes_on_after(folder_of(other), folder_of(id))) return other;
+    if (other != id && files_.goes_on_after(other, id)) return other;
   }
   return std::nullopt;
 }
@@ -407,10 +302,10 @@ bool ContextLibrary::make_room(std::size_t n_bytes) {
     if (oldest == nullptr) return false;
     const std::string id = oldest->info.id;
     taken -= oldest->disk_bytes;
-    write_deleted(id);
+    files_.write_about(id, {.is_deleted = true});
     forget(id);
     // Prefixes in memory that have its files mapped stay usable, and hold their place till they go.
-    remove_files(id);
+    files_.remove(id);
   }
   return true;
 }
@@ -450,20 +345,20 @@ void ContextLibrary::end_reading() {
   const Reading reading = *std::exchange(reading_, {});
   if (reading.context) engine_.drop_context(*reading.context);
   const auto found = entries_.find(reading.id);
-  if (found == entries_.end()) return remove_files(reading.id);
+  if (found == entries_.end()) return files_.remove(reading.id);
   Entry& entry = found->second;
   if (!entry.info.is_pinned && entry.info.status != ContextStatus::kReady) {
     if (!entry.info.error.empty()) spdlog::warn("a prompt is not kept: {}", entry.info.error);
     forget(reading.id);
-    return remove_files(reading.id);
+    return files_.remove(reading.id);
   }
-  entry.disk_bytes = disk_bytes_of(folder_of(reading.id));
+  entry.disk_bytes = files_.disk_bytes(reading.id);
   // Read from now on, and not written: others may, and no file stays open for it.
   const auto context = entry.context;
   if (!context || reading.directory->n_tokens() == 0) return drop(found->second);
   try {
     texts_.add(*context, std::make_shared<const dist::ContextDirectory>(
-                             dist::ContextDirectory::open(folder_of(reading.id))));
+                             dist::ContextDirectory::open(files_.folder_of(reading.id))));
   } catch (const base::InputError& error) {
     fail(reading.id, error.what());
     drop(found->second);
@@ -471,14 +366,14 @@ void ContextLibrary::end_reading() {
 }
 
 void ContextLibrary::begin(const std::string& id) {
-  auto tokens = read_text(id);
-  if (!tokens) base::input_error("{}: is gone", base::utf8_name(text_path(id).string()));
+  auto tokens = files_.read_text(id);
+  if (!tokens) base::input_error("the text of {} is gone", id);
   auto directory = std::make_shared<dist::ContextDirectory>(
-      dist::ContextDirectory::open_to_write(folder_of(id), options_.settings));
+      dist::ContextDirectory::open_to_write(files_.folder_of(id), options_.settings));
   require_beginning(*directory, *tokens);
   if (directory->n_tokens() > tokens->size()) {
     base::input_error("{}: holds {} tokens, expected at most the {} of its text",
-                      base::utf8_name(folder_of(id).string()), directory->n_tokens(),
+                      base::utf8_name(files_.folder_of(id).string()), directory->n_tokens(),
                       tokens->size());
   }
   read(id, *std::move(tokens), directory);
@@ -516,7 +411,7 @@ void ContextLibrary::begin_keeping(std::vector<TokenId> tokens) {
   std::optional<dist::ContextParent> parent;
   for (const auto& [other, entry] : entries_) {
     if (!saved || entry.context != saved->context) continue;
-    const auto context = dist::ContextDirectory::open(folder_of(other));
+    const auto context = dist::ContextDirectory::open(files_.folder_of(other));
     const auto state = std::ranges::find(context.states(), n_saved, &dist::SavedState::n_tokens);
     if (state == context.states().end()) return;  // not at once, as it is being written
     parent = {dist::folders_of(context.folders(), n_saved).back().path, *state};
@@ -525,7 +420,7 @@ void ContextLibrary::begin_keeping(std::vector<TokenId> tokens) {
   info.is_pinned = false;
   write_about(info);
   auto directory = std::make_shared<dist::ContextDirectory>(
-      dist::ContextDirectory::open_to_write(folder_of(id), options_.settings, parent));
+      dist::ContextDirectory::open_to_write(files_.folder_of(id), options_.settings, parent));
   {
     const std::lock_guard lock(mutex_);
     entries_[id] = {.info = info, .used = milliseconds_since_1970()};
@@ -606,8 +501,7 @@ void ContextLibrary::take(const generation::Event& event) {
   info.n_read = info.n_saved = info.n_tokens;
   info.status = ContextStatus::kReady;
   std::erase(waiting_, reading.id);  // sent again while it was being deleted
-  std::error_code ignored;
-  std::filesystem::remove(text_path(reading.id), ignored);
+  files_.remove_text(reading.id);
 }
 
 void ContextLibrary::fail(const std::string& id, const std::string& error) {

@@ -1,6 +1,5 @@
-/// The contexts of a server, in a folder: <id>/ is a context (dist/context/format.md), <id>.json
-/// what clients call it, and that it is deleted while it is being deleted, and <id>.text the text
-/// while it is not read to its end. A server that was killed goes on where it was.
+/// The contexts of a server, in a folder (context_files.hpp). A server that was killed goes on
+/// where it was.
 ///
 /// Clients send texts to be kept; beginnings of long prompts are kept, too, as far as a budget of
 /// bytes allows: they are saved from memory, after what is saved already. Of those, the ones that
@@ -10,6 +9,7 @@
 
 #include "dist/context/context_directory.hpp"
 #include "generation/generator.hpp"
+#include "launch/context_files.hpp"
 #include "launch/saved_context.hpp"
 #include "serve/context_library.hpp"
 
@@ -23,7 +23,6 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace longreach::launch {
@@ -78,29 +77,15 @@ class ContextLibrary final : public serve::ContextLibrary {
     bool has_ended = false;
   };
 
-  std::filesystem::path folder_of(const std::string& id) const { return options_.folder / id; }
-  std::filesystem::path about_path(const std::string& id) const;
-  std::filesystem::path text_path(const std::string& id) const;
   std::string id_of(std::span<const base::TokenId> tokens) const;
   /// Takes in what the folder says of contexts, and ends deletions that were begun.
   void find_abouts();
-  void read_about(const std::string& id);
+  void take_about(const std::string& id);
   /// Deletes what was kept of prompts and is not whole.
   void drop_unfinished();
   /// Adds what a folder holds of contexts that are not read to their end.
   void find_unread();
-  /// Names of plain files that end in a suffix, without it, in order.
-  std::vector<std::string> names_with(std::string_view suffix) const;
   void write_about(const serve::ContextInfo& info) const;
-  /// From now on it is deleted, whatever happens to its files. Errors: InputError.
-  void write_deleted(const std::string& id) const;
-  void remove_files(const std::string& id) const;
-  /// Whether it goes on after the context in that folder; false if it cannot be read.
-  static bool goes_on_after(const std::filesystem::path& child,
-                            const std::filesystem::path& parent);
-  void write_text(const std::string& id, std::span<const base::TokenId> tokens) const;
-  /// None if the file is not there. Errors: InputError naming it.
-  std::optional<std::vector<base::TokenId>> read_text(const std::string& id) const;
   void begin(const std::string& id);
   /// Something of a prompt was read, or known.
   void was_read(std::span<const base::TokenId> tokens);
@@ -125,6 +110,7 @@ class ContextLibrary final : public serve::ContextLibrary {
   void drop(Entry& entry);
 
   Options options_;
+  ContextFiles files_;
   dist::Engine& engine_;
   generation::Generator& generator_;
   generation::SavedTexts& texts_;
