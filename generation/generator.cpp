@@ -153,7 +153,7 @@ bool Generator::step(const dist::Progress& progress) {
   report_saved();
   // Or it would never end.
   LR_CHECK(!rows.empty() || waits || saves || !with_events_.empty() || scheduler_.n_running() == 0);
-  dispatch_events();
+  dispatch_events(rows.empty() && !waits);
   if (!rows.empty()) scheduler_.observe(base::seconds_since(start));
   return true;
 }
@@ -302,12 +302,7 @@ void Generator::plan_saving(Active& active) {
 bool Generator::save_known(bool may_wait) {
   Active* const active = find(saving_);
   if (active == nullptr || active->to_save.empty() || saving_failed_) return false;
-  bool is_written = false;
-  try_to_save(*active, [&] {
-    is_written =
-        begun_.empty() || engine_.n_saved_tokens(active->request.saving->context) >= begun_.back();
-  });
-  if (saving_failed_ || (!is_written && !may_wait)) return false;
+  if (!may_wait && !engine_.has_written()) return false;
   // What is saved stays until it is written: prefixes until the last one, which the session itself
   // is as long as.
   const std::size_t i = active->n_save_begun++;
@@ -404,7 +399,7 @@ void Generator::wait_for_oldest() {
       engine_.wait_for(*active->session);
     }
   }
-  dispatch_events();
+  dispatch_events(false);
 }
 
 bool Generator::submit_step(std::span<const RequestRows> rows, const dist::Progress& progress) {
@@ -484,7 +479,13 @@ void Generator::on_logits(Active& active, std::size_t position, std::span<const 
   }
 }
 
-void Generator::dispatch_events() {
+bool Generator::is_being_saved(Active& active) {
+  if (!active.request.saving) return false;
+  save(active, *active.session);
+  return !saving_failed_ && !engine_.has_written();
+}
+
+void Generator::dispatch_events(bool may_wait) {
   for (const RequestId id : std::exchange(with_events_, {})) {
     Active* const active = find(id);
     if (active == nullptr) continue;
@@ -500,7 +501,11 @@ void Generator::dispatch_events() {
     } else if (pending.drawn) {
       accept_token(*active, *pending.drawn, pending.evidence);
     } else if (active->is_complete()) {
-      finish(*active, {.reason = FinishReason::kLength});
+      if (is_being_saved(*active) && !may_wait) {
+        with_events_.insert(id);  // the others need not wait for the disk
+      } else {
+        finish(*active, {.reason = FinishReason::kLength});
+      }
     }
   }
 }

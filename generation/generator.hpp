@@ -207,8 +207,10 @@ class Generator {
   void after_rows(Active& active);
   /// Takes a row of logits from the engine, of which nothing may be called meanwhile.
   void on_logits(Active& active, std::size_t position, std::span<const float> logits);
-  /// Reports to sinks what has come.
-  void dispatch_events();
+  /// Reports to sinks what has come. Unless it may wait, what is being saved ends later.
+  void dispatch_events(bool may_wait);
+  /// Begins to save the last state of a request that saves; whether it is still being written.
+  bool is_being_saved(Active& active);
   void accept_token(Active& active, const Pending::Drawn& drawn,
                     std::span<const dist::AttendedSpan> evidence);
   /// Whoever saves texts may want it.

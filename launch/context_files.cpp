@@ -135,13 +135,30 @@ void ContextFiles::remove_text(const std::string& id) const {
   std::filesystem::remove(path_of(id, kTextSuffix), ignored);
 }
 
-void ContextFiles::remove(const std::string& id) const {
+std::string ContextFiles::mark_deleted(const std::string& id) const {
+  try {
+    write_about(id, {.is_deleted = true});
+    return {};
+  } catch (const base::InputError& error) {
+    return error.what();
+  }
+}
+
+bool ContextFiles::remove(const std::string& id) const {
   std::error_code error;
   remove_text(id);
   std::filesystem::remove_all(folder_of(id), error);
-  if (!std::filesystem::exists(folder_of(id), error)) {
-    std::filesystem::remove(path_of(id, kAboutSuffix),
-                            error);  // or the next start goes on deleting
+  if (std::filesystem::exists(folder_of(id), error)) return false;  // the next start goes on
+  std::filesystem::remove(path_of(id, kAboutSuffix), error);
+  return true;
+}
+
+bool ContextFiles::is_empty(const std::string& id) const {
+  try {
+    return !dist::ContextDirectory::is_being_written(folder_of(id)) &&
+           dist::ContextDirectory::open(folder_of(id)).n_tokens() == 0;
+  } catch (const base::InputError&) {
+    return false;
   }
 }
 

@@ -53,9 +53,13 @@ class ContextFiles {
   void write_text(const std::string& id, std::span<const base::TokenId> tokens) const;
   void remove_text(const std::string& id) const;
 
-  /// As far as the system lets it. If the context itself stays, so does what says that it is
-  /// deleted.
-  void remove(const std::string& id) const;
+  /// From now on it is deleted, whatever becomes of its files. Returns why that cannot be written,
+  /// empty if it is: a full disk must not keep what fills it.
+  std::string mark_deleted(const std::string& id) const;
+  /// Whether nothing is left of the context. If something is, what marks it as deleted stays, too.
+  bool remove(const std::string& id) const;
+  /// Whether it is a context without a state, which nobody is about to save.
+  bool is_empty(const std::string& id) const;
 
  private:
   std::filesystem::path path_of(const std::string& id, std::string_view suffix) const;

@@ -68,7 +68,7 @@ ContextLibrary::ContextLibrary(Options options, const std::vector<dist::ContextF
     if (!is_plain_name(id)) continue;  // prompts may begin with it all the same
     Entry& entry = entries_[id];
     entry.info.id = id;
-    entry.disk_bytes = files_.disk_bytes(id);
+    entry.info.n_bytes = files_.disk_bytes(id);
     try {
       const auto tokens = dist::ContextDirectory::open(path).tokens();
       entry.context = i;
@@ -88,6 +88,7 @@ ContextLibrary::ContextLibrary(Options options, const std::vector<dist::ContextF
   find_unread();
   find_abouts();
   drop_unfinished();
+  make_room(0, {});
   texts_.on_damage([this](std::size_t context, const base::InputError& error) {
     for (auto& [id, entry] : entries_) {
       if (entry.context != context) continue;
@@ -151,9 +152,14 @@ void ContextLibrary::take_about(const std::string& id) {
   const auto found = entries_.find(id);
   if (about.is_deleted) {
     if (found != entries_.end()) forget(id);
-    return files_.remove(id);
+    files_.remove(id);
+    return;
   }
-  if (found == entries_.end()) return;
+  if (found == entries_.end()) {
+    // Of a prompt that was being kept when its server was killed, before anything was saved.
+    if (about.is_pinned == false && files_.is_empty(id)) files_.remove(id);
+    return;
+  }
   ContextInfo& info = found->second.info;
   info.name = about.name.value_or(info.name);
   info.created = about.created.value_or(info.created);
@@ -252,20 +258,23 @@ void ContextLibrary::remove(const std::string& id) {
   if (found == entries_.end()) refuse_id();
   const bool is_being_read = reading_ && reading_->id == id;
   if (const auto child = child_of(id)) {
-    throw ApiError(409, fmt::format("the context {} goes on after it", *child));
+    throw ApiError(
+        409,
+        fmt::format("the context cannot be deleted before {}, which goes on after it", *child));
   }
   write_for_client([&] {
     if (!is_being_read && dist::ContextDirectory::is_being_written(files_.folder_of(id))) {
       throw ApiError(409, "another run writes this context");
     }
-    files_.write_about(id, {.is_deleted = true});
   });
+  const std::string failure = files_.mark_deleted(id);
+  if (is_being_read && !failure.empty()) throw ApiError(500, failure);
   forget(id);
   generator_.forget_prefixes();  // some have its files mapped
   if (is_being_read) {
     generator_.cancel(reading_->request);  // work() takes the rest away
-  } else {
-    files_.remove(id);
+  } else if (!files_.remove(id)) {
+    throw ApiError(500, failure.empty() ? "the context cannot be deleted" : failure);
   }
 }
 
@@ -289,20 +298,21 @@ void ContextLibrary::forget(const std::string& id) {
   entries_.erase(id);
 }
 
-bool ContextLibrary::make_room(std::size_t n_bytes) {
+bool ContextLibrary::make_room(std::size_t n_bytes, const std::string& needed) {
   std::size_t taken = n_bytes;
-  for (const auto& [id, entry] : entries_) taken += entry.disk_bytes;
+  for (const auto& [id, entry] : entries_) taken += entry.info.n_bytes;
   while (taken > options_.disk_bytes) {
     const Entry* oldest = nullptr;
     for (const auto& [id, entry] : entries_) {
-      const bool may_go = !entry.info.is_pinned && entry.info.status != ContextStatus::kReading &&
-                          (oldest == nullptr || entry.used < oldest->used) && !child_of(id);
+      const bool may_go = !entry.info.is_pinned && id != needed &&
+                          (oldest == nullptr || entry.used < oldest->used) && !child_of(id) &&
+                          !dist::ContextDirectory::is_being_written(files_.folder_of(id));
       if (may_go) oldest = &entry;
     }
     if (oldest == nullptr) return false;
     const std::string id = oldest->info.id;
-    taken -= oldest->disk_bytes;
-    files_.write_about(id, {.is_deleted = true});
+    taken -= std::min(taken, oldest->info.n_bytes);
+    files_.mark_deleted(id);
     forget(id);
     // Prefixes in memory that have its files mapped stay usable, and hold their place till they go.
     files_.remove(id);
@@ -336,7 +346,6 @@ void ContextLibrary::work() {
       begin_keeping(std::move(tokens));
     } catch (const base::InputError& error) {
       spdlog::warn("a prompt is not kept: {}", error.what());
-      if (reading_) end_reading();
     }
   }
 }
@@ -345,14 +354,21 @@ void ContextLibrary::end_reading() {
   const Reading reading = *std::exchange(reading_, {});
   if (reading.context) engine_.drop_context(*reading.context);
   const auto found = entries_.find(reading.id);
-  if (found == entries_.end()) return files_.remove(reading.id);
+  if (found == entries_.end()) {
+    files_.remove(reading.id);
+    return;
+  }
   Entry& entry = found->second;
   if (!entry.info.is_pinned && entry.info.status != ContextStatus::kReady) {
     if (!entry.info.error.empty()) spdlog::warn("a prompt is not kept: {}", entry.info.error);
     forget(reading.id);
-    return files_.remove(reading.id);
+    files_.remove(reading.id);
+    return;
   }
-  entry.disk_bytes = files_.disk_bytes(reading.id);
+  {
+    const std::lock_guard lock(mutex_);
+    entry.info.n_bytes = files_.disk_bytes(reading.id);
+  }
   // Read from now on, and not written: others may, and no file stays open for it.
   const auto context = entry.context;
   if (!context || reading.directory->n_tokens() == 0) return drop(found->second);
@@ -376,6 +392,8 @@ void ContextLibrary::begin(const std::string& id) {
                       base::utf8_name(files_.folder_of(id).string()), directory->n_tokens(),
                       tokens->size());
   }
+  // What was kept of prompts gives way, as far as it goes.
+  make_room(bytes_to_save(tokens->size() - directory->n_tokens()), id);
   read(id, *std::move(tokens), directory);
 }
 
@@ -407,25 +425,37 @@ void ContextLibrary::begin_keeping(std::vector<TokenId> tokens) {
   if (tokens.size() < n_saved + kLeastKept) return;
   const std::string id = id_of(tokens);
   if (entries_.contains(id)) return;  // it failed, or waits
-  if (!make_room(bytes_to_save(tokens.size() - n_saved))) return;
   std::optional<dist::ContextParent> parent;
+  std::string parent_id;
   for (const auto& [other, entry] : entries_) {
     if (!saved || entry.context != saved->context) continue;
+    parent_id = other;
     const auto context = dist::ContextDirectory::open(files_.folder_of(other));
     const auto state = std::ranges::find(context.states(), n_saved, &dist::SavedState::n_tokens);
     if (state == context.states().end()) return;  // not at once, as it is being written
     parent = {dist::folders_of(context.folders(), n_saved).back().path, *state};
   }
-  ContextInfo info{.id = id, .created = std::time(nullptr), .n_tokens = tokens.size()};
-  info.is_pinned = false;
-  write_about(info);
+  if (!make_room(bytes_to_save(tokens.size() - (parent ? n_saved : 0)), parent_id)) return;
   auto directory = std::make_shared<dist::ContextDirectory>(
       dist::ContextDirectory::open_to_write(files_.folder_of(id), options_.settings, parent));
-  {
-    const std::lock_guard lock(mutex_);
-    entries_[id] = {.info = info, .used = milliseconds_since_1970()};
+  try {
+    ContextInfo info{.id = id, .created = std::time(nullptr), .n_tokens = tokens.size()};
+    info.is_pinned = false;
+    write_about(info);
+    {
+      const std::lock_guard lock(mutex_);
+      entries_[id] = {.info = info, .used = milliseconds_since_1970()};
+    }
+    read(id, std::move(tokens), directory);
+  } catch (const base::InputError&) {
+    if (reading_) {
+      end_reading();
+    } else {
+      if (entries_.contains(id)) forget(id);
+      files_.remove(id);
+    }
+    throw;
   }
-  read(id, std::move(tokens), directory);
 }
 
 void ContextLibrary::read(const std::string& id, std::vector<TokenId> tokens,
@@ -438,6 +468,7 @@ void ContextLibrary::read(const std::string& id, std::vector<TokenId> tokens,
   texts_.add(*entry.context, directory);
   // States of its own are gone on from; others may be known to the generator, which saves them.
   const bool goes_on = directory->has_own_state();
+  const std::size_t n_known = goes_on ? 0 : generator_.n_known(tokens);
   Reading& reading = reading_.emplace(Reading{.id = id,
                                               .tokens = std::move(tokens),
                                               .directory = directory,
@@ -452,7 +483,8 @@ void ContextLibrary::read(const std::string& id, std::vector<TokenId> tokens,
   request.saving = generation::Saving{options_.states_every, *reading.context, n_begin};
   {
     const std::lock_guard lock(mutex_);
-    entry.info.n_read = entry.info.n_saved = n_begin;
+    entry.info.n_saved = n_begin;
+    entry.info.n_read = std::max(n_begin, n_known);
     entry.info.status = ContextStatus::kReading;
   }
   const auto sink = [this](const generation::Event& event) { take(event); };

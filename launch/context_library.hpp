@@ -62,7 +62,6 @@ class ContextLibrary final : public serve::ContextLibrary {
   struct Entry {
     serve::ContextInfo info;
     std::optional<std::size_t> context = {};  ///< The engine's number, for prompts to go on after.
-    std::size_t disk_bytes = 0;               ///< Of what is ready.
     std::int64_t used = 0;                    ///< Milliseconds since 1970.
   };
   /// A text that is being read.
@@ -96,8 +95,8 @@ class ContextLibrary final : public serve::ContextLibrary {
             std::shared_ptr<dist::ContextDirectory> directory);
   /// What so many tokens more take on the disk, about.
   std::size_t bytes_to_save(std::size_t n_tokens) const;
-  /// Deletes contexts until so many bytes more fit; whether they do.
-  bool make_room(std::size_t n_bytes);
+  /// Deletes contexts, but for one, until so many bytes more fit; whether they do.
+  bool make_room(std::size_t n_bytes, const std::string& needed);
   /// Whether others go on after it; then the name of one.
   std::optional<std::string> child_of(const std::string& id) const;
   /// From now on no prompt begins with it; its files stay for a while.

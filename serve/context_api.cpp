@@ -22,6 +22,7 @@ Json json_of(const ContextInfo& info) {
           {"tokens", info.n_tokens},
           {"tokens_read", info.n_read},
           {"tokens_saved", info.n_saved},
+          {"bytes", info.n_bytes},
           {"seconds_left", info.seconds_left ? Json(*info.seconds_left) : Json()},
           {"error", info.error.empty() ? Json() : Json(info.error)}};
 }

@@ -30,6 +30,7 @@ struct ContextInfo {
   std::size_t n_read = 0;    ///< Of these.
   std::size_t n_saved =
       0;  ///< Of these, on the disk: what a server that is killed need not read again.
+  std::size_t n_bytes = 0;  ///< On the disk, of what is ready.
   ContextStatus status = ContextStatus::kWaiting;
   std::string error = {};                   ///< One sentence, if it failed.
   std::optional<double> seconds_left = {};  ///< Of reading, if it is being read.

@@ -4,6 +4,7 @@
 #include "kernels/base/json.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -74,6 +75,17 @@ class Fields {
     if (value == nullptr) return false;
     if (!value->is_boolean()) refuse(name, "true or false", *value);
     return value->get<bool>();
+  }
+
+  /// Refuses names that are not among these, in an object that the field `where` holds.
+  void allow(const char* where, std::initializer_list<std::string_view> names) const {
+    for (const auto& [name, value] : object_.items()) {
+      if (std::ranges::count(names, name) > 0) continue;
+      throw ApiError(400,
+                     fmt::format("{}: expected one of {}, found {}", where, fmt::join(names, ", "),
+                                 json(name).dump(-1, ' ', false, json::error_handler_t::replace)),
+                     where);
+    }
   }
 
   /// An object inside; null if it is absent.
@@ -312,6 +324,7 @@ void read_stream(const Fields& fields, const ServedModel& served, CompletionRequ
     request.with_usage = Fields(*options).flag("include_usage");
   }
   if (const json* const own = fields.object("longreach")) {
+    Fields(*own).allow("longreach", {"context", "deadline", "evidence", "progress"});
     if (Fields(*own).find("deadline") != nullptr) {
       request.deadline_seconds = Fields(*own).real("deadline", 0, kLatestDeadline, 0);
     }
@@ -476,7 +489,7 @@ std::vector<generation::Request> requests_of(const CompletionRequest& request) {
 ContextText read_context(std::string_view body, const ServedModel& served) {
   const json object = parse_object(body);
   const Fields fields(object);
-  const char* const field = fields.find("text") != nullptr ? "text" : "prompt";
+  const char* const field = fields.find("prompt") != nullptr ? "prompt" : "text";
   const json* const text = fields.find(field);
   ContextText context{{}, read_name(fields).value_or("")};
   if (text != nullptr && text->is_string()) {
@@ -498,6 +511,9 @@ ContextChange read_context_change(std::string_view body) {
   const Fields fields(object);
   ContextChange change{read_name(fields)};
   if (fields.find("pinned") != nullptr) change.is_pinned = fields.flag("pinned");
+  if (!change.name && !change.is_pinned) {
+    throw ApiError(400, "expected name, pinned, or both: what is to be different");
+  }
   return change;
 }
 

@@ -7,6 +7,7 @@
 #include "model/state_layout.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <future>
 #include <memory>
@@ -164,6 +165,11 @@ void ContextPart::save(model::SequenceState& state, std::size_t n_tokens, std::s
         {piece.number, piece.offset, {piece.memory.begin(), piece.memory.end()}});
   });
   writing_->begin();
+}
+
+bool ContextPart::has_written() const {
+  return !is_writing() ||
+         writing_->done.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
 }
 
 void ContextPart::finish() {

@@ -47,6 +47,8 @@ class ContextPart {
   void save(model::SequenceState& state, std::size_t n_tokens, std::size_t n_written,
             bool reaches_all, const std::function<std::string(const std::string&)>& first_error);
   bool is_writing() const { return writing_ != nullptr; }
+  /// Whether what was begun has come to its end, good or bad, so that nothing waits for it.
+  bool has_written() const;
   /// Returns when what was begun is on the disk. Errors: SaveError naming the file.
   void finish();
 

@@ -157,6 +157,9 @@ class Engine {
   /// Tokens of the newest state saved to a context that is on all disks; 0 if none is. Never waits.
   /// Errors: SaveError.
   std::size_t n_saved_tokens(std::size_t context = 0);
+  /// Whether this rank has written what was begun: the next call of saving hardly waits, as other
+  /// ranks write as much. Never waits.
+  bool has_written() const { return stage_.has_written(); }
   /// Waits until all that was begun is on all disks. Errors: SaveError.
   void finish_saving();
   /// Waits until nothing is written any more, after a SaveError.

@@ -68,6 +68,7 @@ class Stage {
   /// Errors: InputError naming the file; SaveError as ContextPart::save.
   void save(const SaveSession& message);
   bool is_saving() const { return saving_ && contexts_.at(saving_->context).is_writing(); }
+  bool has_written() const { return !saving_ || contexts_.at(saving_->context).has_written(); }
   void finish_saving();
   void restore(const RestoreSession& message);
   void close(std::uint32_t session);

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Contexts of a server: texts that are read once, named, asked about, kept by servers to come."""
 import contextlib
+import json
 import pathlib
 import shutil
 import signal
@@ -218,18 +219,31 @@ class ServeContexts(ServerTest):
             return {each["id"] for each in server.ask("GET", PATH)[1]["data"] if each["status"] == "ready"}
         self.wait_until(lambda: len(ids()) == 2 and first["id"] in ids())
         self.assertEqual({path.name for path in self.contexts.iterdir() if path.is_dir()}, ids())
-        # What is pinned stays.
+        # A text that is posted takes their place, and what is pinned stays.
         third = (ids() - {first["id"]}).pop()
-        for each in (first["id"], third):
-            self.assertTrue(server.post(f"{PATH}/{each}", pinned=True)["pinned"])
+        posted = self.wait_for(server, server.post(PATH, text=self.long_text(6, 17000))["id"])
+        self.assertEqual(ids(), {posted["id"], third})
+        self.assertAlmostEqual(posted["bytes"], self.taken(posted), delta=100000)
+        self.assertTrue(server.post(f"{PATH}/{third}", pinned=True)["pinned"])
+        for changes in ({"pinned": "yes"}, {}, {"nam": "x"}):
+            self.assertEqual(server.ask("POST", f"{PATH}/{third}", changes)[0], 400)
         server.complete(self.long_text(4), max_tokens=1)
         self.end_job(server.process)
+        server = self.serve(*options, "--contexts-size", 1)
+        self.assertEqual(ids(), {posted["id"], third})
+        self.assertFalse(server.post(f"{PATH}/{third}", pinned=False)["pinned"])
+        self.end_job(server.process)
+        # What is no longer allowed goes at the start, as does what a killed server had begun and saved nothing of.
+        begun = self.contexts / "ctx-0123456789abcdef01234567"
+        shutil.copytree(self.contexts / posted["id"], begun)
+        manifest = json.loads((begun / "manifest.json").read_text())
+        (begun / "manifest.json").write_text(json.dumps(manifest | {"states": []}))
+        begun.with_suffix(".json").write_text('{"pinned": false}')
         server = self.serve(*options, "--contexts-size", 0)
-        self.assertEqual(ids(), {first["id"], third})
-        self.assertEqual(server.ask("POST", f"{PATH}/{third}", {"pinned": "yes"})[0], 400)
+        self.assertEqual(ids(), {posted["id"]})
         server.complete(self.long_text(5), max_tokens=1)
         self.end_job(server.process)
-        self.assertEqual(len([path for path in self.contexts.iterdir() if path.is_dir()]), 2)
+        self.assertEqual([path.name for path in self.contexts.iterdir() if path.is_dir()], [posted["id"]])
 
     def test_a_server_that_ends_saves_what_it_has_read(self):
         options = ("--context-length", 100000)

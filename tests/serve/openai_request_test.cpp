@@ -133,6 +133,7 @@ TEST(OpenaiRequest, RefusalsNameTheFieldAtFault) {
                                  {{"logprobs", 21}},
                                  {{"logprobs", true}},
                                  {{"echo", 1}},
+                                 {{"longreach", {{"contxt", "a"}}}},
                                  {{"ignore_eos", 1}},
                                  {{"stream", "yes"}},
                                  {{"stream_options", {{"include_usage", true}}}},
