@@ -47,6 +47,12 @@ void write_for_client(Write&& write) {
   }
 }
 
+void refuse_damaged(const dist::ContextFolders& folders) {
+  if (!dist::is_marked_damaged(folders)) return;
+  base::input_error("{}: was found damaged; it is to be deleted, and the text sent again",
+                    base::utf8_name(folders.back().path.string()));
+}
+
 std::int64_t milliseconds_since_1970() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
@@ -71,6 +77,7 @@ ContextLibrary::ContextLibrary(Options options, const std::vector<dist::ContextF
     entry.info.n_bytes = files_.disk_bytes(id);
     try {
       const auto tokens = dist::ContextDirectory::open(path).tokens();
+      refuse_damaged(contexts[i]);
       entry.context = i;
       entry.info.n_tokens = entry.info.n_read = entry.info.n_saved = tokens.size();
       entry.info.status = ContextStatus::kReady;
@@ -136,12 +143,14 @@ void ContextLibrary::find_abouts() {
 }
 
 void ContextLibrary::drop_unfinished() {
-  std::vector<std::string> unfinished;
-  for (const auto& [id, entry] : entries_) {
-    const bool is_one = !entry.info.is_pinned && entry.info.status == ContextStatus::kFailed;
-    if (is_one && !child_of(id)) unfinished.push_back(id);
-  }
-  for (const std::string& id : unfinished) {
+  const auto may_go = [this](const auto& each) {
+    const ContextInfo& info = each.second.info;
+    return !info.is_pinned && info.status == ContextStatus::kFailed && !child_of(each.first);
+  };
+  // Parents after their children.
+  for (auto found = std::ranges::find_if(entries_, may_go); found != entries_.end();
+       found = std::ranges::find_if(entries_, may_go)) {
+    const std::string id = found->first;
     forget(id);
     files_.remove(id);
   }
@@ -224,6 +233,10 @@ ContextInfo ContextLibrary::add(std::vector<TokenId> tokens, const std::string& 
     throw ApiError(429, "too many texts are waiting to be read", {}, "rate_limit_exceeded");
   }
   ContextInfo info = found != entries_.end() ? found->second.info : ContextInfo{.id = id};
+  if (dist::is_marked_damaged({{files_.folder_of(id)}}) && !child_of(id)) {
+    files_.remove(id);
+    info.n_saved = 0;
+  }
   info.name = name;
   info.created = std::time(nullptr);
   info.n_tokens = tokens.size();
@@ -386,6 +399,7 @@ void ContextLibrary::begin(const std::string& id) {
   if (!tokens) base::input_error("the text of {} is gone", id);
   auto directory = std::make_shared<dist::ContextDirectory>(
       dist::ContextDirectory::open_to_write(files_.folder_of(id), options_.settings));
+  refuse_damaged(directory->folders());
   require_beginning(*directory, *tokens);
   if (directory->n_tokens() > tokens->size()) {
     base::input_error("{}: holds {} tokens, expected at most the {} of its text",

@@ -1,5 +1,6 @@
 #include "dist/context/chunk_file.hpp"
 
+#include "dist/context/context_folders.hpp"
 #include "kernels/base/error.hpp"
 #include "kernels/base/json.hpp"
 #include "model/checkpoint/tensor_file.hpp"
@@ -103,7 +104,8 @@ std::shared_ptr<model::MappedChunk> ChunkFile::mapped(GlobalChunk chunk,
       layout_.chunk_begin(number) - layout_.chunk_begin(first_mapped_), layout_.chunk_bytes());
   return std::make_shared<model::MappedChunk>(
       mapping_, bytes, record.head_checksums(), base::utf8_name(chunks_path_.string()),
-      partition::Range{number * layout_.chunk_tokens, (number + 1) * layout_.chunk_tokens});
+      partition::Range{number * layout_.chunk_tokens, (number + 1) * layout_.chunk_tokens},
+      [context = chunks_path_.parent_path().parent_path()] { mark_damaged(context); });
 }
 
 }  // namespace longreach::dist

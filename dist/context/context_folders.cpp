@@ -2,10 +2,18 @@
 
 #include "dist/comm/gather_texts.hpp"
 
+#include <algorithm>
+#include <fstream>
 #include <sstream>
 #include <string>
+#include <system_error>
 
 namespace longreach::dist {
+namespace {
+
+constexpr const char* kDamageMark = "damaged";
+
+}  // namespace
 
 ContextFolders folders_of(const ContextFolders& folders, std::size_t n_tokens) {
   ContextFolders used = folders;
@@ -15,6 +23,17 @@ ContextFolders folders_of(const ContextFolders& folders, std::size_t n_tokens) {
 
 std::filesystem::path state_path(const ContextFolders& folders, std::size_t n_tokens) {
   return folders_of(folders, n_tokens).back().path / "states" / std::to_string(n_tokens);
+}
+
+void mark_damaged(const std::filesystem::path& context) {
+  std::ofstream mark(context / kDamageMark);
+}
+
+bool is_marked_damaged(const ContextFolders& folders) {
+  return std::ranges::any_of(folders, [](const ContextFolder& folder) {
+    std::error_code ignored;
+    return std::filesystem::exists(folder.path / kDamageMark, ignored);
+  });
 }
 
 std::vector<ContextFolders> share_folders(Communicator& ranks,

@@ -25,6 +25,12 @@ ContextFolders folders_of(const ContextFolders& folders, std::size_t n_tokens);
 /// The file of the state after n_tokens tokens.
 std::filesystem::path state_path(const ContextFolders& folders, std::size_t n_tokens);
 
+/// Leaves a mark in a context's folder: a chunk in it is not as it was written. As far as the
+/// system lets it.
+void mark_damaged(const std::filesystem::path& context);
+/// Whether one of the folders has that mark.
+bool is_marked_damaged(const ContextFolders& folders);
+
 /// The contexts that rank 0 names, on all ranks. Collective.
 std::vector<ContextFolders> share_folders(Communicator& ranks,
                                           const std::vector<ContextFolders>& contexts);

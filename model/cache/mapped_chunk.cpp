@@ -11,8 +11,12 @@ namespace longreach::model {
 
 MappedChunk::MappedChunk(std::shared_ptr<const MappedFile> file, std::span<const std::byte> bytes,
                          std::span<const std::uint32_t> checksums, std::string file_name,
-                         partition::Range tokens)
-    : file_(std::move(file)), bytes_(bytes), file_name_(std::move(file_name)), tokens_(tokens) {
+                         partition::Range tokens, std::function<void()> on_damage)
+    : file_(std::move(file)),
+      bytes_(bytes),
+      file_name_(std::move(file_name)),
+      tokens_(tokens),
+      on_damage_(std::move(on_damage)) {
   LR_CHECK(!checksums.empty() && bytes.size() % checksums.size() == 0);
   for (const std::uint32_t checksum : checksums) heads_.push_back({checksum});
 }
@@ -22,6 +26,7 @@ bool MappedChunk::is_whole(std::size_t head) const {
 }
 
 void MappedChunk::refuse(std::size_t head) const {
+  if (on_damage_) on_damage_();
   base::input_error("{}: damaged: head {} of tokens {} to {} does not match its checksum",
                     file_name_, head, tokens_.begin, tokens_.end - 1);
 }

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -21,10 +22,10 @@ namespace longreach::model {
 class MappedChunk {
  public:
   /// `bytes` are of the file; one checksum (CRC-32) a head. For messages: the file's name, and
-  /// which tokens these are.
+  /// which tokens these are. `on_damage` is called before damage is thrown.
   MappedChunk(std::shared_ptr<const MappedFile> file, std::span<const std::byte> bytes,
               std::span<const std::uint32_t> checksums, std::string file_name,
-              partition::Range tokens);
+              partition::Range tokens, std::function<void()> on_damage = {});
   MappedChunk(const MappedChunk&) = delete;
   MappedChunk& operator=(const MappedChunk&) = delete;
 
@@ -54,6 +55,7 @@ class MappedChunk {
   std::vector<Head> heads_;
   std::string file_name_;
   partition::Range tokens_;
+  std::function<void()> on_damage_;
 };
 
 /// A head that a step is going to read.

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Contexts of a server: texts that are read once, named, asked about, kept by servers to come."""
 import contextlib
+import http.client
 import json
 import pathlib
 import shutil
@@ -383,6 +384,41 @@ class ServeContexts(ServerTest):
         self.assertEqual(found, 400, answer)
         after = [int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")][0]
         self.assertLess(after - peak, 200_000)
+
+    def test_a_damaged_chunk_ends_one_server_and_not_the_next(self):
+        options = ("--context-length", 100000)
+        text = self.long_text(1)
+        for pinned in (False, True):
+            with self.subTest(pinned=pinned):
+                server = self.serve(*options)
+                expected = server.text(text + "So?", temperature=0, max_tokens=5)
+                context = self.kept(server, 16384)["id"]
+                if pinned:
+                    server.post(f"{PATH}/{context}", pinned=True)
+                self.end_job(server.process)
+                with max((self.contexts / context / "cache").iterdir(), key=lambda path: path.stat().st_size).open("r+b") as chunks:
+                    size = chunks.seek(0, 2)
+                    chunks.seek(0)
+                    chunks.write(b"\x55" * size)
+                server = self.serve(*options)
+                with self.assertRaises((http.client.HTTPException, OSError)):
+                    server.text(text + "So?", temperature=0, max_tokens=5)
+                self.assertEqual(server.process.wait(timeout=program.SECONDS), 2)
+                self.assertIn("does not match its checksum", server.log.read_text())
+                server = self.serve(*options)
+                status, found = server.ask("GET", f"{PATH}/{context}")
+                self.assertEqual((status, found.get("status")), (200, "failed") if pinned else (404, None))
+                self.assertEqual(server.text(text + "So?", temperature=0, max_tokens=5), expected)
+                again = server.post(PATH, text=text[:16384])
+                self.assertEqual(again["id"], context)
+                self.wait_for(server, context)
+                self.end_job(server.process)
+                server = self.serve(*options)
+                answer = server.complete(text + "So?", temperature=0, max_tokens=5)
+                self.assertEqual(answer["choices"][0]["text"], expected)
+                self.assertEqual(answer["usage"]["prompt_tokens_details"]["cached_tokens"], 16384)
+                self.assertEqual(server.ask("DELETE", f"{PATH}/{context}")[0], 200)
+                self.end_job(server.process)
 
     def test_what_another_server_reads_is_not_deleted(self):
         first, second = self.serve("--context-length", 1000000), None
