@@ -295,7 +295,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
     static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
     asio::async_write(stream_, asio::buffer(kContinue),
                       [self = shared_from_this()](error_code failed, std::size_t) {
-                        if (failed) return self->close();
+                        if (failed || self->state_ == State::kClosed) return self->close();
                         self->read_body();
                       });
   }
@@ -390,7 +390,8 @@ class Connection final : public std::enable_shared_from_this<Connection> {
     const std::size_t n = std::min(written_.size() - n_written_, kSliceBytes);
     asio::async_write(stream_, asio::buffer(written_.data() + n_written_, n),
                       [self = shared_from_this()](error_code error, std::size_t n_sent) {
-                        if (error) return self->close();
+                        // What was sent well may be reported after another handler has closed.
+                        if (error || self->state_ == State::kClosed) return self->close();
                         self->n_written_ += n_sent;
                         if (self->n_written_ < self->written_.size()) return self->write_slice();
                         self->written_.clear();
@@ -435,7 +436,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
     rest_.resize(kSliceBytes);
     stream_.async_read_some(asio::buffer(rest_),
                             [self = shared_from_this()](error_code error, std::size_t) {
-                              if (error) return self->close();
+                              if (error || self->state_ == State::kClosed) return self->close();
                               self->read_on();
                             });
   }
