@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <ctime>
 #include <span>
+#include <system_error>
 #include <utility>
 #include <variant>
 
@@ -95,6 +96,11 @@ ContextLibrary::ContextLibrary(Options options, const std::vector<dist::ContextF
   find_unread();
   find_abouts();
   drop_unfinished();
+  std::error_code unknown;
+  const std::filesystem::space_info space = std::filesystem::space(options_.folder, unknown);
+  // Of both, or each start would leave contexts less room.
+  const std::size_t half = unknown ? 0 : (space.available + disk_bytes_taken()) / 2;
+  disk_bytes_ = options_.disk_bytes.value_or(half);
   make_room(0, {});
   texts_.on_damage([this](std::size_t context, const base::InputError& error) {
     for (auto& [id, entry] : entries_) {
@@ -221,8 +227,9 @@ ContextInfo ContextLibrary::add(std::vector<TokenId> tokens, const std::string& 
   const std::string id = id_of(tokens);
   const auto found = entries_.find(id);
   if (found != entries_.end() && found->second.info.status != ContextStatus::kFailed) {
-    // It may be a prompt that is being kept: a server that is killed meanwhile reads on.
-    if (found->second.info.status == ContextStatus::kReading) {
+    // Of a prompt that is being kept: a server that is killed meanwhile reads on.
+    const ContextInfo& there = found->second.info;
+    if (there.status == ContextStatus::kReading && !there.is_pinned) {
       write_for_client([&] { files_.write_text(id, tokens); });
     }
     serve::ContextChange wanted{.is_pinned = true};
@@ -311,10 +318,15 @@ void ContextLibrary::forget(const std::string& id) {
   entries_.erase(id);
 }
 
+std::size_t ContextLibrary::disk_bytes_taken() const {
+  std::size_t n_bytes = 0;
+  for (const auto& [id, entry] : entries_) n_bytes += entry.info.n_bytes;
+  return n_bytes;
+}
+
 bool ContextLibrary::make_room(std::size_t n_bytes, const std::string& needed) {
-  std::size_t taken = n_bytes;
-  for (const auto& [id, entry] : entries_) taken += entry.info.n_bytes;
-  while (taken > options_.disk_bytes) {
+  std::size_t taken = n_bytes + disk_bytes_taken();
+  while (taken > disk_bytes_) {
     const Entry* oldest = nullptr;
     for (const auto& [id, entry] : entries_) {
       const bool may_go = !entry.info.is_pinned && id != needed &&
@@ -412,7 +424,7 @@ void ContextLibrary::begin(const std::string& id) {
 }
 
 void ContextLibrary::was_read(std::span<const TokenId> tokens) {
-  if (options_.disk_bytes == 0) return;
+  if (disk_bytes_ == 0) return;
   tokens = tokens.first(tokens.size() / generation::kKeptEvery * generation::kKeptEvery);
   const auto saved = texts_.find(tokens, tokens.size(), 0);
   if (saved) {

@@ -33,7 +33,9 @@ class ContextLibrary final : public serve::ContextLibrary {
     std::filesystem::path folder;
     dist::ContextSettings settings;
     std::size_t states_every = 0;  ///< Tokens.
-    std::size_t disk_bytes = 0;    ///< Prompts are kept as long as all contexts fit; 0: none is.
+    /// Prompts are kept as long as all contexts fit; 0: none is. Default: half of what is free and
+    /// what contexts take already.
+    std::optional<std::size_t> disk_bytes = {};
     ContextBytes bytes = {};
   };
 
@@ -95,6 +97,8 @@ class ContextLibrary final : public serve::ContextLibrary {
             std::shared_ptr<dist::ContextDirectory> directory);
   /// What so many tokens more take on the disk, about.
   std::size_t bytes_to_save(std::size_t n_tokens) const;
+  /// Of all contexts.
+  std::size_t disk_bytes_taken() const;
   /// Deletes contexts, but for one, until so many bytes more fit; whether they do.
   bool make_room(std::size_t n_bytes, const std::string& needed);
   /// Whether others go on after it; then the name of one.
@@ -110,6 +114,7 @@ class ContextLibrary final : public serve::ContextLibrary {
 
   Options options_;
   ContextFiles files_;
+  std::size_t disk_bytes_ = 0;
   dist::Engine& engine_;
   generation::Generator& generator_;
   generation::SavedTexts& texts_;

@@ -24,11 +24,9 @@
 
 #include <algorithm>
 #include <chrono>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -74,13 +72,6 @@ PreparedServer prepare(const ServeOptions& options, const OpenedModel& opened) {
   return prepared;
 }
 
-/// Of the disk that a folder is on; 0 if that is not known.
-std::size_t half_of_free_bytes(const std::filesystem::path& folder) {
-  std::error_code error;
-  const std::filesystem::space_info space = std::filesystem::space(folder, error);
-  return error ? 0 : space.available / 2;
-}
-
 generation::GeneratorOptions generator_options_of(const ServeOptions& options,
                                                   const OpenedModel& opened,
                                                   generation::SavedTexts& saved) {
@@ -103,13 +94,11 @@ void answer_requests(const ServeOptions& options, const OpenedModel& opened,
   serve::Service service(generator, max_open, metrics);
   std::optional<ContextLibrary> library;
   if (options.contexts) {
-    library.emplace(
-        ContextLibrary::Options{
-            *options.contexts, context_settings(opened, prepared.tokenizer.get()),
-            tokens_between_states(options.states_every, opened),
-            options.contexts_bytes.value_or(half_of_free_bytes(*options.contexts)),
-            context_bytes(opened)},
-        opened.engine_options.contexts, engine, generator, saved);
+    library.emplace(ContextLibrary::Options{*options.contexts,
+                                            context_settings(opened, prepared.tokenizer.get()),
+                                            tokens_between_states(options.states_every, opened),
+                                            options.contexts_bytes, context_bytes(opened)},
+                    opened.engine_options.contexts, engine, generator, saved);
   }
   ContextLibrary* const contexts = library ? &*library : nullptr;
   const serve::ServedModel served{

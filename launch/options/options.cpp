@@ -854,7 +854,8 @@ CLI::App& add_serve(CLI::App& app, ServeOptions& options) {
           ->group("Running");
   add_text(command, "--contexts-size", "SIZE",
            "prompts are kept as long as all contexts take no more than so much of\nthe disk; those "
-           "not used for longest give way; 0: none is kept;\ndefault: half of what is free",
+           "not used for longest give way; 0: none is kept;\ndefault: half of what is free and "
+           "what they take",
            [&options](const std::string& text) {
              options.contexts_bytes = text == "0" ? 0 : read_bytes("--contexts-size", text);
            })
