@@ -19,12 +19,16 @@
 
 namespace longreach::launch {
 
-dist::ContextSettings context_settings(const OpenedModel& opened, const model::Tokenizer* tokenizer,
-                                       bool any_isa) {
-  const model::AttentionConfig& attention = opened.engine_options.attention;
+void require_savable(const model::AttentionConfig& attention) {
   if (attention.mode == model::AttentionMode::kReference) {
     base::input_error("--attention reference: states of this mode are not saved");
   }
+}
+
+dist::ContextSettings context_settings(const OpenedModel& opened, const model::Tokenizer* tokenizer,
+                                       bool any_isa) {
+  const model::AttentionConfig& attention = opened.engine_options.attention;
+  require_savable(attention);
   dist::ContextSettings settings;
   if (opened.checkpoint.preset() != nullptr) {
     settings.emplace_back("model", model_name(opened.checkpoint));
@@ -122,6 +126,13 @@ std::size_t tokens_between_states(std::optional<std::size_t> wanted, const Opene
   every = wanted.value_or(every);
   // States between chunks are small: they hold no open one.
   return (every + bytes.chunk_size - 1) / bytes.chunk_size * bytes.chunk_size;
+}
+
+std::size_t saved_bytes(std::size_t n_tokens, const OpenedModel& opened) {
+  const ContextBytes bytes = context_bytes(opened);
+  const std::size_t every = tokens_between_states({}, opened);
+  return n_tokens / bytes.chunk_size * bytes.of_chunk +
+         (n_tokens + every - 1) / every * bytes.of_state;
 }
 
 std::vector<dist::ContextFolders> share_contexts(const std::filesystem::path& folder,

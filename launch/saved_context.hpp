@@ -16,6 +16,9 @@
 
 namespace longreach::launch {
 
+/// Errors: InputError naming --attention where its states cannot be saved.
+void require_savable(const model::AttentionConfig& attention);
+
 /// What a context must have been saved with to be of use. Without a tokenizer, the vocabulary is
 /// not looked at; with `any_isa`, nor is the path of instructions, without which bits are those of
 /// two runs. Errors: InputError for mode reference, whose states are not saved.
@@ -66,6 +69,9 @@ ContextBytes context_bytes(const OpenedModel& opened);
 /// After how many tokens a state is saved, in whole chunks: by default so that states are a tenth
 /// of the cache at most.
 std::size_t tokens_between_states(std::optional<std::size_t> wanted, const OpenedModel& opened);
+
+/// What a context of so many tokens takes on the disk, in chunks and states.
+std::size_t saved_bytes(std::size_t n_tokens, const OpenedModel& opened);
 
 /// The same on all ranks: what the leader of the job, which alone needs the tokenizer, finds.
 /// Collective; its errors are AgreedErrors on all ranks.

@@ -1,9 +1,11 @@
 #include "launch/commands/plan.hpp"
 
+#include "generation/request.hpp"
 #include "launch/machine/machine.hpp"
 #include "launch/machine/topology.hpp"
 #include "launch/open_model.hpp"
 #include "launch/run_plan.hpp"
+#include "launch/saved_context.hpp"
 #include "launch/standard_streams.hpp"
 #include "partition/plan.hpp"
 
@@ -39,6 +41,13 @@ partition::Machine machine_of(const PlanOptions& options) {
   }
   return machine;
 }
+
+/// What is planned for.
+struct Work {
+  std::size_t context_tokens;
+  double prompt_share;
+  std::size_t saved_bytes;  ///< What the saved context takes on the disk; 0: none is saved.
+};
 
 /// Of `generate` on this context, if nobody says how much it writes.
 double default_prompt_share(std::size_t context_tokens) {
@@ -94,14 +103,17 @@ std::string ranks_text(const Plan& plan) {
   return text;
 }
 
-std::string plan_text(const Plan& plan, std::size_t context_tokens, double prompt_share,
-                      const dist::EngineOptions& options) {
+std::string plan_text(const Plan& plan, const Work& work, const dist::EngineOptions& options) {
   std::string text = fmt::format(
       "context {} tokens, prompt share {:.4g}, weights {}, kv {}, "
       "ranks {} = stages {} x shards {}, nodes {}\n",
-      context_tokens, prompt_share, base::name_of(options.weights),
+      work.context_tokens, work.prompt_share, base::name_of(options.weights),
       base::name_of(options.attention.kv), plan.ranks.size(), plan.grid.n_stages,
       plan.grid.n_shards, plan.n_nodes);
+  if (work.saved_bytes > 0) {
+    text += fmt::format("on disk {} in all, of which each rank holds at most {} in memory\n",
+                        bytes_text(work.saved_bytes), bytes_text(*options.cache_memory));
+  }
   text += fmt::format("estimate: decoding {:.4g} ms a token, {:.4g} tokens/s for one stream",
                       plan.seconds_per_token() * 1e3, 1 / plan.seconds_per_token());
   if (plan.grid.n_stages > 1) {
@@ -157,15 +169,14 @@ Json as_json(const RankPlan& rank, const StagePlan& stage) {
           {"bound", name_of(stage.decoding.bound())}};
 }
 
-std::string plan_json(const Plan& plan, std::size_t context_tokens, double prompt_share,
-                      const dist::EngineOptions& options) {
+std::string plan_json(const Plan& plan, const Work& work, const dist::EngineOptions& options) {
   Json stages = Json::array(), ranks = Json::array();
   for (const StagePlan& stage : plan.stages) stages.push_back(as_json(stage));
   for (const RankPlan& rank : plan.ranks) {
     ranks.push_back(as_json(rank, plan.stages[rank.stage]));
   }
-  Json json = {{"context", context_tokens},
-               {"prompt_share", prompt_share},
+  Json json = {{"context", work.context_tokens},
+               {"prompt_share", work.prompt_share},
                {"weights", base::name_of(options.weights)}};
   add_attention(json, options.attention, AttentionPart::kCache);
   json.update({{"replicas", plan.n_replicas},
@@ -176,6 +187,7 @@ std::string plan_json(const Plan& plan, std::size_t context_tokens, double promp
                {"tokens_per_second", plan.tokens_per_second()},
                {"prompt_tokens_per_second", plan.prompt_tokens_per_second()},
                {"bytes_per_stream", plan.stream_bytes()},
+               {"bytes_on_disk", work.saved_bytes},
                {"stage_plans", std::move(stages)},
                {"ranks", std::move(ranks)}});
   return json.dump(2) + "\n";
@@ -184,19 +196,27 @@ std::string plan_json(const Plan& plan, std::size_t context_tokens, double promp
 }  // namespace
 
 int run(const PlanOptions& options) {
-  const OpenedModel opened = open_model(options.model);
+  OpenedModel opened = open_model(options.model);
+  opened.engine_options.cache_memory = options.cache_memory;
+  const Work work{
+      options.context_tokens,
+      options.prompt_share.value_or(default_prompt_share(options.context_tokens)),
+      options.cache_memory ? saved_bytes(options.context_tokens, opened) : 0,
+  };
   // A prompt may be all of the context, in one call.
-  partition::RunSizes sizes =
-      run_sizes(opened, {options.context_tokens, options.context_tokens, 0, ""});
+  RunLength length{options.context_tokens, options.context_tokens, 0, ""};
+  if (options.cache_memory) {
+    require_savable(opened.engine_options.attention);
+    length.tokens_in_memory = generation::kStatesInMemory * tokens_between_states({}, opened);
+  }
+  partition::RunSizes sizes = run_sizes(opened, length);
   sizes.n_threads = options.model.n_threads.value_or(0);
-  const double prompt_share =
-      options.prompt_share.value_or(default_prompt_share(options.context_tokens));
   const Plan plan = partition::plan_on_cluster(
       sizes, machine_of(options),
-      {options.n_ranks, options.model.n_stages, options.model.n_shards, prompt_share});
+      {options.n_ranks, options.model.n_stages, options.model.n_shards, work.prompt_share});
   require_grid_fits(opened.engine_options.attention, plan.ranks.size());
   const auto text = options.format == ListingFormat::kJson ? plan_json : plan_text;
-  write_output(text(plan, options.context_tokens, prompt_share, opened.engine_options));
+  write_output(text(plan, work, opened.engine_options));
   return 0;
 }
 

@@ -101,6 +101,12 @@ std::size_t read_bytes(const std::string& name, const std::string& text) {
   return *value << shift;
 }
 
+CLI::Option* add_bytes(CLI::App& app, const std::string& name, std::optional<std::size_t>& bytes,
+                       const std::string& description) {
+  return add_text(app, name, "SIZE", description,
+                  [&bytes, name](const std::string& text) { bytes = read_bytes(name, text); });
+}
+
 template <typename Target>
 CLI::Option* add_count(CLI::App& app, const std::string& names, Target& target, std::size_t least,
                        std::size_t most, const std::string& description) {
@@ -306,11 +312,10 @@ CLI::Option* add_states_every(CLI::App& command, std::optional<std::size_t>& sta
 }
 
 CLI::Option* add_cache_memory(CLI::App& command, std::optional<std::size_t>& bytes) {
-  return add_text(
-      command, "--cache-memory", "SIZE",
+  return add_bytes(
+      command, "--cache-memory", bytes,
       "hold at most so much of a context's cache in memory, on each\nrank, e.g. 500M or "
-      "4G; default: what the system leaves",
-      [&bytes](const std::string& text) { bytes = read_bytes("--cache-memory", text); });
+      "4G; default: what the system leaves");
 }
 
 CLI::Option* add_any_isa(CLI::App& command, bool& any_isa) {
@@ -525,6 +530,9 @@ CLI::App& add_plan(CLI::App& app, PlanOptions& options) {
       command, "--prompt-share", options.prompt_share, 0, 1,
       "how many of the tokens are read as a prompt, 0 (none) to 1;\nstages and shards suit this "
       "mix; default: all but the last 256,\nas in generate");
+  add_bytes(command, "--cache-memory", options.cache_memory,
+            "the cache lies in the files of a saved context (see read), and each\nrank holds at "
+            "most so much of it in memory, e.g. 500M or 4G;\ndefault: all of it is in memory");
   command.add_flag_callback(
       "--json", [&options] { options.format = ListingFormat::kJson; },
       "every rank, as one JSON object");

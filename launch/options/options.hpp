@@ -140,6 +140,8 @@ struct PlanOptions {
   std::optional<double> network_gb_per_second;
   std::optional<double> core_gflops;   ///< Of a core, two a multiply-add.
   std::optional<double> prompt_share;  ///< Default: that of `generate` on this context.
+  /// See dist::EngineOptions; the cache is then a saved context's, in files.
+  std::optional<std::size_t> cache_memory;
   ListingFormat format = ListingFormat::kText;
 };
 

@@ -118,6 +118,25 @@ class Plans(PlanTest):
                                       env={**os.environ, "HWLOC_SYNTHETIC": NODE}))
         self.assertEqual(plan, self.plan("--ranks", 4))
 
+    def test_a_saved_context_need_not_fit_into_memory(self):
+        saved = ("--cache-memory", "16M")
+        for grid in ((), ("--stages", 2, "--shards", 2)):
+            with self.subTest(grid=grid):
+                whole, plan = self.plan(*grid, context=10_000_000), self.plan(*grid, *saved, context=10_000_000)
+                self.assertEqual(whole["bytes_on_disk"], 0)
+                # Chunks are on disk, states are a tenth of them at most.
+                cache = sum(rank["bytes"]["cache"] for rank in whole["ranks"])
+                self.assertTrue(0.99 * cache < plan["bytes_on_disk"] < 1.11 * cache, plan["bytes_on_disk"])
+                for rank, of_whole in zip(plan["ranks"], whole["ranks"]):
+                    self.assertEqual(rank["bytes"]["means"], of_whole["bytes"]["means"])
+                    # What may be held, and what is read between two states and not on disk yet.
+                    self.assertTrue(16 << 20 <= rank["bytes"]["cache"] < of_whole["bytes"]["cache"] / 10, rank)
+        self.assertIn("at most 16.8 MB", self.text(*saved))
+        self.assertNotIn("on disk", self.text())
+        needs_two = self.arguments(topology=SMALL_NODE)
+        self.assert_refused(needs_two, "--ranks")
+        self.assertEqual(len(json.loads(self.output(*needs_two, "--cache-memory", "1M", "--json"))["ranks"]), 1)
+
     def test_text_says_the_same(self):
         text = self.text("--stages", 2, "--shards", 2)
         self.assertIn("ranks 4 = stages 2 x shards 2, nodes 2", text)
@@ -157,10 +176,13 @@ class Refusals(PlanTest):
         for topology in ("", "sofa:2", self.folder / "absent.xml", self.file("empty.xml", "")):
             self.assert_refused(self.arguments(topology=topology), "--topology")
 
+    def test_reference_mode_saves_nothing(self):
+        self.assert_refused(self.arguments("--attention", "reference", "--cache-memory", "1G"), "--attention reference")
+
     def test_values(self):
         for option, values in {"--context": ("0", "x"), "--ranks": ("0", "4097"), "--nodes": ("0",),
                                "--bandwidth": ("0", "nan"), "--arithmetic": ("0", "x"),
-                               "--prompt-share": ("-0.1", "1.01", "nan", "half"), "--network-latency": ("-1",)}.items():
+                               "--cache-memory": ("0", "much"), "--prompt-share": ("-0.1", "1.01", "nan", "half"), "--network-latency": ("-1",)}.items():
             for value in values:
                 with self.subTest(option=option, value=value):
                     self.assert_refused(["plan", "--model", MODEL, "--context", 10, option, value], option)
