@@ -6,6 +6,7 @@
 #include "model/blocks/time_mix.hpp"
 #include "model/checkpoint/matrix_rows.hpp"
 
+#include <optional>
 #include <variant>
 #include <vector>
 
@@ -19,15 +20,22 @@ class StepBlock {
  public:
   StepBlock(Context& context, std::size_t block, const Step& step, MatView<float> x,
             MatView<float> v_first, std::span<SequenceState* const> states)
-      : context_(context), block_(block), step_(step), x_(x), v_first_(v_first), states_(states) {}
+      : context_(context), block_(block), step_(step), x_(x), v_first_(v_first), states_(states) {
+    const bool is_last =
+        context.weights.has_last_block() && block + 1 == context.weights.blocks.size();
+    if (is_last && !context.observer->sees_all_rows()) last_.emplace(step);
+  }
 
   void operator()(const RwkvBlockWeights& weights) {
     const std::vector<RwkvState*> states = block_states<RwkvState>();
     const bool is_first = context_.weights.part.blocks.begin + block_ == 0;
     const auto residual = is_first ? ValueResidual::kDefines : ValueResidual::kUses;
-    residual_block(context_, weights, step_, x_, ffn_shifts(states), [&](auto in, auto out) {
-      time_mix(context_, weights, step_, in, residual, v_first_, states, out);
-    });
+    const partition::Range own = context_.extents.head_columns;
+    residual_block(context_, weights, step_, x_, ffn_shifts(states), last(),
+                   [&](auto in, MatView<float> y) {
+                     time_mix(context_, weights, step_, in, residual, v_first_, states, y);
+                     if (last_) last_->gather(y.cols(own.begin, own.size()));
+                   });
   }
 
   void operator()(const SparseBlockWeights& weights) {
@@ -36,12 +44,15 @@ class StepBlock {
     for (std::size_t s = 0; s < states.size(); ++s) {
       caches.push_back({&states[s]->cache, step_.first_row(s), step_.segments()[s].n_rows});
     }
-    residual_block(context_, weights, step_, x_, ffn_shifts(states), [&](auto in, auto out) {
-      sparse_attention(context_, weights, caches, in, out);
+    residual_block(context_, weights, step_, x_, ffn_shifts(states), last(), [&](auto in, auto y) {
+      sparse_attention(context_, weights, caches, in, last(), y);
     });
   }
 
  private:
+  /// Null for all blocks but the model's last one.
+  const LastRows* last() const { return last_ ? &*last_ : nullptr; }
+
   /// The block's states of the segments' sequences.
   template <typename State>
   std::vector<State*> block_states() const {
@@ -64,6 +75,7 @@ class StepBlock {
   const Step& step_;
   MatView<float> x_, v_first_;
   std::span<SequenceState* const> states_;
+  std::optional<LastRows> last_;
 };
 
 }  // namespace

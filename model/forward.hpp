@@ -19,10 +19,10 @@ void embed(Context& context, std::span<const base::TokenId> tokens, base::MatVie
 
 /// Runs a step through the blocks of the stage, in modes moba, full and none.
 /// Shapes: x [T, C], the rows of the step, goes from the output of the block before to that of the
-/// last one; v_first [T, C] is written by the model's first block and read by the later ones, of
-/// both only the columns of this shard's heads. states[s] moves on by the tokens of segment s.
-/// Returns false when `progress` stopped it, which only a stage of one shard may; x and states are
-/// then of no further use.
+/// last one, of the model's last one in the rows whose logits are wanted alone; v_first [T, C] is
+/// written by the model's first block and read by the later ones, of both only the columns of this
+/// shard's heads. states[s] moves on by the tokens of segment s. Returns false when `progress`
+/// stopped it, which only a stage of one shard may; x and states are then of no further use.
 /// Requires: the segments' sequences differ. Collective: all shards. Source: model-spec section 1.
 bool run_blocks(Context& context, const Step& step, base::MatView<float> x,
                 base::MatView<float> v_first, std::span<SequenceState* const> states,

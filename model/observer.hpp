@@ -20,8 +20,8 @@ struct MassShares {
   bool operator==(const MassShares&) const = default;
 };
 
-/// Sees what blocks compute, tensor by tensor. An observer overrides what it wants to know; this
-/// one ignores everything. Rows and queries are counted from the step's first.
+/// Sees what blocks compute, tensor by tensor. An observer overrides what it wants to know. Rows
+/// and queries are counted from the step's first.
 class Observer {
  public:
   Observer() = default;
@@ -33,6 +33,8 @@ class Observer {
   virtual void begin_step(const Step& /*step*/) {}
   /// What follows is of this block of the model, in execution order.
   virtual void begin_block(std::size_t /*block*/) {}
+  /// Whether the last block is to be computed for all rows, also where nothing comes of them.
+  virtual bool sees_all_rows() const { return true; }
   /// A tensor that all shards have, [T, columns].
   virtual void see_rows(std::string_view /*tensor*/, base::MatView<const float> /*rows*/) {}
   /// The columns of this shard's heads of a tensor, [T, heads * 64].
@@ -60,6 +62,12 @@ class Observer {
   virtual bool measures(std::size_t /*query*/) const { return false; }
   /// What came of it; on all shards.
   virtual void see_mass(std::size_t /*head*/, std::size_t /*query*/, MassShares /*shares*/) {}
+};
+
+/// Looks away.
+class NoObserver final : public Observer {
+ public:
+  bool sees_all_rows() const override { return false; }
 };
 
 }  // namespace longreach::model

@@ -5,6 +5,8 @@
 /// not depend on the rows beside it.
 #pragma once
 
+#include "kernels/base/view.hpp"
+
 #include <bitset>
 #include <cstddef>
 #include <cstdint>
@@ -53,6 +55,21 @@ class Step {
   std::vector<std::size_t> first_rows_;
   std::vector<std::uint16_t> segment_of_row_;
   RowSet wanted_, weighed_;
+};
+
+/// What goes on of a step behind the recurrence, or into the attention, of the model's last block:
+/// rows whose logits are wanted, the row before each, which the token shift needs, and each
+/// segment's last one, which its next token needs.
+struct LastRows {
+  explicit LastRows(const Step& step);
+
+  std::vector<std::size_t> rows;  ///< Of the step, ascending.
+  Step step;                      ///< Of these rows alone.
+
+  /// Moves these rows of all rows to the front.
+  void gather(base::MatView<float> all) const;
+  /// Moves them back; the others are then of no use.
+  void scatter(base::MatView<float> all) const;
 };
 
 }  // namespace longreach::model

@@ -80,6 +80,8 @@ struct Weights {
   std::vector<BlockWeights> blocks;  ///< Those of the part.
   Norm ln_out;                       ///< With the last block, as the head.
   kernels::PackedMatrix head;        ///< (V, C), its columns of the vocabulary.
+
+  bool has_last_block() const { return !ln_out.weight.empty(); }
 };
 
 /// Packs the weights of a part, matrices in `format`. The checkpoint must outlive

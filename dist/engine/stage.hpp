@@ -130,7 +130,7 @@ class Stage {
   kernels::ThreadPool pool_;
   model::Weights weights_;
   model::Workspace workspace_;
-  model::Observer no_observer_;
+  model::NoObserver no_observer_;
   std::optional<FingerprintFile> fingerprints_;
   std::map<std::uint32_t, ContextPart> contexts_;
   std::uint32_t n_contexts_ = 0;       ///< That have come.

@@ -16,7 +16,8 @@ namespace {
 using base::MatView;
 using partition::Range;
 
-/// A step's projections, of which every shard has computed its heads' columns. [T, H * 64]
+/// A step's projections, of which every shard has computed its heads' columns, [T, H * 64]; q of
+/// the rows that have a query.
 struct Projections {
   MatView<float> q, k, v;
 };
@@ -33,10 +34,10 @@ void exchange_projections(Context& context, std::span<const SegmentCache> caches
     const auto part = [&](MatView<float> rows, std::size_t row) {
       item(rows.row(row).subspan(columns.begin, columns.size()));
     };
+    for (std::size_t row = 0; row < p.q.rows(); ++row) part(p.q, row);
     for (const SegmentCache& segment : caches) {
       for (std::size_t t = 0; t < segment.n_rows; ++t) {
         const std::size_t row = segment.first_row + t;
-        part(p.q, row);
         if (segment.cache->owner_of_row(segment.cache->size() + t) != to) continue;
         part(p.k, row);
         part(p.v, row);
@@ -52,23 +53,44 @@ void exchange_projections(Context& context, std::span<const SegmentCache> caches
       });
 }
 
+/// The segments of the rows that have a query: of `last`, or of all.
+std::vector<SegmentCache> query_segments(std::span<const SegmentCache> caches,
+                                         const LastRows* last) {
+  std::vector<SegmentCache> segments(caches.begin(), caches.end());
+  for (std::size_t s = 0; last != nullptr && s < segments.size(); ++s) {
+    segments[s].first_row = last->step.first_row(s);
+    segments[s].n_rows = last->step.segments()[s].n_rows;
+  }
+  return segments;
+}
+
+/// Where the rows of `last` are in their caches, to which all rows have been appended.
+std::vector<std::size_t> cache_rows(std::span<const SegmentCache> caches, const LastRows& last) {
+  std::vector<std::size_t> rows;
+  for (const std::size_t row : last.rows) {
+    const SegmentCache& segment = caches[last.step.segment_of(rows.size())];
+    rows.push_back(segment.cache->size() - segment.n_rows + row - segment.first_row);
+  }
+  return rows;
+}
+
 }  // namespace
 
 void sparse_attention(Context& context, const SparseBlockWeights& weights,
-                      std::span<const SegmentCache> caches, MatView<const float> x,
-                      const SelectChunks& select, MatView<float> out) {
+                      std::span<const SegmentCache> caches, MatView<float> x, const LastRows* last,
+                      const SelectChunks& select, MatView<float> y) {
   kernels::ThreadPool& pool = context.pool;
   Workspace& space = context.workspace;
-  const std::size_t n = x.rows();
-  const Projections p{space.r.first(n), space.k.first(n), space.v.first(n)};
-  const auto y = space.y.first(n);
+  const std::size_t n = x.rows(), n_queries = last == nullptr ? n : last->rows.size();
+  const Projections p{space.r.first(n_queries), space.k.first(n), space.v.first(n)};
   const auto own_heads = [&](MatView<float> rows) {
     const Range columns = context.extents.head_columns;
     return rows.cols(columns.begin, columns.size());
   };
-  kernels::multiply(pool, x, weights.receptance, own_heads(p.q));
   kernels::multiply(pool, x, weights.key, own_heads(p.k));
   kernels::multiply(pool, x, weights.value, own_heads(p.v));
+  if (last != nullptr) last->gather(x);
+  kernels::multiply(pool, x.rows(0, n_queries), weights.receptance, own_heads(p.q));
   const std::size_t first_head = context.extents.heads.begin;
   context.observer->see_heads("q", first_head, own_heads(p.q));
   context.observer->see_heads("k", first_head, own_heads(p.k));
@@ -76,32 +98,36 @@ void sparse_attention(Context& context, const SparseBlockWeights& weights,
 
   exchange_projections(context, caches, p);
   append_segments(caches, p.k, p.v, pool);
-  select(caches, p.q);
+  select(query_segments(caches, last), p.q);
+  y = y.rows(0, n_queries);
   attend_chunks(context, p.q, y);
   measure_selection(context, p.q);
   context.observer->see_heads("heads", first_head, own_heads(y));
-
-  all_gather_columns(context, ColumnSplit::kHeads, y);
-  const Range channels = context.extents.channels;
-  kernels::multiply(pool, y, weights.output, out.cols(channels.begin, channels.size()));
-  all_gather_columns(context, ColumnSplit::kPanels, out);
 }
 
 void sparse_attention(Context& context, const SparseBlockWeights& weights,
-                      std::span<const SegmentCache> caches, MatView<const float> x,
-                      MatView<float> out) {
+                      std::span<const SegmentCache> caches, MatView<float> x, const LastRows* last,
+                      MatView<float> y) {
   if (context.attention.mode == AttentionMode::kNone) {
-    for (std::size_t t = 0; t < out.rows(); ++t) std::ranges::fill(out.row(t), 0.0F);
+    for (std::size_t t = 0; t < y.rows(); ++t) std::ranges::fill(y.row(t), 0.0F);
     return;
   }
-  const SelectChunks select = [&context](std::span<const SegmentCache> appended,
-                                         MatView<const float> q) {
-    context.workspace.selection.begin(
-        appended, context.config.n_head, context.attention.chunk_size,
-        [&](std::size_t row) { return attention_span_of(context.attention, row); });
+  const SelectChunks select = [&](std::span<const SegmentCache> segments, MatView<const float> q) {
+    const auto begin = [&](auto&& row_of) {
+      context.workspace.selection.begin(
+          segments, context.config.n_head, context.attention.chunk_size,
+          [&](std::size_t row) { return attention_span_of(context.attention, row); }, row_of);
+    };
+    if (last == nullptr) {
+      begin(NewestRow());
+    } else {
+      begin([rows = cache_rows(caches, *last)](const SegmentCache& segment, std::size_t i) {
+        return rows[segment.first_row + i];
+      });
+    }
     select_chunks(context, q);
   };
-  sparse_attention(context, weights, caches, x, select, out);
+  sparse_attention(context, weights, caches, x, last, select, y);
 }
 
 }  // namespace longreach::model

@@ -2,7 +2,6 @@
 
 #include "kernels/matmul/matrix.hpp"
 #include "kernels/recurrence/recurrence.hpp"
-#include "model/blocks/column_split.hpp"
 #include "model/blocks/row_steps.hpp"
 
 #include <algorithm>
@@ -74,7 +73,7 @@ void run_heads(Context& context, const RwkvBlockWeights& weights, const Step& st
 
 void time_mix(Context& context, const RwkvBlockWeights& weights, const Step& step,
               MatView<const float> x, ValueResidual residual, MatView<float> v_first,
-              std::span<RwkvState* const> states, MatView<float> out) {
+              std::span<RwkvState* const> states, MatView<float> y) {
   kernels::ThreadPool& pool = context.pool;
   Workspace& space = context.workspace;
   const std::size_t n = x.rows();
@@ -90,7 +89,6 @@ void time_mix(Context& context, const RwkvBlockWeights& weights, const Step& ste
   const auto own = [&](MatView<float> rows) { return rows.cols(columns.begin, columns.size()); };
   const auto r = own(space.r.first(n)), w = own(space.w.first(n)), k = own(space.k.first(n)),
              v = own(space.v.first(n)), a = own(space.a.first(n)), g = own(space.g.first(n));
-  const auto y = space.y.first(n);
 
   kernels::multiply(pool, shift(weights.x_r), weights.receptance, r);
   kernels::multiply(pool, shift(weights.x_k), weights.key, k);
@@ -125,10 +123,6 @@ void time_mix(Context& context, const RwkvBlockWeights& weights, const Step& ste
   context.observer->see_heads("a", first_head, a);
   context.observer->see_heads("g", first_head, g);
   context.observer->see_heads("heads", first_head, own(y));
-  all_gather_columns(context, ColumnSplit::kHeads, y);
-  const partition::Range channels = context.extents.channels;
-  kernels::multiply(pool, y, weights.output, out.cols(channels.begin, channels.size()));
-  all_gather_columns(context, ColumnSplit::kPanels, out);
   remember_last_rows(step, x, last_input);
 }
 

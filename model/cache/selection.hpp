@@ -30,18 +30,27 @@ struct Candidate {
   GlobalChunk chunk;
 };
 
-/// What the queries of a step see, in all heads. Query i is that of the step's row i.
+/// Where a segment's i-th row is in its cache, if all its rows have just been appended.
+struct NewestRow {
+  std::size_t operator()(const SegmentCache& segment, std::size_t i) const {
+    return segment.cache->size() - segment.n_rows + i;
+  }
+};
+
+/// What the queries of a step see, in all heads. Query i is that of the step's row i, or of the
+/// i-th of the rows that have one.
 class Selection {
  public:
-  /// The queries are those of the newest rows of these caches, to which they have been appended.
-  /// span_of(row) says what the query of a cache row sees.
-  template <typename SpanOf>
+  /// The queries are those of rows of these caches, to which they have been appended: by default
+  /// of the newest ones, else of row_of(segment, i), ascending. span_of(row) says what the query
+  /// of a cache row sees.
+  template <typename SpanOf, typename RowOf = NewestRow>
   void begin(std::span<const SegmentCache> segments, std::size_t n_heads, std::size_t chunk_size,
-             SpanOf&& span_of) {
+             SpanOf&& span_of, RowOf&& row_of = {}) {
     reset(segments, n_heads, chunk_size);
     for (const SegmentCache& segment : segments) {
       for (std::size_t i = 0; i < segment.n_rows; ++i) {
-        const std::size_t row = segment.cache->size() - segment.n_rows + i;
+        const std::size_t row = row_of(segment, i);
         add_query(*segment.cache, row, span_of(row));
       }
     }

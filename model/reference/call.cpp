@@ -88,9 +88,9 @@ class CallBlock {
     const auto residual = block_ == 0 ? ValueResidual::kDefines : ValueResidual::kUses;
     return for_steps(report, [&](const Step& step, std::size_t first) {
       residual_block(context_, weights, step, x_.rows(first, step.n_rows()),
-                     std::array{&state.ffn_shift}, [&](auto in, auto out) {
+                     std::array{&state.ffn_shift}, nullptr, [&](auto in, auto y) {
                        time_mix(context_, weights, step, in, residual,
-                                v_first_.rows(first, step.n_rows()), std::array{&state}, out);
+                                v_first_.rows(first, step.n_rows()), std::array{&state}, y);
                      });
     });
   }
@@ -108,9 +108,10 @@ class CallBlock {
     };
     return for_steps(report, [&](const Step& step, std::size_t first) {
       const std::array caches{SegmentCache{&state.cache, 0, step.n_rows()}};
-      residual_block(
-          context_, weights, step, x_.rows(first, step.n_rows()), std::array{&state.ffn_shift},
-          [&](auto in, auto out) { sparse_attention(context_, weights, caches, in, select, out); });
+      residual_block(context_, weights, step, x_.rows(first, step.n_rows()),
+                     std::array{&state.ffn_shift}, nullptr, [&](auto in, auto y) {
+                       sparse_attention(context_, weights, caches, in, nullptr, select, y);
+                     });
     });
   }
 

@@ -1,6 +1,7 @@
 /// Time mix and channel mix of a step of several sequences against their formulas in double,
 /// sequence by sequence and token by token.
 #include "model/blocks/channel_mix.hpp"
+#include "model/blocks/residual_block.hpp"
 #include "model/blocks/time_mix.hpp"
 #include "tests/support/bounded.hpp"
 #include "tests/support/compare.hpp"
@@ -320,7 +321,10 @@ TEST_F(Mixes, TimeMixIsItsFormula) {
     }
     std::vector<RwkvState*> pointers;
     for (RwkvState& state : states) pointers.push_back(&state);
-    time_mix(context_, c.packed(pool_), step_, x(), residual, view(v_first), pointers, view(out_));
+    const RwkvBlockWeights packed = c.packed(pool_);
+    const MatView<float> y = workspace_.y.first(kRows);
+    time_mix(context_, packed, step_, x(), residual, view(v_first), pointers, y);
+    output_product(context_, packed.output, y, view(out_));
     expect_near(out_, want, 0.2);
     if (residual == ValueResidual::kDefines) {
       expect_near(v_first, want_v_first, 0.001);

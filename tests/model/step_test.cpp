@@ -18,5 +18,26 @@ TEST(StepTest, KnowsSegmentAndPositionOfEveryRow) {
   EXPECT_EQ(step.first_row(2), 3U);
 }
 
+TEST(LastRowsTest, AreThoseWantedTheOnesBeforeThemAndTheLastOnes) {
+  // Rows 0-4, 5, 6-8 and 9-10; wanted: 2, the first of a segment, two in a row, the last of all.
+  const Step step({{7, 5, 100}, {3, 1, 0}, {9, 3, 5}, {4, 2, 1}}, RowSet(0b10011000100));
+  const LastRows last(step);
+  EXPECT_EQ(last.rows, (std::vector<std::size_t>{1, 2, 4, 5, 6, 7, 8, 9, 10}));
+  std::vector<std::uint32_t> n_rows, sessions;
+  for (const Segment& segment : last.step.segments()) {
+    n_rows.push_back(segment.n_rows);
+    sessions.push_back(segment.session);
+  }
+  EXPECT_EQ(n_rows, (std::vector<std::uint32_t>{3, 1, 3, 2}));
+  EXPECT_EQ(sessions, (std::vector<std::uint32_t>{7, 3, 9, 4}));
+}
+
+TEST(LastRowsTest, OfALongestStepAreItsLastOne) {
+  EXPECT_EQ(LastRows(Step({{1, kStepRows, 0}})).rows, std::vector<std::size_t>{kStepRows - 1});
+  RowSet all;
+  all.set();
+  EXPECT_EQ(LastRows(Step({{1, kStepRows, 0}}, all)).rows.size(), kStepRows);
+}
+
 }  // namespace
 }  // namespace longreach::model
