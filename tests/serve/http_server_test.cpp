@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <netinet/tcp.h>
 
 #include <sys/socket.h>
 #include <unistd.h>
@@ -60,6 +61,16 @@ class Client {
       text.append(piece.data(), static_cast<std::size_t>(n));
     }
     return text;
+  }
+
+  /// Closes the sending side, and waits until the other end has been told.
+  void end_sending() {
+    ::shutdown(socket_, SHUT_WR);
+    tcp_info info{};
+    do {
+      socklen_t size = sizeof info;
+      ASSERT_EQ(::getsockopt(socket_, IPPROTO_TCP, TCP_INFO, &info, &size), 0);
+    } while (info.tcpi_state == TCP_FIN_WAIT1);
   }
 
   /// The answer to a text, and whatever follows until the connection ends.
@@ -304,6 +315,25 @@ TEST_F(HttpServerTest, AClientThatGoesIsNoticed) {
   EXPECT_TRUE(is_gone());
   on_server([&] { reply->send({}); });  // nobody is there
   ASSERT_EQ(records().size(), 1U);
+  EXPECT_EQ(records()[0].status, 499U);
+}
+
+TEST_F(HttpServerTest, AnAnswerWhoseLastPieceWasSentWhenTheClientWentEndsOnce) {
+  Client client(server_.url());
+  client.send("GET /stream HTTP/1.0\r\n\r\n");
+  const auto reply = waiting_.get_future().get();
+  // The server's next look at its sockets finds the end before it handles what the piece's sending
+  // reports, as that is posted after the look.
+  on_server([&] {
+    client.end_sending();
+    server_.post([reply] {
+      reply->write("abc");
+      reply->end();
+    });
+  });
+  EXPECT_TRUE(is_gone());
+  EXPECT_EQ(status_of(Client(server_.url()).ask("GET / HTTP/1.0\r\n\r\n")), "200");
+  ASSERT_EQ(records().size(), 2U);
   EXPECT_EQ(records()[0].status, 499U);
 }
 
