@@ -241,6 +241,8 @@ class Connection final : public std::enable_shared_from_this<Connection> {
     stream_.socket().async_receive(asio::buffer(&peeked_, 1), tcp::socket::message_peek,
                                    [self = shared_from_this()](error_code error, std::size_t) {
                                      self->watching_ = false;
+                                     // A request that is read too slowly has an answer to get.
+                                     if (error == asio::error::operation_aborted) return;
                                      if (error) return self->close();
                                      self->readable_ = true;
                                      if (self->state_ == State::kWaiting) self->read_head();
@@ -258,10 +260,18 @@ class Connection final : public std::enable_shared_from_this<Connection> {
     parser_.emplace();
     parser_->header_limit(static_cast<std::uint32_t>(shared_.limits.max_header_bytes));
     parser_->body_limit(shared_.limits.max_body_bytes);
-    stream_.expires_after(shared_.limits.header);
+    stop_reading_after(shared_.limits.header);
     http::async_read_header(
         stream_, buffer_, *parser_,
         [self = shared_from_this()](error_code error, std::size_t) { self->on_head(error); });
+  }
+
+  /// Ends what is being read then, but not the connection, which has an answer to take.
+  void stop_reading_after(std::chrono::milliseconds time) {
+    timer_.expires_after(time);
+    timer_.async_wait([self = shared_from_this()](error_code error) {
+      if (!error && self->state_ == State::kReading) self->stream_.cancel();
+    });
   }
 
   void on_head(error_code error) {
@@ -301,7 +311,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   }
 
   void read_body() {
-    stream_.expires_after(shared_.limits.body);
+    stop_reading_after(shared_.limits.body);
     http::async_read(
         stream_, buffer_, *parser_,
         [self = shared_from_this()](error_code error, std::size_t) { self->on_body(error); });
@@ -311,7 +321,6 @@ class Connection final : public std::enable_shared_from_this<Connection> {
     if (state_ == State::kClosed) return;
     if (error) return refuse(error);
     request_.body = std::move(parser_->get().body());
-    parser_.reset();
     begin_answer();
     watch();
     const auto reply = reply_;
@@ -320,6 +329,8 @@ class Connection final : public std::enable_shared_from_this<Connection> {
 
   void begin_answer() {
     state_ = State::kAnswering;
+    timer_.cancel();
+    parser_.reset();
     reply_ = std::make_shared<Reply>(shared_from_this());
     ++shared_.n_answering;
     last_write_ = Clock::now();
@@ -330,9 +341,11 @@ class Connection final : public std::enable_shared_from_this<Connection> {
     record.path = request_.path;
   }
 
-  /// Ends a connection whose request could not be read. Nothing is said to a client that has gone
-  /// or was too slow, whose connection is closed already.
+  /// Ends a connection whose request could not be read. Nothing is said to a client that has gone.
   void refuse(error_code error) {
+    if (error == asio::error::operation_aborted) {
+      return refuse(408, "the request did not come to its end in time");
+    }
     if (error == http::error::body_limit) {
       return refuse(413,
                     fmt::format("a body of more than {} bytes", shared_.limits.max_body_bytes));
@@ -449,7 +462,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   }
 
   beast::tcp_stream stream_;
-  asio::steady_timer timer_;  ///< Of waiting, and of silence in a stream.
+  asio::steady_timer timer_;  ///< Of waiting, of reading, and of silence in a stream.
   Shared& shared_;
   beast::flat_buffer buffer_{kSliceBytes};
   std::optional<http::request_parser<http::string_body>> parser_;
