@@ -7,6 +7,7 @@
 #include "serve/page.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 #include <openssl/crypto.h>
 
@@ -241,12 +242,12 @@ void Api::handle(HttpRequest request, const ReplyPointer& reply) {
 }
 
 void Api::answer_later(HttpRequest request, const ReplyPointer& reply,
-                       std::string (Api::*answer)(const std::string& body) const) {
-  server_.post_work([this, request = std::move(request), reply, answer] {
+                       std::string (Api::*answer)(std::string body) const) {
+  server_.post_work([this, request = std::move(request), reply, answer]() mutable {
     HttpAnswer result;
-    const auto make = [&] { result = json_answer((this->*answer)(request.body)); };
+    const auto make = [&] { result = json_answer((this->*answer)(std::move(request.body))); };
     if (auto failure = failure_of(make)) result = *std::move(failure);
-    server_.post([reply, result = std::move(result)] { reply->send(result); });
+    server_.post([reply, result = std::move(result)]() mutable { reply->send(std::move(result)); });
   });
 }
 
@@ -255,7 +256,7 @@ void Api::complete(Endpoint endpoint, HttpRequest request, const ReplyPointer& r
   server_.post_work([this, endpoint, request = std::move(request), reply, seed]() mutable {
     const auto failure = failure_of([&] {
       auto read = std::make_shared<CompletionRequest>(
-          read_completion(endpoint, request.body, served_, seed));
+          read_completion(endpoint, std::move(request.body), served_, seed));
       server_.post([this, read, reply] { begin(std::move(*read), reply); });
     });
     if (failure) server_.post([reply, failure] { reply->send(*failure); });
@@ -311,17 +312,15 @@ std::string Api::tokenizer_info() const {
       .dump();
 }
 
-std::string Api::tokenize(const std::string& body) const {
-  const auto tokens = read_tokenize(body, served_);
-  return json({{"count", tokens.size()},
-               {"max_model_len", served_.context_tokens},
-               {"tokens", tokens}})
-      .dump();
+std::string Api::tokenize(std::string body) const {
+  const auto tokens = read_tokenize(std::move(body), served_);
+  return fmt::format("{{\"count\":{},\"max_model_len\":{},\"tokens\":[{}]}}", tokens.size(),
+                     served_.context_tokens, fmt::join(tokens, ","));
 }
 
-std::string Api::detokenize(const std::string& body) const {
-  const std::string text = read_detokenize(body, served_);
-  return json({{"content", text}, {"prompt", text}}).dump();
+std::string Api::detokenize(std::string body) const {
+  const std::string text = json(read_detokenize(std::move(body), served_)).dump();
+  return fmt::format("{{\"content\":{0},\"prompt\":{0}}}", text);
 }
 
 }  // namespace longreach::serve

@@ -42,15 +42,15 @@ class Api {
   void handle(HttpRequest request, const ReplyPointer& reply);
   /// Makes an answer of a body where that may take long, and sends it; ApiErrors become answers.
   void answer_later(HttpRequest request, const ReplyPointer& reply,
-                    std::string (Api::*answer)(const std::string& body) const);
+                    std::string (Api::*answer)(std::string body) const);
   void complete(Endpoint endpoint, HttpRequest request, const ReplyPointer& reply);
   void begin(CompletionRequest request, const ReplyPointer& reply);
 
   std::string models() const;
   std::string model() const;
   std::string tokenizer_info() const;
-  std::string tokenize(const std::string& body) const;
-  std::string detokenize(const std::string& body) const;
+  std::string tokenize(std::string body) const;
+  std::string detokenize(std::string body) const;
 
   const ServedModel& served_;
   Service& service_;

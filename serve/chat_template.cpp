@@ -23,14 +23,12 @@ std::string_view trimmed(std::string_view content) {
   return content.substr(first, content.find_last_not_of(kBlanks) + 1 - first);
 }
 
-/// With one line end for each run of them.
-std::string one_paragraph(std::string_view content) {
-  std::string text;
+/// Appends a trimmed content with one line end for each run of them.
+void append_paragraph(std::string& text, std::string_view content) {
   for (const char c : content) {
     if (c == '\r' || (c == '\n' && text.back() == '\n')) continue;
     text += c;
   }
-  return text;
 }
 
 ChatTemplate::Turn turn_of(std::string_view text, std::string_view field, std::string_view name) {
@@ -58,14 +56,24 @@ std::string jinja_text(std::string_view text) { return "{{ " + json(text).dump()
 }  // namespace
 
 std::string ChatTemplate::prompt(std::span<const ChatMessage> messages) const {
+  std::size_t n_bytes = answer.size();
+  for (const auto& [role, content] : messages) {
+    n_bytes += turn(role).before.size() + content.size() + turn(role).after.size();
+  }
   std::string text;
+  text.reserve(n_bytes);
   for (const ChatMessage& message : messages) {
     const std::string_view content = trimmed(message.content);
     text += turn(message.role).before;
-    text += turns_are_paragraphs ? one_paragraph(content) : std::string(content);
+    if (turns_are_paragraphs) {
+      append_paragraph(text, content);
+    } else {
+      text += content;
+    }
     text += turn(message.role).after;
   }
-  return text + answer;
+  text += answer;
+  return text;
 }
 
 std::string ChatTemplate::jinja() const {

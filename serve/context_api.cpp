@@ -94,14 +94,14 @@ void ContextApi::answer_later(const std::shared_ptr<HttpReply>& reply, Answer an
     if (auto failure = failure_of([&] { result.body = answer(*library_); })) {
       result = *std::move(failure);
     }
-    server_.post([reply, result = std::move(result)] { reply->send(result); });
+    server_.post([reply, result = std::move(result)]() mutable { reply->send(std::move(result)); });
   });
 }
 
 void ContextApi::add(HttpRequest request, const std::shared_ptr<HttpReply>& reply) {
-  server_.post_work([this, request = std::move(request), reply] {
+  server_.post_work([this, request = std::move(request), reply]() mutable {
     const auto failure = failure_of([&] {
-      auto text = std::make_shared<ContextText>(read_context(request.body, served_));
+      auto text = std::make_shared<ContextText>(read_context(std::move(request.body), served_));
       answer_later(reply, [text](ContextLibrary& library) {
         return text_of(library.add(std::move(text->tokens), text->name));
       });

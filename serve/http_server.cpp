@@ -178,9 +178,11 @@ class Connection final : public std::enable_shared_from_this<Connection> {
     status_ = answer.status;
     std::string text = head_text(answer.status, answer.content_type, answer.fields);
     text += fmt::format("Content-Length: {}\r\n{}\r\n", answer.body.size(), connection_field());
-    if (!without_body_) text += answer.body;
+    if (without_body_) answer.body.clear();
     ended_ = true;
+    if (answer.body.size() < kSliceBytes) return output(text + answer.body);
     output(std::move(text));
+    output(std::move(answer.body));  // not copied
   }
 
   void begin_stream(std::string_view content_type, std::string filler) {

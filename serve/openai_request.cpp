@@ -99,13 +99,15 @@ class Fields {
   const json& object_;
 };
 
-json parse_object(std::string_view body) {
+/// The body's bytes are free again before its values are looked at.
+json parse_object(std::string body) {
   json value;
   try {
     value = base::parse_json(body, "the request");
   } catch (const base::InputError& error) {
     throw ApiError(400, error.what());
   }
+  std::string().swap(body);
   if (!value.is_object()) {
     throw ApiError(
         400, fmt::format("the request: expected a JSON object, found {}", base::json_text(value)));
@@ -156,19 +158,20 @@ std::vector<TokenId> token_ids(const json& list, std::string_view field,
   return tokens;
 }
 
+/// The text that a value is, which it has no more: it may be large.
+std::string taken_text(json& value) { return std::move(value.get_ref<std::string&>()); }
+
 /// A text, a list of token ids, or a list of either.
-std::vector<std::vector<TokenId>> read_prompts(const json& value, const ServedModel& served) {
+std::vector<std::vector<TokenId>> read_prompts(json value, const ServedModel& served) {
   constexpr const char* kField = "prompt";
-  const auto text = [&](const json& each) {
-    return encode_prompt(each.get_ref<const std::string&>(), kField, served);
-  };
+  const auto text = [&](json& each) { return encode_prompt(taken_text(each), kField, served); };
   if (value.is_string()) return {text(value)};
   if (!value.is_array() || value.empty()) {
     refuse(kField, "a text, a list of token ids, or a list of texts or of such lists", value);
   }
   if (value.front().is_number()) return {token_ids(value, kField, served)};
   std::vector<std::vector<TokenId>> prompts;
-  for (const json& each : value) {
+  for (json& each : value) {
     if (each.is_string()) {
       prompts.push_back(text(each));
     } else if (each.is_array()) {
@@ -181,9 +184,9 @@ std::vector<std::vector<TokenId>> read_prompts(const json& value, const ServedMo
 }
 
 /// A text, or a list of parts with a text each.
-std::string read_content(const json& value) {
+std::string read_content(json value) {
   constexpr const char* kField = "messages";
-  if (value.is_string()) return value.get<std::string>();
+  if (value.is_string()) return taken_text(value);
   if (value.is_null()) return {};  // of an assistant that called a tool
   if (!value.is_array()) refuse(kField, "a content that is a text or a list of parts", value);
   std::string content;
@@ -197,15 +200,11 @@ std::string read_content(const json& value) {
 }
 
 /// `before` stands before the first turn.
-std::vector<TokenId> read_messages(const Fields& fields, const ServedModel& served,
-                                   std::string_view before) {
+std::vector<TokenId> read_messages(json list, const ServedModel& served, std::string_view before) {
   constexpr const char* kField = "messages";
-  const json* const list = fields.find(kField);
-  if (list == nullptr || !list->is_array() || list->empty()) {
-    refuse(kField, "a list of one message at least", list == nullptr ? json() : *list);
-  }
+  if (!list.is_array() || list.empty()) refuse(kField, "a list of one message at least", list);
   std::vector<ChatMessage> messages;
-  for (const json& each : *list) {
+  for (json& each : list) {
     const json role = each.is_object() && each.contains("role") ? each["role"] : json();
     ChatMessage message;
     if (role == "user") {
@@ -217,10 +216,11 @@ std::vector<TokenId> read_messages(const Fields& fields, const ServedModel& serv
     } else {
       refuse(kField, "roles system, developer, user or assistant", role);
     }
-    message.content = read_content(each.contains("content") ? each["content"] : json());
+    message.content = read_content(std::move(each["content"]));
     messages.push_back(std::move(message));
   }
-  return encode(fmt::format("{}{}", before, served.chat.prompt(messages)), kField, served);
+  std::string text = served.chat.prompt(std::exchange(messages, {}));
+  return encode(text.insert(0, before), kField, served);
 }
 
 std::vector<std::string> read_stops(const Fields& fields) {
@@ -413,9 +413,9 @@ std::string error_json(unsigned status, std::string_view message, std::string_vi
   return json({{"error", error}}).dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
-CompletionRequest read_completion(Endpoint endpoint, std::string_view body,
-                                  const ServedModel& served, std::uint64_t seed) {
-  const json object = parse_object(body);
+CompletionRequest read_completion(Endpoint endpoint, std::string body, const ServedModel& served,
+                                  std::uint64_t seed) {
+  json object = parse_object(std::move(body));
   const Fields fields(object);
   check_model(fields, served);
   check_unsupported(fields);
@@ -437,13 +437,12 @@ CompletionRequest read_completion(Endpoint endpoint, std::string_view body,
   const json* const context = context_id(fields, served);
   if (endpoint == Endpoint::kChat) {
     // The first turn begins after an empty line, as all do.
-    request.prompts = {read_messages(fields, served, context != nullptr ? "\n\n" : "")};
+    request.prompts = {
+        read_messages(std::move(object["messages"]), served, context != nullptr ? "\n\n" : "")};
     const auto& stops = served.chat.stops;
     request.stop_strings.insert(request.stop_strings.end(), stops.begin(), stops.end());
   } else {
-    const json* const prompt = fields.find("prompt");
-    if (prompt == nullptr) refuse("prompt", "a text or token ids", json());
-    request.prompts = read_prompts(*prompt, served);
+    request.prompts = read_prompts(std::move(object["prompt"]), served);
   }
   for (const auto& prompt : request.prompts) {
     if (prompt.empty())
@@ -486,18 +485,18 @@ std::vector<generation::Request> requests_of(const CompletionRequest& request) {
   return requests;
 }
 
-ContextText read_context(std::string_view body, const ServedModel& served) {
-  const json object = parse_object(body);
+ContextText read_context(std::string body, const ServedModel& served) {
+  json object = parse_object(std::move(body));
   const Fields fields(object);
   const char* const field = fields.find("prompt") != nullptr ? "prompt" : "text";
-  const json* const text = fields.find(field);
   ContextText context{{}, read_name(fields).value_or("")};
-  if (text != nullptr && text->is_string()) {
-    context.tokens = encode(text->get_ref<const std::string&>(), field, served);
-  } else if (text != nullptr && text->is_array()) {
-    context.tokens = token_ids(*text, field, served);
+  json& text = object[field];
+  if (text.is_string()) {
+    context.tokens = encode(text.get_ref<const std::string&>(), field, served);
+  } else if (text.is_array()) {
+    context.tokens = token_ids(text, field, served);
   } else {
-    refuse(field, "a text or a list of token ids", text == nullptr ? json() : *text);
+    refuse(field, "a text or a list of token ids", text);
   }
   if (context.tokens.empty()) {
     throw ApiError(400, fmt::format("{}: is empty, expected one token at least", field), field);
@@ -506,8 +505,8 @@ ContextText read_context(std::string_view body, const ServedModel& served) {
   return context;
 }
 
-ContextChange read_context_change(std::string_view body) {
-  const json object = parse_object(body);
+ContextChange read_context_change(std::string body) {
+  const json object = parse_object(std::move(body));
   const Fields fields(object);
   ContextChange change{read_name(fields)};
   if (fields.find("pinned") != nullptr) change.is_pinned = fields.flag("pinned");
@@ -517,8 +516,8 @@ ContextChange read_context_change(std::string_view body) {
   return change;
 }
 
-std::vector<TokenId> read_tokenize(std::string_view body, const ServedModel& served) {
-  const json object = parse_object(body);
+std::vector<TokenId> read_tokenize(std::string body, const ServedModel& served) {
+  const json object = parse_object(std::move(body));
   const Fields fields(object);
   const char* const field = fields.find("content") != nullptr ? "content" : "prompt";
   const json* const text = fields.find(field);
@@ -541,8 +540,8 @@ std::string decoded_text(std::span<const TokenId> tokens, const ServedModel& ser
   return text + stream.flush();
 }
 
-std::string read_detokenize(std::string_view body, const ServedModel& served) {
-  const json object = parse_object(body);
+std::string read_detokenize(std::string body, const ServedModel& served) {
+  const json object = parse_object(std::move(body));
   const json* const list = Fields(object).find("tokens");
   if (list == nullptr || !list->is_array()) {
     refuse("tokens", "a list of token ids", list == nullptr ? json() : *list);

@@ -80,8 +80,8 @@ struct CompletionRequest {
 /// length of chat answers (kMostChatTokens); fields that nobody knows are ignored. With
 /// `ignore_eos`, an extension that other servers have, too, the end token is never drawn. Without a
 /// seed, `seed` is it. Errors: ApiError.
-CompletionRequest read_completion(Endpoint endpoint, std::string_view body,
-                                  const ServedModel& served, std::uint64_t seed);
+CompletionRequest read_completion(Endpoint endpoint, std::string body, const ServedModel& served,
+                                  std::uint64_t seed);
 
 /// What a chat answer may take where the client does not say: memory for it is set aside.
 inline constexpr std::size_t kMostChatTokens = 4096;
@@ -96,17 +96,17 @@ struct ContextText {
   std::string name;                   ///< May be empty.
 };
 /// That of {"text": text, or "prompt": text or token ids; "name"}. Errors: ApiError.
-ContextText read_context(std::string_view body, const ServedModel& served);
+ContextText read_context(std::string body, const ServedModel& served);
 /// That of {"name": text, "pinned": true or false}, each of which may be absent. Errors: ApiError.
-ContextChange read_context_change(std::string_view body);
+ContextChange read_context_change(std::string body);
 
 /// The text of tokens, with U+FFFD for what is no UTF-8; the end token has its spelling.
 std::string decoded_text(std::span<const base::TokenId> tokens, const ServedModel& served);
 
 /// The tokens of {"prompt" or "content": text}. A text may begin with the spelling of the end
 /// token. Errors: ApiError.
-std::vector<base::TokenId> read_tokenize(std::string_view body, const ServedModel& served);
+std::vector<base::TokenId> read_tokenize(std::string body, const ServedModel& served);
 /// The text of {"tokens": [..]}. Errors: ApiError.
-std::string read_detokenize(std::string_view body, const ServedModel& served);
+std::string read_detokenize(std::string body, const ServedModel& served);
 
 }  // namespace longreach::serve

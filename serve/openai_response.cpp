@@ -176,13 +176,16 @@ void CompletionResponse::add_token(Text& text, TokenId token, const Logprobs* lo
   append(text.top_logprobs, "{" + top + "}");
 }
 
-std::string CompletionResponse::logprobs_json(Text& text) const {
-  if (!request_.n_top_logprobs) return "null";
-  std::string object = "{";
-  const auto add = [&object](std::string_view name, std::string& items) {
-    object += fmt::format("{}\"{}\":[", object.size() > 1 ? "," : "", name);
-    object += std::exchange(items, {});
-    object += ']';
+void CompletionResponse::append_logprobs(std::string& json, Text& text) const {
+  if (!request_.n_top_logprobs) {
+    json += "null";
+    return;
+  }
+  char before = '{';
+  const auto add = [&](std::string_view name, std::string& items) {
+    json += fmt::format("{}\"{}\":[", std::exchange(before, ','), name);
+    json += std::exchange(items, {});
+    json += ']';
   };
   if (request_.endpoint == Endpoint::kChat) {
     add("content", text.tokens);
@@ -192,8 +195,7 @@ std::string CompletionResponse::logprobs_json(Text& text) const {
     add("top_logprobs", text.top_logprobs);
     add("text_offset", text.text_offsets);
   }
-  object += '}';
-  return object;
+  json += '}';
 }
 
 std::string CompletionResponse::passages_json(std::size_t index,
@@ -206,10 +208,13 @@ std::string CompletionResponse::passages_json(std::size_t index,
   return list;
 }
 
-std::string CompletionResponse::evidence_json(Text& text) const {
-  if (!request_.with_evidence) return {};
-  return fmt::format(",\"longreach\":{{\"evidence\":[{}],\"token_evidence\":[{}]}}", text.evidence,
-                     std::exchange(text.token_evidence, {}));
+void CompletionResponse::append_evidence(std::string& json, Text& text) const {
+  if (!request_.with_evidence) return;
+  json += ",\"longreach\":{\"evidence\":[";
+  json += text.evidence;
+  json += "],\"token_evidence\":[";
+  json += std::exchange(text.token_evidence, {});
+  json += "]}";
 }
 
 std::string CompletionResponse::head(std::string_view object) const {
@@ -245,25 +250,28 @@ std::string CompletionResponse::chunk(std::size_t index) {
   const std::string reason =
       text.finish_reason.empty() ? "null" : fmt::format("\"{}\"", text.finish_reason);
   const std::string content = json_string(std::exchange(text.text, {}));
-  const char* const end = request_.with_usage ? "],\"usage\":null}" : "]}";
-  if (request_.endpoint == Endpoint::kCompletions) {
-    return event(head("text_completion") +
-                 fmt::format(",\"choices\":[{{\"index\":{},\"text\":{},\"logprobs\":{},"
-                             "\"finish_reason\":{}{}}}{}",
-                             index, content, logprobs_json(text), reason, evidence_json(text),
-                             end));
+  const bool chats = request_.endpoint == Endpoint::kChat;
+  std::string data = head(chats ? "chat.completion.chunk" : "text_completion") +
+                     fmt::format(",\"choices\":[{{\"index\":{},", index);
+  if (chats) {
+    const char* const role = std::exchange(text.has_role, true) ? "" : "\"role\":\"assistant\",";
+    data += fmt::format("\"delta\":{{{}\"content\":{}}}", role, content);
+  } else {
+    data += "\"text\":" + content;
   }
-  const char* const role = std::exchange(text.has_role, true) ? "" : "\"role\":\"assistant\",";
-  return event(head("chat.completion.chunk") +
-               fmt::format(",\"choices\":[{{\"index\":{},\"delta\":{{{}\"content\":{}}},"
-                           "\"logprobs\":{},\"finish_reason\":{}{}}}{}",
-                           index, role, content, logprobs_json(text), reason, evidence_json(text),
-                           end));
+  data += ",\"logprobs\":";
+  append_logprobs(data, text);
+  data += ",\"finish_reason\":" + reason;
+  append_evidence(data, text);
+  return event(data + (request_.with_usage ? "}],\"usage\":null}" : "}]}"));
 }
 
 std::string CompletionResponse::whole() {
   const bool chats = request_.endpoint == Endpoint::kChat;
   std::string object = head(chats ? "chat.completion" : "text_completion") + ",\"choices\":[";
+  std::size_t n_bytes = 0;
+  for (const Text& text : texts_) n_bytes += text.n_bytes();
+  object.reserve(object.size() + n_bytes);
   for (std::size_t i = 0; i < texts_.size(); ++i) {
     Text text = std::move(texts_[i]);  // what is written need not be held twice
     object += fmt::format("{}{{\"index\":{},", i == 0 ? "" : ",", i);
@@ -273,10 +281,14 @@ std::string CompletionResponse::whole() {
     } else {
       object += "\"text\":" + json_string(text.text);
     }
-    object += ",\"logprobs\":" + logprobs_json(text);
-    object += fmt::format(",\"finish_reason\":\"{}\"{}}}", text.finish_reason, evidence_json(text));
+    object += ",\"logprobs\":";
+    append_logprobs(object, text);
+    object += fmt::format(",\"finish_reason\":\"{}\"", text.finish_reason);
+    append_evidence(object, text);
+    object += '}';
   }
-  return object + "],\"usage\":" + usage_json() + "}";
+  object += "],\"usage\":" + usage_json() + "}";
+  return object;
 }
 
 }  // namespace longreach::serve

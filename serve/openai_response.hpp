@@ -55,6 +55,11 @@ class CompletionResponse {
     bool at_start = true;          ///< Nothing but blanks has come.
     bool has_role = false;         ///< A chunk has said whose it is.
     std::string_view finish_reason = {};
+
+    std::size_t n_bytes() const {
+      return text.size() + tokens.size() + token_logprobs.size() + top_logprobs.size() +
+             text_offsets.size() + evidence.size() + token_evidence.size();
+    }
   };
 
   void take(std::size_t index, const generation::PromptProgress& progress);
@@ -65,11 +70,12 @@ class CompletionResponse {
   void add_text(Text& text, std::string_view more);
   /// The token's entry among those of logprobs; none are known of a prompt's first token.
   void add_token(Text& text, base::TokenId token, const generation::Logprobs* logprobs);
-  std::string logprobs_json(Text& text) const;
+  /// Appends the logprobs of a text, which are held nowhere else then.
+  void append_logprobs(std::string& json, Text& text) const;
   /// The passages, without brackets.
   std::string passages_json(std::size_t index, std::span<const generation::Passage> passages) const;
-  /// The end of a choice.
-  std::string evidence_json(Text& text) const;
+  /// Appends the end of a choice, in the same way.
+  void append_evidence(std::string& json, Text& text) const;
   /// The beginning of every object: {"id":..,"model":.., without its end.
   std::string head(std::string_view object) const;
   std::string usage_json() const;

@@ -27,8 +27,8 @@ inline constexpr std::size_t kDeepestJson = 64;
 /// hold, lists and objects deeper than kDeepestJson, an object that has a key twice.
 nlohmann::json parse_json(std::string_view text, std::string_view name);
 
-/// The same without building the value: `events` learn of its parts in turn, and are not asked
-/// about errors.
+/// The same without building the value: `events` learn of its parts in turn, may keep what they are
+/// given, and end it by throwing alone.
 void parse_json(std::string_view text, std::string_view name,
                 nlohmann::json_sax<nlohmann::json>& events);
 

@@ -12,7 +12,7 @@ using namespace longreach;
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const auto tokenizer = model::open_tokenizer(model::kBytesTokenizer);
   static const serve::ServedModel served{"tiny", *tokenizer, 256, 0, 1000, 8};
-  const std::string_view body(reinterpret_cast<const char*>(data), size);
+  const std::string body(data, data + size);
   for (const auto endpoint : {serve::Endpoint::kCompletions, serve::Endpoint::kChat}) {
     try {
       const auto request = serve::read_completion(endpoint, body, served, 1);

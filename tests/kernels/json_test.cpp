@@ -5,8 +5,10 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <array>
 #include <charconv>
 #include <limits>
+#include <random>
 #include <set>
 #include <string>
 
@@ -40,6 +42,45 @@ TEST(ParseJson, RefusesWhatIsNoJson) {
                                  "\"a\nb\"", "\xef\xbb", "[1]\xef\xbb\xbf", "\xff\xfe[\x01"}) {
     EXPECT_NE(refusal(text).find("a.json: no valid JSON at byte"), std::string::npos) << text;
   }
+}
+
+TEST(ParseJson, TakesWhatTheLibraryTakes) {
+  // Pieces in any order are rarely JSON, and often nearly.
+  constexpr std::array kPieces = {
+      "[",    "]",   "{",    "}",    ",",    ":",        "\"",      "\"a\"", "\"b\"",
+      "0",    "1",   "23",   "-",    ".",    "e",        "E",       "+",     "\\",
+      "\\u",  "\\n", "d83d", "de00", "00e9", "\\ud83d",  "true",    "null",  "\xc3",
+      "\xa9", " ",   "\n",   "\t",   "\x7f", "\xf0\x9f", "\x98\x80"};
+  constexpr unsigned kSeed = 7;
+  std::mt19937 random(kSeed);
+  std::size_t n_taken = 0;
+  for (int i = 0; i < 200'000; ++i) {
+    std::string text;
+    const std::size_t n = 1 + random() % 8;
+    for (std::size_t k = 0; k < n; ++k) text += kPieces[random() % kPieces.size()];
+    if (random() % 2 == 0) text = "\"" + text + "\"";
+    try {
+      const json value = parse_json(text, "a.json");
+      ++n_taken;
+      ASSERT_TRUE(json::accept(text)) << text;
+      ASSERT_EQ(value.dump(), json::parse(text).dump()) << text;
+      ASSERT_EQ(value.type(), json::parse(text).type()) << text;
+    } catch (const InputError& error) {
+      const std::string sentence = error.what();
+      if (sentence.find("twice") != sentence.npos || sentence.find("range") != sentence.npos)
+        continue;
+      ASSERT_FALSE(json::accept(text)) << text << " " << sentence;
+    }
+  }
+  EXPECT_GT(n_taken, 1000U);
+}
+
+TEST(ParseJson, HoldsAStringOnce) {
+  // What a string takes is known before it is read.
+  const std::string text = "[\"" + std::string(1'000'000, 'x') + "\\n\", \"\\u00e9\"]";
+  json value = parse_json(text, "a.json");
+  EXPECT_LE(value[0].get_ref<std::string&>().capacity(), 1'000'002U);
+  EXPECT_EQ(value[1], "\xc3\xa9");
 }
 
 TEST(ParseJson, RefusesZeroBytesWhereverTheyStand) {
