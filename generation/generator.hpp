@@ -94,6 +94,9 @@ class Generator {
   std::size_t running_bytes() const { return scheduler_.running_bytes(); }
   std::size_t prefix_bytes() const { return prefixes_.bytes(); }
 
+  /// See dist::Engine.
+  std::vector<double> busy_shares() const { return engine_.busy_shares(); }
+
   /// Tokens read by the engine so far: of prompts, known ones aside, and generated ones.
   std::size_t n_tokens_read() const { return n_tokens_read_; }
 

@@ -205,6 +205,11 @@ ContextInfo ContextLibrary::find(const std::string& id) const {
   return found->second.info;
 }
 
+serve::ContextUsage ContextLibrary::usage() const {
+  const std::lock_guard lock(mutex_);
+  return {disk_bytes_taken(), disk_bytes_, n_evicted_};
+}
+
 std::vector<TokenId> ContextLibrary::tokens(const std::string& id) const {
   const ContextInfo info = find(id);
   if (info.status == ContextStatus::kFailed) {
@@ -339,6 +344,10 @@ bool ContextLibrary::make_room(std::size_t n_bytes, const std::string& needed) {
     taken -= std::min(taken, oldest->info.n_bytes);
     files_.mark_deleted(id);
     forget(id);
+    {
+      const std::lock_guard lock(mutex_);
+      ++n_evicted_;
+    }
     // Prefixes in memory that have its files mapped stay usable, and hold their place till they go.
     files_.remove(id);
   }

@@ -47,6 +47,7 @@ class ContextLibrary final : public serve::ContextLibrary {
 
   std::vector<serve::ContextInfo> list() const override;
   serve::ContextInfo find(const std::string& id) const override;
+  serve::ContextUsage usage() const override;
   std::vector<base::TokenId> tokens(const std::string& id) const override;
   serve::ContextInfo add(std::vector<base::TokenId> tokens, const std::string& name) override;
   serve::ContextInfo change(const std::string& id, const serve::ContextChange& wanted) override;
@@ -126,6 +127,7 @@ class ContextLibrary final : public serve::ContextLibrary {
 
   mutable std::mutex mutex_;              ///< For what follows.
   std::map<std::string, Entry> entries_;  ///< By id. Changed by the thread of the loop only.
+  std::size_t n_evicted_ = 0;             ///< The same.
 };
 
 }  // namespace longreach::launch

@@ -141,6 +141,7 @@ Api::Api(const ServedModel& served, Service& service, ContextLibrary* library, M
          HttpServer& server, const ApiOptions& options)
     : served_(served),
       service_(service),
+      library_(library),
       metrics_(metrics),
       server_(server),
       contexts_(served, library, service, server),
@@ -203,10 +204,13 @@ void Api::handle(HttpRequest request, const ReplyPointer& reply) {
       {"GET", "/metrics",
        [&] {
          const std::size_t n_running = service_.n_running(), n_open = service_.n_open();
+         std::optional<ContextUsage> contexts;
+         if (library_ != nullptr) contexts = library_->usage();
          reply->send({200,
                       "text/plain; version=0.0.4",
                       metrics_.text({n_running, n_open - std::min(n_open, n_running),
-                                     service_.running_bytes(), service_.prefix_bytes()},
+                                     service_.running_bytes(), service_.prefix_bytes(),
+                                     service_.busy_shares(), contexts},
                                     version_, served_.name),
                       {}});
        }},

@@ -54,6 +54,7 @@ class Api {
 
   const ServedModel& served_;
   Service& service_;
+  const ContextLibrary* library_;  ///< Null if there is none.
   Metrics& metrics_;
   HttpServer& server_;
   ContextApi contexts_;

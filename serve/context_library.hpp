@@ -38,6 +38,13 @@ struct ContextInfo {
   bool is_pinned = true;
 };
 
+/// What all of them take on the disk.
+struct ContextUsage {
+  std::size_t n_bytes = 0;
+  std::size_t budget_bytes = 0;  ///< Beyond which no prompt is kept.
+  std::size_t n_evicted = 0;     ///< That gave way to others, since the server began.
+};
+
 /// What is to be different.
 struct ContextChange {
   std::optional<std::string> name = {};
@@ -53,6 +60,7 @@ class ContextLibrary {
 
   virtual std::vector<ContextInfo> list() const = 0;
   virtual ContextInfo find(const std::string& id) const = 0;
+  virtual ContextUsage usage() const = 0;
   /// Of one that is ready. Errors: ApiError 409 for others.
   virtual std::vector<base::TokenId> tokens(const std::string& id) const = 0;
 

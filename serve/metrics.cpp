@@ -122,6 +122,18 @@ std::string Metrics::text(const Moment& now, std::string_view version,
   head(text, "cache_bytes", "gauge", "Memory of texts, on the rank with least room, by use");
   text += fmt::format("longreach_cache_bytes{{use=\"running\"}} {}\n", now.running_bytes);
   text += fmt::format("longreach_cache_bytes{{use=\"prefixes\"}} {}\n", now.prefix_bytes);
+  head(text, "rank_busy_ratio", "gauge", "Share of the last second in which a rank computed");
+  for (std::size_t rank = 0; rank < now.busy_shares.size(); ++rank) {
+    text += fmt::format("longreach_rank_busy_ratio{{rank=\"{}\"}} {:.3f}\n", rank,
+                        now.busy_shares[rank]);
+  }
+  if (now.contexts) {
+    single(text, "contexts_disk_bytes", "gauge", "Disk that contexts take", now.contexts->n_bytes);
+    single(text, "contexts_disk_budget_bytes", "gauge", "Disk up to which prompts are kept",
+           now.contexts->budget_bytes);
+    single(text, "contexts_evicted_total", "counter", "Kept prompts that gave way to others",
+           now.contexts->n_evicted);
+  }
   head(text, "requests_total", "counter", "Texts that have ended, by reason");
   for (const auto& [reason, n] : n_ended_) {
     text += fmt::format("longreach_requests_total{{finish_reason=\"{}\"}} {}\n", reason, n);

@@ -1,10 +1,13 @@
 /// Figures for Prometheus, in its text format.
 #pragma once
 
+#include "serve/context_library.hpp"
+
 #include <cstddef>
 #include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -56,6 +59,8 @@ class Metrics {
   struct Moment {
     std::size_t n_running = 0, n_waiting = 0;         ///< Texts.
     std::size_t running_bytes = 0, prefix_bytes = 0;  ///< See generation::Generator.
+    std::vector<double> busy_shares = {};             ///< By rank; see dist::Engine.
+    std::optional<ContextUsage> contexts = {};        ///< None where none are kept.
   };
   std::string text(const Moment& now, std::string_view version, std::string_view model) const;
 

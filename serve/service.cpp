@@ -58,6 +58,7 @@ void Service::run(const std::function<bool()>& is_asked_to_drain) {
     if (arrived_.wait_for(lock, kPause, [this] { return !inbox_.empty(); })) continue;
     lock.unlock();
     generator_.rest();
+    observe();
   }
 }
 
@@ -101,8 +102,15 @@ void Service::step() {
   generator_.step();
   const std::size_t n_rows = generator_.n_tokens_read() - n_before;
   if (n_rows > 0) metrics_.step(base::seconds_since(start), n_rows);
+  observe();
+}
+
+void Service::observe() {
   running_bytes_ = generator_.running_bytes();
   prefix_bytes_ = generator_.prefix_bytes();
+  std::vector<double> busy_shares = generator_.busy_shares();
+  const std::lock_guard lock(mutex_);
+  busy_shares_ = std::move(busy_shares);
 }
 
 void Service::pass_on(JobId id, std::size_t request, bool& has_begun, const Event& event) {

@@ -51,6 +51,10 @@ class Service {
   /// See generation::Generator.
   std::size_t running_bytes() const { return running_bytes_; }
   std::size_t prefix_bytes() const { return prefix_bytes_; }
+  std::vector<double> busy_shares() const {
+    const std::lock_guard lock(mutex_);
+    return busy_shares_;
+  }
 
   // On the thread that the generator belongs to:
 
@@ -78,6 +82,8 @@ class Service {
   void take(const std::function<void()>& task) { task(); }
   void take_inbox();
   void step();
+  /// Makes known what the generator says of itself.
+  void observe();
   /// An event of a request; the last one ends it.
   void pass_on(JobId id, std::size_t request, bool& has_begun, const generation::Event& event);
 
@@ -86,10 +92,11 @@ class Service {
   Metrics& metrics_;
   std::map<JobId, Job> jobs_;
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable arrived_;
   std::vector<std::variant<Submission, Cancellation, std::function<void()>>> inbox_;
   JobId n_jobs_ = 0;
+  std::vector<double> busy_shares_;  ///< Of each rank.
   std::atomic<std::size_t> n_open_ = 0, n_running_ = 0, running_bytes_ = 0, prefix_bytes_ = 0;
   std::atomic<bool> draining_ = false;
 };

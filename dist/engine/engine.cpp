@@ -185,7 +185,10 @@ bool Engine::read_reference_call(Session& session, std::span<const base::TokenId
     sink(first + index, logits);
   };
   session.n_tokens_ += tokens.size();
-  return stage_.run_reference_call(session.id_, first, tokens, of_call, by_position, progress);
+  const bool is_done =
+      stage_.run_reference_call(session.id_, first, tokens, of_call, by_position, progress);
+  pipeline_.report_busy();
+  return is_done;
 }
 
 void Engine::wait_for(const Session& session) {

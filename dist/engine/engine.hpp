@@ -169,6 +169,10 @@ class Engine {
   /// file, of any rank.
   Session restore(std::size_t n_tokens, std::size_t context = 0);
 
+  /// Of each rank of the replica the share of about the last second in which it computed; 0 while
+  /// ranks rest, before their first second, and if nothing is recorded. Never waits.
+  std::vector<double> busy_shares() const { return pipeline_.busy_shares(); }
+
   /// Bytes a second that all threads of all ranks read together in one pass over n_bytes each rank,
   /// a multiple of 8; as slow as the slowest rank. The memory stays for the next pass. Waits for
   /// what was submitted. Errors: std::bad_alloc, which the other ranks do not know of.

@@ -1,6 +1,7 @@
 #include "dist/engine/pipeline.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 namespace longreach::dist {
@@ -9,6 +10,9 @@ namespace {
 using base::MatView;
 using base::TokenId;
 using model::Segment;
+
+/// How often ranks report how busy they are: as often as anybody looks.
+constexpr std::chrono::seconds kBusyInterval(1);
 
 StepHeader header_of(const model::Step& step) {
   return {static_cast<std::uint32_t>(step.segments().size()),
@@ -84,7 +88,8 @@ Pipeline::Pipeline(GridPosition& grid_position, Stage& stage, LogitsReturn& logi
       stage_(stage),
       logits_(logits),
       recorder_(recorder),
-      rest_(*grid_position.ranks) {
+      rest_(*grid_position.ranks),
+      busy_(*grid_position.ranks, recorder, kBusyInterval) {
   const auto new_message = [&] {
     return StepMessage(stage.config().n_embd, stage.v_first_columns());
   };
@@ -134,7 +139,9 @@ void Pipeline::rest() {
 }
 
 void Pipeline::wake() {
-  if (std::exchange(is_resting_, false)) rest_.wake();
+  if (!std::exchange(is_resting_, false)) return;
+  rest_.wake();
+  busy_.begin();
 }
 
 Pipeline::Received Pipeline::next_from_leader() {
@@ -197,6 +204,7 @@ bool Pipeline::run(const model::Step& step, const model::Progress& progress) {
   } else {
     pass_on(step);
   }
+  busy_.after_step();
   return true;
 }
 
@@ -213,6 +221,7 @@ bool Pipeline::handle(const EngineMessage& message, const model::Progress& progr
           [&](const MeasureSelection& m) { return stage_.measure_selection(m.one_in), true; },
           [&](const Sleep&) {
             if (!grid_position_.leads()) rest_.wait_until_woken();
+            busy_.begin();
             return true;
           },
           [](const auto&) { return true; }},  // about the engine
@@ -286,6 +295,11 @@ void Pipeline::finish() {
     leaving.message.reset();
   }
   logits_.finish();
+  busy_.finish();
+}
+
+std::vector<double> Pipeline::busy_shares() const {
+  return is_resting_ ? std::vector<double>(busy_.shares().size()) : busy_.shares();
 }
 
 }  // namespace longreach::dist

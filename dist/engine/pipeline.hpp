@@ -5,6 +5,7 @@
 /// next step while it computes one, and sends the last one meanwhile, so all stages work at once.
 #pragma once
 
+#include "dist/engine/busy_reports.hpp"
 #include "dist/engine/logits_return.hpp"
 #include "dist/engine/messages.hpp"
 #include "dist/engine/rest.hpp"
@@ -38,8 +39,13 @@ class Pipeline {
   /// every control message.
   void serve(const std::function<void(const EngineMessage&)>& handle);
 
-  /// Waits until everything has left.
+  /// After what was computed beside the pipeline.
+  void report_busy() { busy_.after_step(); }
+
+  /// Waits until everything has left. Collective.
   void finish();
+  /// On the leader: see BusyReports::shares(); 0 while all rest.
+  std::vector<double> busy_shares() const;
   /// Sent so far: steps to the next stage, and messages from the leader to its shards.
   std::uint64_t sent_bytes() const { return sent_bytes_; }
 
@@ -99,6 +105,7 @@ class Pipeline {
   LogitsReturn& logits_;
   Recorder& recorder_;
   Rest rest_;
+  BusyReports busy_;
   bool is_resting_ = false;  ///< On the leader.
   std::array<StepMessage, 2> coming_, leaving_;
   std::size_t next_coming_ = 0, next_leaving_ = 0;

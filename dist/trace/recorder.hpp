@@ -71,6 +71,7 @@ class Recorder {
   void begin_block(std::size_t block);
   void end_block();
 
+  bool records() const { return recording_ != Recording::kNothing; }
   const ActivitySeconds& seconds() const { return seconds_; }
 
   /// Learns how this rank's clock differs from rank 0's, by messages back and forth. Collective.

@@ -131,6 +131,9 @@ int run(const ServeOptions& options, dist::World& world) {
   const StopSignals signals;
   OpenedModel opened = world.agree([&] { return open_model(options.model); });
   opened.engine_options.cache_memory = options.cache_memory;
+  if (opened.engine_options.recording == dist::Recording::kNothing) {
+    opened.engine_options.recording = dist::Recording::kTotals;  // metrics say how busy ranks are
+  }
   opened.files.push_back({vocabulary_path(opened, options.tokenizer), InputFile::Readers::kSome});
   PreparedServer prepared =
       world.agree([&] { return world.leads_job() ? prepare(options, opened) : PreparedServer(); });

@@ -219,6 +219,9 @@ class ServeContexts(ServerTest):
         def ids():
             return {each["id"] for each in server.ask("GET", PATH)[1]["data"] if each["status"] == "ready"}
         self.wait_until(lambda: len(ids()) == 2 and first["id"] in ids())
+        self.assertEqual(server.metric("contexts_evicted_total"), 1)
+        self.assertEqual(server.metric("contexts_disk_budget_bytes"), int(2.5 * taken))
+        self.assertEqual(server.metric("contexts_disk_bytes"), sum(each["bytes"] for each in server.ask("GET", PATH)[1]["data"]))
         self.assertEqual({path.name for path in self.contexts.iterdir() if path.is_dir()}, ids())
         # A text that is posted takes their place, and what is pinned stays.
         third = (ids() - {first["id"]}).pop()

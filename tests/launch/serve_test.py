@@ -257,8 +257,22 @@ class ServeTest(ServerTest):
         self.assertEqual(server.metric("requests_total"), 3)
         self.assertEqual(server.metric("requests_running"), 0)
 
+    def test_it_says_how_busy_each_rank_is(self):
+        for n_ranks, grid in ((1, ()), (2, ("--stages", 2)), (2, ("--shards", 2))):
+            with self.subTest(grid=grid):
+                server = self.serve(*grid, "--context-length", 5_000_000, n_ranks=n_ranks)
+
+                def shares(ask=server.metrics):
+                    found = (re.match(r'longreach_rank_busy_ratio\{rank="(\d+)"\} (\S+)', line) for line in ask())
+                    return {int(match[1]): float(match[2]) for match in found if match}
+                with self.endless(server):
+                    self.wait_until(lambda: len(shares()) == n_ranks and min(shares().values()) > 0)
+                    self.assertEqual(sorted(shares()), list(range(n_ranks)))
+                    self.assertLessEqual(max(shares().values()), 1)
+                self.wait_until(lambda: set(shares().values()) == {0})  # they rest
+
     def test_the_dashboard_shows_what_is_reported(self):
-        server = self.serve()
+        server = self.serve("--contexts", self.folder / "contexts")
         server.complete("The", max_tokens=3)
         server.ask("GET", "/nowhere")
         labels = {}

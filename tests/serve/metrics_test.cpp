@@ -29,11 +29,14 @@ TEST(Metrics, CountsWhatEnded) {
   metrics.ended({"stop", 1, 0, 0});
   metrics.answered(200);
   metrics.first_token(0.2);
-  const std::string text = metrics.text({2, 5, 700, 90}, "1.0", "a\"b");
+  const std::string text = metrics.text({2, 5, 700, 90, {0.25, 1}, {{30, 40, 2}}}, "1.0", "a\"b");
   for (const char* const line :
        {"longreach_requests_running 2\n", "longreach_requests_waiting 5\n",
         "longreach_cache_bytes{use=\"running\"} 700\n",
         "longreach_cache_bytes{use=\"prefixes\"} 90\n",
+        "longreach_rank_busy_ratio{rank=\"0\"} 0.250\n",
+        "longreach_rank_busy_ratio{rank=\"1\"} 1.000\n", "longreach_contexts_disk_bytes 30\n",
+        "longreach_contexts_disk_budget_bytes 40\n", "longreach_contexts_evicted_total 2\n",
         "longreach_requests_total{finish_reason=\"stop\"} 2\n",
         "longreach_requests_total{finish_reason=\"length\"} 1\n",
         "longreach_prompt_tokens_total 12\n", "longreach_cached_tokens_total 4\n",
