@@ -89,7 +89,8 @@ AboutContext ContextFiles::read_about(const std::string& id) const {
   AboutContext about;
   nlohmann::json object;
   try {
-    object = base::parse_json(base::read_file(path_of(id, kAboutSuffix), kLargestAbout), id);
+    object =
+        base::parse_json(base::read_regular_file(path_of(id, kAboutSuffix), kLargestAbout), id);
   } catch (const base::InputError&) {
     return about;
   }
@@ -118,7 +119,7 @@ std::optional<std::vector<TokenId>> ContextFiles::read_text(const std::string& i
   const std::filesystem::path path = path_of(id, kTextSuffix);
   std::error_code ignored;
   if (!std::filesystem::exists(path, ignored)) return std::nullopt;
-  const std::string bytes = base::read_file(path);
+  const std::string bytes = base::read_regular_file(path);
   std::vector<TokenId> tokens(bytes.size() / sizeof(TokenId));
   std::memcpy(tokens.data(), bytes.data(), tokens.size() * sizeof(TokenId));
   return tokens;

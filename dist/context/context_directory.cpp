@@ -172,8 +172,8 @@ bool ContextDirectory::is_being_written(const std::filesystem::path& directory) 
 
 void ContextDirectory::read_manifest(std::size_t n_children) {
   const std::filesystem::path path = manifest_path(directory_);
-  const nlohmann::json json =
-      base::parse_json(base::read_file(path, kLargestManifest), base::utf8_name(path.string()));
+  const nlohmann::json json = base::parse_json(base::read_regular_file(path, kLargestManifest),
+                                               base::utf8_name(path.string()));
   const std::uint64_t version = number_in(json, "version", path);
   if (version != kVersion) {
     base::input_error("{}: expected version {} of the format, found {}",

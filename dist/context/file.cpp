@@ -2,6 +2,7 @@
 
 #include "kernels/base/error.hpp"
 #include "kernels/base/json.hpp"
+#include "kernels/base/regular_file.hpp"
 #include "kernels/base/write_all.hpp"
 
 #include <fcntl.h>
@@ -17,10 +18,8 @@ namespace longreach::dist {
 
 File::File(std::filesystem::path path, Mode mode)
     : path_(std::move(path)),
-      descriptor_(mode == Mode::kRead ? ::open(path_.c_str(), O_RDONLY | O_CLOEXEC)
-                                      : ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)) {
-  if (!descriptor_.is_open()) fail(errno);
-}
+      descriptor_(
+          base::open_regular_file(path_, mode == Mode::kRead ? O_RDONLY : O_RDWR | O_CREAT)) {}
 
 void File::fail(int error) const {
   base::input_error("{}: {}", base::utf8_name(path_.string()),

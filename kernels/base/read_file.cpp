@@ -1,6 +1,8 @@
 #include "kernels/base/read_file.hpp"
 
+#include "kernels/base/descriptor.hpp"
 #include "kernels/base/error.hpp"
+#include "kernels/base/regular_file.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -17,11 +19,6 @@ constexpr std::size_t kPieceBytes = std::size_t{1} << 16;
 [[noreturn]] void fail(const std::string& name, int error) {
   input_error("{}: cannot be read: {}", name, std::strerror(error));
 }
-
-struct Closer {
-  int descriptor;
-  ~Closer() { ::close(descriptor); }
-};
 
 }  // namespace
 
@@ -45,10 +42,13 @@ std::string read_descriptor(int descriptor, const std::string& name, std::size_t
 }
 
 std::string read_file(const std::filesystem::path& path, std::size_t most_bytes) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) fail(path.string(), errno);
-  const Closer closer{descriptor};
-  return read_descriptor(descriptor, path.string(), most_bytes);
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.is_open()) fail(path.string(), errno);
+  return read_descriptor(file.number(), path.string(), most_bytes);
+}
+
+std::string read_regular_file(const std::filesystem::path& path, std::size_t most_bytes) {
+  return read_descriptor(open_regular_file(path, O_RDONLY).number(), path.string(), most_bytes);
 }
 
 }  // namespace longreach::base

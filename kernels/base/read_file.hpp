@@ -20,4 +20,8 @@ std::string read_descriptor(int descriptor, const std::string& name,
 std::string read_file(const std::filesystem::path& path,
                       std::size_t most_bytes = kLargestTextBytes);
 
+/// The same of a file that the program finds by itself, and that nobody meant to be a pipe.
+std::string read_regular_file(const std::filesystem::path& path,
+                              std::size_t most_bytes = kLargestTextBytes);
+
 }  // namespace longreach::base

@@ -2,6 +2,7 @@
 
 #include "kernels/base/descriptor.hpp"
 #include "kernels/base/error.hpp"
+#include "kernels/base/regular_file.hpp"
 #include "kernels/base/write_all.hpp"
 
 #include <fcntl.h>
@@ -117,15 +118,11 @@ MappedFile::MappedFile(const std::filesystem::path& path, std::size_t offset, st
 
 void MappedFile::map(const std::filesystem::path& path, std::size_t offset,
                      std::optional<std::size_t> n_bytes) {
-  // Non-blocking, or opening a named pipe would wait for a writer.
-  const base::Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!file.is_open()) input_error("{}: cannot be opened: {}", path.string(), system_reason());
+  const base::Descriptor file = base::open_regular_file(path, O_RDONLY);
   struct stat status {};
   if (::fstat(file.number(), &status) != 0) {
     input_error("{}: cannot be examined: {}", path.string(), system_reason());
   }
-  if (S_ISDIR(status.st_mode)) input_error("{}: expected a file, found a folder", path.string());
-  if (!S_ISREG(status.st_mode)) input_error("{}: expected a regular file", path.string());
   if (status.st_size == 0) input_error("{}: the file is empty", path.string());
   const auto file_size = static_cast<std::size_t>(status.st_size);
   const std::size_t size = n_bytes.value_or(file_size);

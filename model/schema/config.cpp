@@ -172,7 +172,7 @@ void expect_equal(const json& object, const char* key, std::size_t expected,
 
 json read_object(const std::filesystem::path& path) {
   constexpr std::size_t kMostBytes = std::size_t{1} << 20;
-  json object = base::parse_json(base::read_file(path, kMostBytes), path.string());
+  json object = base::parse_json(base::read_regular_file(path, kMostBytes), path.string());
   if (!object.is_object()) base::input_error("{}: expected a JSON object", path.string());
   return object;
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Damaged files end in one sentence and exit code 2, or do no harm at all; nothing crashes or hangs."""
+import os
 import random
 import shutil
 
@@ -75,6 +76,27 @@ class Damage(program.ProgramTest):
             with self.subTest(name=name):
                 self.checkpoint.write_bytes(content)
                 self.assert_refused(self.command(), str(self.checkpoint))
+
+    def test_pipes_in_the_place_of_files(self):
+        """Nobody writes to them: opening one to read would wait for ever."""
+        context = self.folder / "text.ctx"
+        read = ["read", "--model", MODEL, "--save", context]
+        self.output(*read, stdin=b"The grass is green. " * 20)
+        verify = ["context", "verify", context, "--model", MODEL]
+        self.output(*verify)
+        serve = ["serve", "--model", MODEL, "--contexts", self.folder, "--port", 0]
+        config = self.model / "config.json"
+        commands = {path: verify for path in context.rglob("*") if path.is_file()} | {config: self.command()}
+        self.assertGreater(len(commands), 4)
+        commands[context / "lock"] = read
+        for path, command in commands.items():
+            with self.subTest(path=path.name):
+                hidden = path.rename(self.folder / "hidden")
+                os.mkfifo(path)
+                self.assert_refused(command, f"{path}: expected a regular file", stdin=b"The")
+                if path.name == "manifest.json":
+                    self.assert_refused(serve, f"{path}: expected a regular file")
+                hidden.rename(path)
 
 
 if __name__ == "__main__":
