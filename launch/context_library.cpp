@@ -9,6 +9,8 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <ctime>
 #include <span>
@@ -48,6 +50,13 @@ void write_for_client(Write&& write) {
   }
 }
 
+/// What so many tokens more take on the disk, about.
+std::size_t bytes_to_save(std::size_t n_tokens, const ContextBytes& bytes) {
+  const std::size_t n_chunks = n_tokens / bytes.chunk_size + 1,
+                    n_states = n_tokens / generation::kKeptEvery + 1;
+  return n_chunks * bytes.of_chunk + n_states * bytes.of_state;
+}
+
 void refuse_damaged(const dist::ContextFolders& folders) {
   if (!dist::is_marked_damaged(folders)) return;
   base::input_error("{}: was found damaged; it is to be deleted, and the text sent again",
@@ -61,11 +70,14 @@ std::int64_t milliseconds_since_1970() {
 
 }  // namespace
 
+std::size_t least_kept_bytes(const ContextBytes& bytes) { return bytes_to_save(kLeastKept, bytes); }
+
 ContextLibrary::ContextLibrary(Options options, const std::vector<dist::ContextFolders>& contexts,
                                dist::Engine& engine, generation::Generator& generator,
                                generation::SavedTexts& texts)
     : options_(std::move(options)),
       files_(options_.folder),
+      is_writable_(::access(options_.folder.c_str(), W_OK) == 0),
       engine_(engine),
       generator_(generator),
       texts_(texts) {
@@ -95,13 +107,18 @@ ContextLibrary::ContextLibrary(Options options, const std::vector<dist::ContextF
   }
   find_unread();
   find_abouts();
-  drop_unfinished();
-  std::error_code unknown;
-  const std::filesystem::space_info space = std::filesystem::space(options_.folder, unknown);
-  // Of both, or each start would leave contexts less room.
-  const std::size_t half = unknown ? 0 : (space.available + disk_bytes_taken()) / 2;
-  disk_bytes_ = options_.disk_bytes.value_or(half);
-  make_room(0, {});
+  if (is_writable_) {
+    drop_unfinished();
+    std::error_code unknown;
+    const std::filesystem::space_info space = std::filesystem::space(options_.folder, unknown);
+    // Of both, or each start would leave contexts less room.
+    const std::size_t half = unknown ? 0 : (space.available + disk_bytes_taken()) / 2;
+    disk_bytes_ = options_.disk_bytes.value_or(half);
+    make_room(0, {});
+  } else {
+    spdlog::warn("--contexts {}: cannot be written: its contexts are used, and none is added",
+                 base::utf8_name(options_.folder.string()));
+  }
   texts_.on_damage([this](std::size_t context, const base::InputError& error) {
     for (auto& [id, entry] : entries_) {
       if (entry.context != context) continue;
@@ -135,6 +152,11 @@ void ContextLibrary::find_unread() {
     }
     info.id = id;
     info.n_tokens = tokens->size();
+    if (!is_writable_) {
+      info.status = ContextStatus::kFailed;
+      info.error = "it was not read to its end, and this server may not write its folder";
+      continue;
+    }
     info.status = ContextStatus::kWaiting;
     info.error.clear();
     waiting_.push_back(id);
@@ -228,7 +250,13 @@ std::vector<TokenId> ContextLibrary::tokens(const std::string& id) const {
   }
 }
 
+void ContextLibrary::require_writable() const {
+  if (is_writable_) return;
+  throw ApiError(403, "this server may not write its folder of contexts", {}, "contexts_read_only");
+}
+
 ContextInfo ContextLibrary::add(std::vector<TokenId> tokens, const std::string& name) {
+  require_writable();
   const std::string id = id_of(tokens);
   const auto found = entries_.find(id);
   if (found != entries_.end() && found->second.info.status != ContextStatus::kFailed) {
@@ -271,6 +299,7 @@ ContextInfo ContextLibrary::add(std::vector<TokenId> tokens, const std::string& 
 
 ContextInfo ContextLibrary::change(const std::string& id, const serve::ContextChange& wanted) {
   ContextInfo info = find(id);
+  require_writable();
   if (wanted.name) info.name = *wanted.name;
   if (wanted.is_pinned) info.is_pinned = *wanted.is_pinned;
   write_for_client([&] { write_about(info); });
@@ -281,6 +310,7 @@ ContextInfo ContextLibrary::change(const std::string& id, const serve::ContextCh
 void ContextLibrary::remove(const std::string& id) {
   const auto found = entries_.find(id);
   if (found == entries_.end()) refuse_id();
+  require_writable();
   const bool is_being_read = reading_ && reading_->id == id;
   if (const auto child = child_of(id)) {
     throw ApiError(
@@ -301,12 +331,6 @@ void ContextLibrary::remove(const std::string& id) {
   } else if (!files_.remove(id)) {
     throw ApiError(500, failure.empty() ? "the context cannot be deleted" : failure);
   }
-}
-
-std::size_t ContextLibrary::bytes_to_save(std::size_t n_tokens) const {
-  const std::size_t n_chunks = n_tokens / options_.bytes.chunk_size + 1,
-                    n_states = n_tokens / generation::kKeptEvery + 1;
-  return n_chunks * options_.bytes.of_chunk + n_states * options_.bytes.of_state;
 }
 
 std::optional<std::string> ContextLibrary::child_of(const std::string& id) const {
@@ -428,7 +452,7 @@ void ContextLibrary::begin(const std::string& id) {
                       tokens->size());
   }
   // What was kept of prompts gives way, as far as it goes.
-  make_room(bytes_to_save(tokens->size() - directory->n_tokens()), id);
+  make_room(bytes_to_save(tokens->size() - directory->n_tokens(), options_.bytes), id);
   read(id, *std::move(tokens), directory);
 }
 
@@ -470,7 +494,8 @@ void ContextLibrary::begin_keeping(std::vector<TokenId> tokens) {
     if (state == context.states().end()) return;  // not at once, as it is being written
     parent = {dist::folders_of(context.folders(), n_saved).back().path, *state};
   }
-  if (!make_room(bytes_to_save(tokens.size() - (parent ? n_saved : 0)), parent_id)) return;
+  if (!make_room(bytes_to_save(tokens.size() - (parent ? n_saved : 0), options_.bytes), parent_id))
+    return;
   auto directory = std::make_shared<dist::ContextDirectory>(
       dist::ContextDirectory::open_to_write(files_.folder_of(id), options_.settings, parent));
   try {
@@ -580,7 +605,7 @@ void ContextLibrary::fail(const std::string& id, const std::string& error) {
 }
 
 void ContextLibrary::stop() {
-  if (std::exchange(is_stopping_, true)) return;
+  if (std::exchange(is_stopping_, true) || !is_writable_) return;
   for (const auto& [id, entry] : entries_) {
     if (entry.info.is_pinned) continue;
     try {

@@ -27,6 +27,9 @@
 
 namespace longreach::launch {
 
+/// What the shortest beginning of a prompt takes on the disk that is kept, about.
+std::size_t least_kept_bytes(const ContextBytes& bytes);
+
 class ContextLibrary final : public serve::ContextLibrary {
  public:
   struct Options {
@@ -88,6 +91,8 @@ class ContextLibrary final : public serve::ContextLibrary {
   /// Adds what a folder holds of contexts that are not read to their end.
   void find_unread();
   void write_about(const serve::ContextInfo& info) const;
+  /// Errors: ApiError 403 if the folder cannot be written.
+  void require_writable() const;
   void begin(const std::string& id);
   /// Something of a prompt was read, or known.
   void was_read(std::span<const base::TokenId> tokens);
@@ -96,8 +101,6 @@ class ContextLibrary final : public serve::ContextLibrary {
   /// Reads or saves what a context does not hold yet.
   void read(const std::string& id, std::vector<base::TokenId> tokens,
             std::shared_ptr<dist::ContextDirectory> directory);
-  /// What so many tokens more take on the disk, about.
-  std::size_t bytes_to_save(std::size_t n_tokens) const;
   /// Of all contexts.
   std::size_t disk_bytes_taken() const;
   /// Deletes contexts, but for one, until so many bytes more fit; whether they do.
@@ -115,7 +118,8 @@ class ContextLibrary final : public serve::ContextLibrary {
 
   Options options_;
   ContextFiles files_;
-  std::size_t disk_bytes_ = 0;
+  bool is_writable_;            ///< Else nothing is added, and what is there stays as it is.
+  std::size_t disk_bytes_ = 0;  ///< For prompts, with all other contexts; 0: none is kept.
   dist::Engine& engine_;
   generation::Generator& generator_;
   generation::SavedTexts& texts_;

@@ -1,6 +1,7 @@
 #include "launch/commands/serve.hpp"
 
 #include "generation/generator.hpp"
+#include "kernels/base/error.hpp"
 #include "kernels/base/json.hpp"
 #include "kernels/base/read_file.hpp"
 #include "kernels/base/write_all.hpp"
@@ -9,6 +10,7 @@
 #include "launch/context_library.hpp"
 #include "launch/descriptors.hpp"
 #include "launch/generator_options.hpp"
+#include "launch/machine/machine.hpp"
 #include "launch/open_model.hpp"
 #include "launch/run_settings.hpp"
 #include "launch/saved_context.hpp"
@@ -52,10 +54,23 @@ struct PreparedServer {
   std::unique_ptr<serve::HttpServer> server;
 };
 
+/// A budget that no prompt fits into was meant to be another one.
+void check_contexts_size(const ServeOptions& options, const OpenedModel& opened) {
+  const std::size_t n_bytes = options.contexts_bytes.value_or(0);
+  const std::size_t least = n_bytes == 0 ? 0 : least_kept_bytes(context_bytes(opened));
+  if (n_bytes >= least) return;
+  base::input_error(
+      "--contexts-size: expected {} or more, which the shortest prompt takes that is kept, or 0, "
+      "for "
+      "none, found {}",
+      bytes_text(least), bytes_text(n_bytes));
+}
+
 PreparedServer prepare(const ServeOptions& options, const OpenedModel& opened) {
   NamedFiles files = model_files(opened, options.model, options.tokenizer);
   if (options.chat_template) files.add_input("--chat-template", *options.chat_template);
   files.check_outputs();
+  check_contexts_size(options, opened);
   PreparedServer prepared;
   prepared.tokenizer = open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer);
   if (options.api_key_file) prepared.keys = read_keys(*options.api_key_file);

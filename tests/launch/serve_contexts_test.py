@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Contexts of a server: texts that are read once, named, asked about, kept by servers to come."""
 import contextlib
+import ctypes
 import http.client
 import json
 import pathlib
@@ -14,6 +15,7 @@ from program import MODEL
 from server import ServerTest
 
 PATH = "/v1/contexts"
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1  # of prctl
 FILLER = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again. "
 
 
@@ -233,7 +235,7 @@ class ServeContexts(ServerTest):
             self.assertEqual(server.ask("POST", f"{PATH}/{third}", changes)[0], 400)
         server.complete(self.long_text(4), max_tokens=1)
         self.end_job(server.process)
-        server = self.serve(*options, "--contexts-size", 1)
+        server = self.serve(*options, "--contexts-size", int(1.5 * taken))
         self.assertEqual(ids(), {posted["id"], third})
         self.assertFalse(server.post(f"{PATH}/{third}", pinned=False)["pinned"])
         self.end_job(server.process)
@@ -248,6 +250,44 @@ class ServeContexts(ServerTest):
         server.complete(self.long_text(5), max_tokens=1)
         self.end_job(server.process)
         self.assertEqual([path.name for path in self.contexts.iterdir() if path.is_dir()], [posted["id"]])
+
+    def test_a_budget_that_no_prompt_fits_into_is_refused(self):
+        self.assert_refused(["serve", "--model", MODEL, "--port", 0, "--contexts", self.contexts, "--contexts-size", 1000],
+                            "--contexts-size", "1.0 kB", "or 0")
+
+    def test_a_folder_that_cannot_be_written_is_used_as_it_is(self):
+        options = ("--context-length", 100000)
+        server = self.serve(*options)
+        made = server.post(PATH, text=self.text)
+        self.wait_for(server, made["id"])
+        server.complete(self.long_text(1), max_tokens=1)
+        kept = self.kept(server, 16384)
+        half = server.post(PATH, text=FILLER * 700)["id"]
+        self.wait_until(lambda: server.ask("GET", f"{PATH}/{half}")[1]["tokens_saved"] > 0)
+        server.process.kill()
+        server.process.wait()
+        everything = sorted(path.relative_to(self.contexts) for path in self.contexts.rglob("*"))
+        folders = [self.contexts, *(path for path in self.contexts.rglob("*") if path.is_dir())]
+        for path in folders:
+            path.chmod(0o555)
+            self.addCleanup(path.chmod, 0o755)
+        # Not even root may write then, without CAP_DAC_OVERRIDE.
+        server = self.serve(*options, "--contexts-size", int(1.5 * kept["bytes"]),
+                            preexec_fn=lambda: ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE))
+        self.assertEqual(server.log.read_text().count("cannot be written"), 1)
+        self.assert_answers(server, made["id"])
+        usage = server.complete(self.long_text(1) + "So?", max_tokens=1)["usage"]
+        self.assertGreaterEqual(usage["prompt_tokens_details"]["cached_tokens"], 16384)
+        server.complete(self.long_text(2), max_tokens=1)
+        self.assertEqual(server.ask("GET", f"{PATH}/{half}")[1]["status"], "failed")
+        for method, path, body in (("POST", PATH, {"text": "a"}), ("POST", f"{PATH}/{made['id']}", {"name": "b"}),
+                                   ("DELETE", f"{PATH}/{made['id']}", None)):
+            status, answer = server.ask(method, path, body)
+            self.assertEqual((status, answer["error"]["code"]), (403, "contexts_read_only"))
+        server.process.send_signal(signal.SIGTERM)
+        self.assertEqual(server.process.wait(timeout=program.SECONDS), 143)
+        self.assertEqual(server.log.read_text().count("[warning]"), 1)
+        self.assertEqual(sorted(path.relative_to(self.contexts) for path in self.contexts.rglob("*")), everything)
 
     def test_a_server_that_ends_saves_what_it_has_read(self):
         options = ("--context-length", 100000)

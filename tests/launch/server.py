@@ -76,13 +76,13 @@ class Server:
 class ServerTest(job.JobTest):
     """Runs servers; each ends with its test."""
 
-    def serve(self, *options, n_ranks=1, env=None):
-        """A server with these options."""
+    def serve(self, *options, n_ranks=1, **more):
+        """A server with these options, and more for the process that one rank is."""
         log = self.folder / f"server-{len(list(self.folder.iterdir()))}.log"
         words = ["serve", "--model", MODEL, "--port", 0, "--threads", 1, *options]
         with log.open("wb") as stderr:
             if n_ranks == 1:
-                process = self.start(*words, stderr=stderr, env=env)
+                process = self.start(*words, stderr=stderr, **more)
             else:
                 process = self.start_job("-n", n_ranks, program.PROGRAM, *words, stderr=stderr)
         return Server(process, log)
