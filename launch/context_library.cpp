@@ -82,28 +82,7 @@ ContextLibrary::ContextLibrary(Options options, const std::vector<dist::ContextF
       generator_(generator),
       texts_(texts) {
   for (std::size_t i = 0; i < contexts.size(); ++i) {
-    const std::filesystem::path& path = contexts[i].back().path;
-    const std::string id = path.filename().string();
-    if (!is_plain_name(id)) continue;  // prompts may begin with it all the same
-    Entry& entry = entries_[id];
-    entry.info.id = id;
-    entry.info.n_bytes = files_.disk_bytes(id);
-    try {
-      const auto tokens = dist::ContextDirectory::open(path).tokens();
-      refuse_damaged(contexts[i]);
-      entry.context = i;
-      entry.info.n_tokens = entry.info.n_read = entry.info.n_saved = tokens.size();
-      entry.info.status = ContextStatus::kReady;
-      if (id.starts_with(kIdPrefix) && id != id_of(tokens)) {
-        entry.info.status = ContextStatus::kFailed;
-        entry.info.error = "it was not read to its end, and its text is gone: send the text again";
-      }
-    } catch (const base::InputError& error) {
-      texts_.remove(i);
-      engine_.drop_context(i);
-      entry.info.status = ContextStatus::kFailed;
-      entry.info.error = error.what();
-    }
+    if (is_plain_name(contexts[i].back().path.filename().string())) add_found(i, contexts[i]);
   }
   find_unread();
   find_abouts();
@@ -128,6 +107,70 @@ ContextLibrary::ContextLibrary(Options options, const std::vector<dist::ContextF
     }
   });
   texts_.on_read([this](std::span<const TokenId> tokens) { was_read(tokens); });
+}
+
+void ContextLibrary::add_found(std::size_t context, const dist::ContextFolders& folders) {
+  const std::filesystem::path& path = folders.back().path;
+  const std::string id = path.filename().string();
+  Entry entry{.info = {.id = id, .n_bytes = files_.disk_bytes(id)}};
+  try {
+    const auto tokens = dist::ContextDirectory::open(path).tokens();
+    refuse_damaged(folders);
+    entry.context = context;
+    entry.info.n_tokens = entry.info.n_read = entry.info.n_saved = tokens.size();
+    entry.info.status = ContextStatus::kReady;
+    if (id.starts_with(kIdPrefix) && id != id_of(tokens)) {
+      entry.info.status = ContextStatus::kFailed;
+      entry.info.error = "it was not read to its end, and its text is gone: send the text again";
+    }
+  } catch (const base::InputError& error) {
+    texts_.remove(context);
+    engine_.drop_context(context);
+    entry.info.status = ContextStatus::kFailed;
+    entry.info.error = error.what();
+  }
+  const std::lock_guard lock(mutex_);
+  entries_[id] = std::move(entry);
+}
+
+void ContextLibrary::look_again() {
+  constexpr std::chrono::seconds kPause(1);  // between looks at what others write
+  std::error_code error;
+  const auto changed = std::filesystem::last_write_time(options_.folder, error);
+  if (error || (changed == changed_ && (!others_write_ || Clock::now() < looked_ + kPause))) return;
+  changed_ = changed;
+  looked_ = Clock::now();
+  others_write_ = false;
+  std::vector<std::string> gone;
+  for (const auto& [id, entry] : entries_) {
+    const bool is_there = dist::ContextDirectory::exists(files_.folder_of(id));
+    if (entry.info.status == ContextStatus::kReady && !is_there) gone.push_back(id);
+  }
+  for (const std::string& id : gone) forget(id);
+  for (const auto& file : std::filesystem::directory_iterator(options_.folder, error)) {
+    const std::string id = file.path().filename().string();
+    if (!is_plain_name(id) || entries_.contains(id) || left_aside_.contains(id)) continue;
+    try {
+      if (!dist::ContextDirectory::exists(file.path())) continue;
+      if (is_writable_ && dist::ContextDirectory::is_being_written(file.path())) {
+        others_write_ = true;
+        continue;
+      }
+      const auto context = dist::ContextDirectory::open(file.path());
+      if (context.n_tokens() == 0 || !context.has(options_.settings)) {
+        left_aside_.insert(id);
+        continue;
+      }
+      const std::size_t number = engine_.add_context(context.folders());
+      texts_.add(number, std::make_shared<const dist::ContextDirectory>(
+                             dist::ContextDirectory::open(file.path())));
+      add_found(number, context.folders());
+      take_about(id);
+    } catch (const base::InputError& failure) {
+      left_aside_.insert(id);
+      spdlog::warn("{}", failure.what());
+    }
+  }
 }
 
 std::string ContextLibrary::id_of(std::span<const TokenId> tokens) const {
@@ -197,6 +240,7 @@ void ContextLibrary::take_about(const std::string& id) {
     if (about.is_pinned == false && files_.is_empty(id)) files_.remove(id);
     return;
   }
+  const std::lock_guard lock(mutex_);
   ContextInfo& info = found->second.info;
   info.name = about.name.value_or(info.name);
   info.created = about.created.value_or(info.created);
@@ -387,6 +431,7 @@ void ContextLibrary::drop(Entry& entry) {
 
 void ContextLibrary::work() {
   if (reading_ && reading_->has_ended) end_reading();
+  look_again();
   if (reading_ || generator_.queue_is_full()) return;
   if (!waiting_.empty() && !is_stopping_) {
     const std::string id = std::move(waiting_.front());

@@ -21,6 +21,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -83,6 +84,10 @@ class ContextLibrary final : public serve::ContextLibrary {
   };
 
   std::string id_of(std::span<const base::TokenId> tokens) const;
+  /// Takes in a context that holds tokens, by the engine's number, and what is wrong with it.
+  void add_found(std::size_t context, const dist::ContextFolders& folders);
+  /// Takes in what other servers have done with the folder, if they have.
+  void look_again();
   /// Takes in what the folder says of contexts, and ends deletions that were begun.
   void find_abouts();
   void take_about(const std::string& id);
@@ -128,6 +133,10 @@ class ContextLibrary final : public serve::ContextLibrary {
   std::deque<std::vector<base::TokenId>> to_keep_;
   std::optional<Reading> reading_;
   bool is_stopping_ = false;
+  std::filesystem::file_time_type changed_ = {};  ///< The folder, when it was last looked at.
+  Clock::time_point looked_ = {};
+  bool others_write_ = false;         ///< Contexts in it, which are not known yet.
+  std::set<std::string> left_aside_;  ///< Ids of what cannot be used here.
 
   mutable std::mutex mutex_;              ///< For what follows.
   std::map<std::string, Entry> entries_;  ///< By id. Changed by the thread of the loop only.

@@ -401,7 +401,7 @@ class ServeContexts(ServerTest):
             answer = server.complete(f"{texts[name]}{self.rest}", max_tokens=2)
             self.assertEqual(answer["usage"]["prompt_tokens"], len(texts[name] + self.rest))
             self.assertGreaterEqual(server.ask("POST", "/v1/completions",
-                                               {"prompt": "a", "longreach": {"context": ids[name]}})[0], 409)
+                                               {"prompt": "a", "longreach": {"context": ids[name]}})[0], 404)
         self.assertEqual(server.ask("DELETE", f"{PATH}/{ids['good']}")[0], 200)
         half = server.post(PATH, text=FILLER * 700)["id"]
         deadline = time.monotonic() + program.SECONDS
@@ -462,6 +462,25 @@ class ServeContexts(ServerTest):
                 self.assertEqual(answer["usage"]["prompt_tokens_details"]["cached_tokens"], 16384)
                 self.assertEqual(server.ask("DELETE", f"{PATH}/{context}")[0], 200)
                 self.end_job(server.process)
+
+    def test_servers_learn_of_each_others_contexts(self):
+        first = self.serve("--context-length", 100000)
+        second = self.serve("--context-length", 100000, "--shards", 2, n_ranks=2)
+        other = super().serve("--contexts", self.contexts, "--cache", "f32")  # has no use for them
+        made = first.post(PATH, text=self.text, name="one")
+        first.complete(self.long_text(1), max_tokens=1)
+        kept = self.kept(first, 16384)
+
+        def known(server):
+            return {each["id"]: each["name"] for each in server.ask("GET", PATH)[1]["data"] if each["status"] == "ready"}
+        self.wait_until(lambda: known(second) == {made["id"]: "one", kept["id"]: ""})
+        self.assert_answers(second, made["id"])
+        usage = second.complete(self.long_text(1) + "So?", max_tokens=1)["usage"]
+        self.assertGreaterEqual(usage["prompt_tokens_details"]["cached_tokens"], 16384)
+        self.assertEqual(second.ask("DELETE", f"{PATH}/{made['id']}")[0], 200)
+        self.wait_until(lambda: set(known(first)) == {kept["id"]})
+        self.assertEqual(first.ask("POST", "/v1/completions", {"prompt": "a", "longreach": {"context": made["id"]}})[0], 404)
+        self.assertEqual(known(other), {})
 
     def test_what_another_server_reads_is_not_deleted(self):
         first, second = self.serve("--context-length", 1000000), None
