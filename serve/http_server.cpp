@@ -378,15 +378,16 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   void release_body() { shared_.bodies_bytes -= std::exchange(body_bytes_, 0); }
 
   void output(std::string text) {
+    // One piece may be longer: what a client has had no time to read says nothing of it.
+    if (streams_ && !ended_ &&
+        pending_.size() + written_.size() - n_written_ > shared_.limits.max_buffered_bytes) {
+      return close();
+    }
     n_bytes_ += text.size();
     if (pending_.empty()) {
       pending_ = std::move(text);
     } else {
       pending_ += text;
-    }
-    if (streams_ &&
-        pending_.size() + written_.size() - n_written_ > shared_.limits.max_buffered_bytes) {
-      return close();
     }
     if (written_.empty()) write_pending();
   }

@@ -374,6 +374,30 @@ void check_memory(const CompletionRequest& request, std::size_t n_before) {
                  "prompt");
 }
 
+/// An answer that is not streamed is held to its end, and logprobs and evidence take much more than
+/// its text.
+void check_answer_size(const CompletionRequest& request) {
+  constexpr std::size_t kMost = std::size_t{1} << 30;
+  constexpr std::size_t kOfLogprob = 128, kOfSpan = 512;  // of JSON, more than most take
+  if (request.streams) return;
+  const std::size_t of_logprobs =
+      request.n_top_logprobs ? (*request.n_top_logprobs + 1) * kOfLogprob : 0;
+  const std::size_t of_new =
+      of_logprobs + (request.with_evidence ? generation::kMostSpans * kOfSpan : 0);
+  std::size_t n_bytes = request.n_texts() * request.n_new * of_new;
+  if (request.echo) {
+    for (const auto& prompt : request.prompts) n_bytes += request.n * prompt.size() * of_logprobs;
+  }
+  if (n_bytes <= kMost) return;
+  throw ApiError(
+      400,
+      fmt::format("an answer of {} texts with up to {} tokens each may take {} bytes with "
+                  "its logprobs or evidence, expected {} at most: ask for less, or for a "
+                  "stream",
+                  request.n_texts(), request.n_new, n_bytes, kMost),
+      request.with_evidence ? "longreach" : "logprobs");
+}
+
 /// Decides how many tokens a text may have.
 void read_length(const Fields& fields, const ServedModel& served, CompletionRequest& request) {
   const bool chats = request.endpoint == Endpoint::kChat;
@@ -461,6 +485,7 @@ CompletionRequest read_completion(Endpoint endpoint, std::string body, const Ser
   check_memory(request, before.size());
   for (auto& prompt : request.prompts) prompt.insert(prompt.begin(), before.begin(), before.end());
   read_length(fields, served, request);
+  check_answer_size(request);
   return request;
 }
 

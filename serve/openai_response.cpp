@@ -18,6 +18,9 @@ using generation::FinishReason;
 using generation::Logprobs;
 using nlohmann::json;
 
+/// Of logprobs in a stream; they are sent when there are more.
+constexpr std::size_t kLongestPiece = 65536;
+
 bool is_utf8(std::string_view bytes) {
   while (!bytes.empty()) {
     const base::Utf8Front front = base::utf8_front(bytes);
@@ -87,7 +90,9 @@ std::string CompletionResponse::take(std::size_t index, const generation::Event&
     if (request_.with_progress) data += progress_chunk(index, *progress, seconds);
   }
   const bool has_text = std::holds_alternative<generation::NewToken>(event) && !text.text.empty();
-  if (has_text || has_ended) data += chunk(index);
+  // Those of a prompt come before any text.
+  const bool is_long = text.n_bytes() >= kLongestPiece;
+  if (has_text || has_ended || is_long) data += chunk(index);
   if (!is_complete() || !has_ended) return data;
   if (request_.with_usage) {
     const auto* const object =

@@ -361,6 +361,30 @@ TEST_F(HttpServerTest, AClientThatDoesNotReadLosesItsStream) {
   EXPECT_TRUE(is_gone());
 }
 
+TEST_F(HttpServerTest, AClientThatReadsGetsAPieceOfAnyLength) {
+  Client client(server_.url());
+  client.send("GET /stream HTTP/1.1\r\nHost: x\r\n\r\n");
+  const auto reply = waiting_.get_future().get();
+  on_server([&] {
+    reply->write(std::string(300'000, 'x'));
+    reply->end();
+  });
+  EXPECT_GT(client.receive("x\r\n0\r\n\r\n").size(), 300'000U);
+}
+
+TEST_F(HttpServerTest, APieceMoreThanAClientIsSlowerThanEndsItsStream) {
+  Client client(server_.url());
+  client.send("GET /stream HTTP/1.1\r\nHost: x\r\n\r\n");
+  const auto reply = waiting_.get_future().get();
+  on_server([&] {
+    reply->write(std::string(50'000'000, 'x'));
+    EXPECT_TRUE(records().empty());
+    reply->write("x");
+    ASSERT_EQ(records().size(), 1U);
+    EXPECT_EQ(records()[0].status, 499U);
+  });
+}
+
 TEST_F(HttpServerTest, ConnectionsEndWithTheirAnswersOnceDrained) {
   Client client(server_.url());
   client.send("GET /wait HTTP/1.1\r\nHost: x\r\n\r\n");

@@ -191,6 +191,43 @@ TEST(OpenaiRequest, LengthsFillTheContextAndNotMore) {
   EXPECT_EQ(chat_refusal(ask(82)).code(), "context_length_exceeded");
 }
 
+TEST(OpenaiRequest, AnAnswerThatIsHeldToItsEndHasASize) {
+  ServedModel served = byte_model();
+  served.context_tokens = 10'000'000;
+  served.has_evidence = true;
+  const auto read = [&](json body) {
+    body["prompt"] = "x";
+    return read_completion(Endpoint::kCompletions, body.dump(), served, 7);
+  };
+  const auto refused = [&](const json& body) {
+    try {
+      read(body);
+    } catch (const ApiError& error) {
+      EXPECT_EQ(error.status(), 400U);
+      return error.field();
+    }
+    return std::string("nothing");
+  };
+  const json large = {{"logprobs", 20}, {"max_tokens", 100'000}, {"n", 8}};
+  EXPECT_EQ(refused(large), "logprobs");
+  json streamed = large;
+  streamed["stream"] = true;
+  EXPECT_EQ(read(streamed).n, 8U);
+  EXPECT_EQ(read({{"logprobs", 20}, {"max_tokens", 100'000}, {"n", 1}}).n, 1U);
+  EXPECT_EQ(read({{"max_tokens", 9'000'000}, {"n", 8}}).n, 8U);  // texts alone are small
+  const json passages = {{"evidence", true}};
+  EXPECT_EQ(refused({{"longreach", passages}, {"max_tokens", 1'000'000}}), "longreach");
+  EXPECT_EQ(read({{"longreach", passages}, {"max_tokens", 10'000}}).n, 1U);
+  const std::vector<base::TokenId> prompt(1'000'000, 120);
+  const auto echo = [&](std::size_t n_top) {
+    return read_completion(Endpoint::kCompletions,
+                           json{{"prompt", prompt}, {"echo", true}, {"logprobs", n_top}}.dump(),
+                           served, 7);
+  };
+  EXPECT_EQ(echo(1).prompts[0].size(), prompt.size());
+  EXPECT_THROW(echo(20), ApiError);
+}
+
 TEST(OpenaiRequest, NoMoreTextsThanTheServerHolds) {
   EXPECT_EQ(completion({{"prompt", {"a", "b"}}, {"n", 4}}).n_texts(), 8U);
   EXPECT_EQ(refusal({{"prompt", {"a", "b", "c"}}, {"n", 3}}).status(), 400U);

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <set>
 #include <sstream>
 #include <string>
@@ -44,6 +45,34 @@ std::vector<json> chunks(const std::string& stream) {
 
 Logprobs logprobs(base::TokenId own, double value, std::vector<generation::TokenLogprob> top) {
   return {{own, value}, std::move(top)};
+}
+
+TEST(OpenaiResponse, LogprobsOfALongPromptAreSentAsTheyCome) {
+  const std::size_t n = 10'000;
+  auto answer = response({.prompts = {std::vector<base::TokenId>(n, 97)},
+                          .n_top_logprobs = 1,
+                          .echo = true,
+                          .streams = true});
+  std::string stream;
+  std::size_t longest = 0;
+  const auto take = [&](const generation::Event& event) {
+    const std::string more = answer.take(0, event, 0);
+    longest = std::max(longest, more.size());
+    stream += more;
+  };
+  for (std::size_t i = 1; i < n; ++i) take(PromptLogprobs{i, logprobs(97, -1, {{97, -1}})});
+  take(NewToken{98, "b", logprobs(98, -1, {{98, -1}})});
+  take(Finished{});
+  EXPECT_LT(longest, 200'000U);
+  std::string text;
+  json tokens = json::array();
+  for (const json& chunk : chunks(stream)) {
+    const json& choice = chunk["choices"][0];
+    text += choice["text"].get_ref<const std::string&>();
+    for (const json& token : choice["logprobs"]["tokens"]) tokens.push_back(token);
+  }
+  EXPECT_EQ(text, std::string(n, 'a') + "b");
+  EXPECT_EQ(tokens.size(), n + 1);
 }
 
 TEST(OpenaiResponse, TextsOfPromptsInOrder) {
