@@ -1,6 +1,7 @@
 #include "serve/openai_request.hpp"
 
 #include "generation/text_stream.hpp"
+#include "kernels/base/id_lists.hpp"
 #include "kernels/base/json.hpp"
 
 #include <fmt/format.h>
@@ -8,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -103,7 +105,8 @@ class Fields {
 json parse_object(std::string body) {
   json value;
   try {
-    value = base::parse_json(body, "the request");
+    constexpr std::array<std::string_view, 3> kWithIds = {"prompt", "text", "tokens"};
+    value = base::parse_json_with_ids(body, "the request", kWithIds);
   } catch (const base::InputError& error) {
     throw ApiError(400, error.what());
   }
@@ -144,17 +147,25 @@ std::vector<TokenId> encode_prompt(std::string_view text, std::string_view field
   return tokens;
 }
 
+/// Whether a value is a list, of ids or not.
+bool is_list(const json& value) { return value.is_array() || value.is_binary(); }
+
 std::vector<TokenId> token_ids(const json& list, std::string_view field,
                                const ServedModel& served) {
-  std::vector<TokenId> tokens;
-  tokens.reserve(list.size());
-  for (const json& each : list) {
-    const auto id = base::whole_number(each);
-    if (!id || *id >= served.vocab_size) {
-      refuse(field, fmt::format("token ids below {}", served.vocab_size), each);
+  const auto refuse_id = [&](const json& found) {
+    refuse(field, fmt::format("token ids below {}", served.vocab_size), found);
+  };
+  if (!list.is_binary()) {  // empty, or something in it is no id
+    for (const json& each : list) {
+      const auto id = base::whole_number(each);
+      if (!id || *id >= served.vocab_size) refuse_id(each);
     }
-    tokens.push_back(static_cast<TokenId>(*id));
+    return {};
   }
+  std::vector<TokenId> tokens = base::ids_of(list);
+  const auto foreign = std::ranges::find_if(
+      tokens, [&](TokenId id) { return static_cast<std::size_t>(id) >= served.vocab_size; });
+  if (foreign != tokens.end()) refuse_id(*foreign);
   return tokens;
 }
 
@@ -166,6 +177,7 @@ std::vector<std::vector<TokenId>> read_prompts(json value, const ServedModel& se
   constexpr const char* kField = "prompt";
   const auto text = [&](json& each) { return encode_prompt(taken_text(each), kField, served); };
   if (value.is_string()) return {text(value)};
+  if (value.is_binary()) return {token_ids(value, kField, served)};
   if (!value.is_array() || value.empty()) {
     refuse(kField, "a text, a list of token ids, or a list of texts or of such lists", value);
   }
@@ -174,7 +186,7 @@ std::vector<std::vector<TokenId>> read_prompts(json value, const ServedModel& se
   for (json& each : value) {
     if (each.is_string()) {
       prompts.push_back(text(each));
-    } else if (each.is_array()) {
+    } else if (is_list(each)) {
       prompts.push_back(token_ids(each, kField, served));
     } else {
       refuse(kField, "a list of texts or of lists of token ids", each);
@@ -518,7 +530,7 @@ ContextText read_context(std::string body, const ServedModel& served) {
   json& text = object[field];
   if (text.is_string()) {
     context.tokens = encode(text.get_ref<const std::string&>(), field, served);
-  } else if (text.is_array()) {
+  } else if (is_list(text)) {
     context.tokens = token_ids(text, field, served);
   } else {
     refuse(field, "a text or a list of token ids", text);
@@ -568,7 +580,7 @@ std::string decoded_text(std::span<const TokenId> tokens, const ServedModel& ser
 std::string read_detokenize(std::string body, const ServedModel& served) {
   const json object = parse_object(std::move(body));
   const json* const list = Fields(object).find("tokens");
-  if (list == nullptr || !list->is_array()) {
+  if (list == nullptr || !is_list(*list)) {
     refuse("tokens", "a list of token ids", list == nullptr ? json() : *list);
   }
   return decoded_text(token_ids(*list, "tokens", served), served);

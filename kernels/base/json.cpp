@@ -1,14 +1,18 @@
 #include "kernels/base/json.hpp"
 
 #include "kernels/base/error.hpp"
+#include "kernels/base/id_lists.hpp"
 #include "kernels/base/utf8.hpp"
 
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <set>
 #include <system_error>
 #include <utility>
@@ -262,7 +266,7 @@ class Parser {
 };
 
 /// Makes the value.
-class Builder final : public Events {
+class Builder : public Events {
  public:
   Json take() { return std::move(root_); }
 
@@ -313,6 +317,72 @@ class Builder final : public Events {
   std::string key_;
 };
 
+/// The same with lists of ids in some fields.
+class IdListBuilder final : public Builder {
+ public:
+  explicit IdListBuilder(std::span<const std::string_view> fields) : fields_(fields) {}
+
+  bool null() override { return settle() && Builder::null(); }
+  bool boolean(bool value) override { return settle() && Builder::boolean(value); }
+  bool number_integer(number_integer_t value) override {
+    return settle() && Builder::number_integer(value);
+  }
+  bool number_float(number_float_t value, const string_t& text) override {
+    return settle() && Builder::number_float(value, text);
+  }
+  bool string(string_t& value) override { return settle() && Builder::string(value); }
+  bool start_object(std::size_t n) override {
+    ++n_objects_;
+    return settle() && Builder::start_object(n);
+  }
+  bool end_object() override {
+    --n_objects_;
+    return Builder::end_object();
+  }
+  bool key(string_t& value) override {
+    if (n_objects_ == 1) has_ids_ = std::ranges::count(fields_, value) > 0;
+    return Builder::key(value);
+  }
+  bool start_array(std::size_t n) override {
+    settle();
+    is_open_ = has_ids_ && n_objects_ == 1;
+    return is_open_ || Builder::start_array(n);
+  }
+  bool number_unsigned(number_unsigned_t value) override {
+    if (!is_open_ || !std::in_range<TokenId>(value)) {
+      return settle() && Builder::number_unsigned(value);
+    }
+    const auto bytes =
+        std::bit_cast<std::array<std::uint8_t, sizeof(TokenId)>>(static_cast<TokenId>(value));
+    ids_.insert(ids_.end(), bytes.begin(), bytes.end());
+    return true;
+  }
+  bool end_array() override {
+    if (ids_.empty()) return settle() && Builder::end_array();
+    is_open_ = false;
+    binary_t list(std::exchange(ids_, {}));
+    return binary(list);
+  }
+
+ private:
+  /// What was taken for a list of ids is another one.
+  bool settle() {
+    if (!std::exchange(is_open_, false)) return true;
+    Builder::start_array(0);
+    Json list = Json::binary(std::exchange(ids_, {}));
+    for (const TokenId id : ids_of(list)) {
+      Builder::number_unsigned(static_cast<number_unsigned_t>(id));
+    }
+    return true;
+  }
+
+  std::span<const std::string_view> fields_;
+  std::size_t n_objects_ = 0;  ///< That are open.
+  bool has_ids_ = false;       ///< The outermost object's field is one of these.
+  bool is_open_ = false;       ///< A list that has begun, and held nothing but ids so far.
+  std::vector<std::uint8_t> ids_;
+};
+
 }  // namespace
 
 void parse_json(std::string_view text, std::string_view name, Events& events) {
@@ -325,6 +395,20 @@ Json parse_json(std::string_view text, std::string_view name) {
   return builder.take();
 }
 
+Json parse_json_with_ids(std::string_view text, std::string_view name,
+                         std::span<const std::string_view> fields) {
+  IdListBuilder builder(fields);
+  parse_json(text, name, builder);
+  return builder.take();
+}
+
+std::vector<TokenId> ids_of(const Json& binary) {
+  const auto& bytes = binary.get_binary();
+  std::vector<TokenId> ids(bytes.size() / sizeof(TokenId));
+  std::memcpy(ids.data(), bytes.data(), ids.size() * sizeof(TokenId));
+  return ids;
+}
+
 std::optional<std::uint64_t> whole_number(const Json& value) {
   if (!value.is_number_unsigned()) return std::nullopt;
   return value.get<std::uint64_t>();
@@ -332,6 +416,10 @@ std::optional<std::uint64_t> whole_number(const Json& value) {
 
 std::string json_text(const Json& value) {
   constexpr std::size_t kLongest = 80;
+  // A long one is not written to be cut.
+  if (value.is_string() && value.get_ref<const std::string&>().size() > kLongest) {
+    return json_text(Json(value.get_ref<const std::string&>().substr(0, kLongest)));
+  }
   std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
   if (text.size() > kLongest) text.replace(kLongest, text.npos, "...");
   return text;
