@@ -22,7 +22,7 @@ void for_texts(const std::filesystem::path& path, Visit&& visit) {
   }
   base::for_lines(bytes, [&](std::size_t number, std::string_view line) {
     const std::string where = base::line_name(path, number);
-    const nlohmann::json object = base::parse_json(line, where);
+    const nlohmann::json object = base::parse_json(std::string(line), where);
     if (!object.is_object()) base::input_error("{}: expected a JSON object", where);
     const auto text = object.find("text");
     if (text == object.end() || !text->is_string()) {

@@ -50,7 +50,7 @@ struct Line {
 };
 
 Line parse(const std::string& where, std::string_view text) {
-  Line line{where, base::parse_json(text, where)};
+  Line line{where, base::parse_json(std::string(text), where)};
   if (!line.object.is_object()) line.refuse("a JSON object");
   return line;
 }

@@ -60,7 +60,7 @@ double mean_loss(const std::vector<std::size_t>& bounds, const std::vector<doubl
 class ResultLine {
  public:
   ResultLine(std::string_view text, std::string where)
-      : where_(std::move(where)), line_(base::parse_json(text, where_)) {}
+      : where_(std::move(where)), line_(base::parse_json(std::string(text), where_)) {}
 
   const std::string& where() const { return where_; }
   const json& part(const char* key) const { return part(line_, key); }

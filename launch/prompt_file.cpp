@@ -135,7 +135,7 @@ std::string fingerprint(std::string_view settings, std::string_view text,
 
 void read_line(PromptLine& prompt, std::string_view text, const ContinuationOptions& options,
                const model::Tokenizer& tokenizer, std::size_t vocab_size) {
-  const json line = base::parse_json(text, "the line");
+  const json line = base::parse_json(std::string(text), "the line");
   if (!line.is_object())
     base::input_error("expected a JSON object, found {}", base::json_text(line));
   if (line.contains("id")) {
@@ -227,7 +227,7 @@ std::string error_line(const PromptLine& prompt, std::string_view error) {
 }
 
 ResultHead read_result(std::string_view text, std::string_view where) {
-  const json line = base::parse_json(text, where);
+  const json line = base::parse_json(std::string(text), where);
   const auto number =
       line.is_object() && line.contains("line") ? base::whole_number(line["line"]) : std::nullopt;
   if (!number || !line.contains("fingerprint") || !line["fingerprint"].is_string()) {

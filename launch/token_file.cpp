@@ -28,7 +28,7 @@ TokenId checked_id(Integer id, std::size_t index, const std::string& name) {
 }
 
 std::vector<TokenId> parse_list(std::string_view text, const std::string& name) {
-  const nlohmann::json list = base::parse_json(text, name);
+  const nlohmann::json list = base::parse_json(std::string(text), name);
   std::vector<TokenId> tokens;
   tokens.reserve(list.size());
   for (const auto& item : list) {

@@ -104,7 +104,7 @@ const ChatTemplate& world_chat() {
 }
 
 ChatTemplate parse_chat_template(std::string_view text, std::string_view name) {
-  const json object = base::parse_json(text, name);
+  const json object = base::parse_json(std::string(text), name);
   if (!object.is_object()) {
     base::input_error("{}: expected a JSON object, found {}", name, base::json_text(object));
   }

@@ -101,16 +101,14 @@ class Fields {
   const json& object_;
 };
 
-/// The body's bytes are free again before its values are looked at.
 json parse_object(std::string body) {
   json value;
   try {
     constexpr std::array<std::string_view, 3> kWithIds = {"prompt", "text", "tokens"};
-    value = base::parse_json_with_ids(body, "the request", kWithIds);
+    value = base::parse_json_with_ids(std::move(body), "the request", kWithIds);
   } catch (const base::InputError& error) {
     throw ApiError(400, error.what());
   }
-  std::string().swap(body);
   if (!value.is_object()) {
     throw ApiError(
         400, fmt::format("the request: expected a JSON object, found {}", base::json_text(value)));

@@ -52,7 +52,7 @@ void StreamedAnswer::take(std::string_view data, double seconds) {
     is_complete_ = true;
     return;
   }
-  const nlohmann::json chunk = base::parse_json(data, "a chunk of the answer");
+  const nlohmann::json chunk = base::parse_json(std::string(data), "a chunk of the answer");
   if (const nlohmann::json& error = field_of(chunk, "error"); !error.is_null()) {
     base::input_error("the answer ended in an error: {}", error_message(error));
   }
@@ -86,7 +86,7 @@ AnswerTimes StreamedAnswer::times() const {
 std::string refusal_text(unsigned status, std::string_view body) {
   std::string text = fmt::format("status {}", status);
   try {
-    const nlohmann::json answer = base::parse_json(body, "the answer");
+    const nlohmann::json answer = base::parse_json(std::string(body), "the answer");
     const std::string message = error_message(field_of(answer, "error"));
     if (!message.empty()) text += fmt::format(": {}", message);
   } catch (const base::InputError&) {  // the status says enough

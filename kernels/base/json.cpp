@@ -6,6 +6,13 @@
 
 #include <nlohmann/json.hpp>
 
+// Strings may have more than 2^32 bytes.
+#define RAPIDJSON_NO_SIZETYPEDEFINE
+namespace rapidjson {
+using SizeType = std::size_t;
+}
+#include <rapidjson/reader.h>
+
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -24,245 +31,90 @@ namespace {
 using Json = nlohmann::json;
 using Events = nlohmann::json_sax<Json>;
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
-/// Reads a text once, and holds nothing of it but the string at hand: the library's own parser
-/// keeps what it has read of a string three times.
-class Parser {
+/// Judges what the parser finds, and passes it on.
+class StrictEvents final : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, StrictEvents> {
  public:
-  Parser(std::string_view text, std::string_view name, Events& events)
-      : text_(text), name_(name), events_(events) {}
+  /// `text` is what is parsed.
+  StrictEvents(const char* text, std::string_view name, Events& next)
+      : text_(text), name_(name), next_(next) {}
 
-  void parse() {
-    // The end of the text is told by one.
-    if (const std::size_t at = text_.find('\0'); at != text_.npos) {
-      input_error("{}: no valid JSON at byte {}: a zero byte", name_, at + 1);
+  bool Null() { return next_.null(); }
+  bool Bool(bool value) { return next_.boolean(value); }
+  bool RawNumber(const char* text, std::size_t n, bool) {
+    const std::string number(text, n);
+    const auto whole = [&](auto value) {
+      const auto end = std::from_chars(number.data(), number.data() + n, value);
+      return end.ec == std::errc() && end.ptr == number.data() + n ? std::optional(value)
+                                                                   : std::nullopt;
+    };
+    if (const auto value = whole(Json::number_unsigned_t())) return next_.number_unsigned(*value);
+    if (const auto value = whole(Json::number_integer_t())) return next_.number_integer(*value);
+    const double value = std::strtod(number.c_str(), nullptr);
+    if (!std::isfinite(value)) refuse_number(text);
+    return next_.number_float(value, number);
+  }
+  bool String(const char* text, std::size_t n, bool) {
+    std::string value = string_at(text, n);
+    return next_.string(value);
+  }
+  bool StartObject() {
+    enter();
+    return next_.start_object(kUnknownSize);
+  }
+  bool Key(const char* text, std::size_t n, bool) {
+    std::string key = string_at(text, n);
+    if (!keys_.back().insert(key).second) {
+      input_error("{}: the key {} stands twice in one object", name_, json_text(key));
     }
-    constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
-    if (text_.starts_with(kByteOrderMark)) at_ = kByteOrderMark.size();
-    read_value(0);
-    skip_blanks();
-    if (at_ < text_.size()) fail();
+    return next_.key(key);
+  }
+  bool EndObject(std::size_t) {
+    keys_.pop_back();
+    return next_.end_object();
+  }
+  bool StartArray() {
+    enter();
+    return next_.start_array(kUnknownSize);
+  }
+  bool EndArray(std::size_t) {
+    keys_.pop_back();
+    return next_.end_array();
+  }
+
+  [[noreturn]] void refuse_number(const char* text) const {
+    const std::string_view rest(text);
+    const std::string_view number = rest.substr(0, rest.find_first_not_of("+-.0123456789Ee"));
+    input_error("{}: the number {} at byte {} is out of range", name_, json_text(number),
+                text + number.size() - text_);
   }
 
  private:
-  [[noreturn]] void fail() const {
-    input_error("{}: no valid JSON at byte {}", name_, std::min(at_, text_.size()) + 1);
-  }
+  static constexpr std::size_t kUnknownSize = static_cast<std::size_t>(-1);
 
-  char front() const { return at_ < text_.size() ? text_[at_] : '\0'; }
-  void skip_blanks() { at_ = std::min(text_.size(), text_.find_first_not_of(" \t\n\r", at_)); }
-  bool skip(char c) {
-    if (front() != c) return false;
-    ++at_;
-    return true;
-  }
-  void expect(char c) {
-    if (!skip(c)) fail();
-  }
-  void expect(std::string_view word) {
-    for (const char c : word) expect(c);
-  }
-
-  /// A value inside so many lists and objects, and blanks before it.
-  void read_value(std::size_t depth) {
-    skip_blanks();
-    switch (front()) {
-      case '{':
-        return read_object(depth + 1);
-      case '[':
-        return read_list(depth + 1);
-      case '"': {
-        std::string value = read_string();
-        events_.string(value);
-        return;
-      }
-      case 'n':
-        expect("null");
-        events_.null();
-        return;
-      case 't':
-        expect("true");
-        events_.boolean(true);
-        return;
-      case 'f':
-        expect("false");
-        events_.boolean(false);
-        return;
-      default:
-        return read_number();
-    }
-  }
-
-  void check_depth(std::size_t depth) const {
-    if (depth > kDeepestJson) {
-      input_error("{}: JSON with more than {} lists and objects inside one another", name_,
-                  kDeepestJson);
-    }
-  }
-
-  void read_list(std::size_t depth) {
-    check_depth(depth);
-    expect('[');
-    events_.start_array(kUnknownSize);
-    skip_blanks();
-    if (!skip(']')) {
-      do {
-        read_value(depth);
-        skip_blanks();
-      } while (skip(','));
-      expect(']');
-    }
-    events_.end_array();
-  }
-
-  void read_object(std::size_t depth) {
-    check_depth(depth);
-    expect('{');
-    events_.start_object(kUnknownSize);
-    skip_blanks();
-    if (!skip('}')) {
-      std::set<std::string> keys;
-      do {
-        skip_blanks();
-        if (front() != '"') fail();
-        std::string key = read_string();
-        if (!keys.insert(key).second) {
-          input_error("{}: the key {} stands twice in one object", name_, json_text(key));
-        }
-        events_.key(key);
-        skip_blanks();
-        expect(':');
-        read_value(depth);
-        skip_blanks();
-      } while (skip(','));
-      expect('}');
-    }
-    events_.end_object();
-  }
-
-  void read_number() {
-    const std::size_t begin = at_;
-    const bool is_negative = skip('-');
-    const auto skip_digits = [this] {
-      if (!is_digit(front())) fail();
-      while (is_digit(front())) ++at_;
-    };
-    if (!skip('0')) skip_digits();
-    bool is_whole = true;
-    if (skip('.')) {
-      is_whole = false;
-      skip_digits();
-    }
-    if (skip('e') || skip('E')) {
-      is_whole = false;
-      if (!skip('+')) skip('-');
-      skip_digits();
-    }
-    const std::string text(text_.substr(begin, at_ - begin));
-    const auto read_whole = [&](auto number) {
-      const bool fits =
-          std::from_chars(text.data(), text.data() + text.size(), number).ec == std::errc();
-      return fits ? std::optional(number) : std::nullopt;
-    };
-    if (is_whole && is_negative) {
-      if (const auto number = read_whole(Json::number_integer_t())) {
-        events_.number_integer(*number);
-        return;
-      }
-    } else if (is_whole) {
-      if (const auto number = read_whole(Json::number_unsigned_t())) {
-        events_.number_unsigned(*number);
-        return;
-      }
-    }
-    const double number = std::strtod(text.c_str(), nullptr);
-    if (!std::isfinite(number)) {
-      input_error("{}: the number {} at byte {} is out of range", name_, json_text(text), at_);
-    }
-    events_.number_float(number, text);
-  }
-
-  std::string read_string() {
-    expect('"');
-    std::string value;
-    value.reserve(n_bytes_to_quote());
-    while (!skip('"')) {
-      const std::size_t n_plain = n_plain_bytes();
-      value.append(text_, at_, n_plain);
-      at_ += n_plain;
-      if (front() == '\\') {
-        read_escape(value);
-      } else if (n_plain == 0) {
-        fail();  // a control character, no UTF-8, or the end
+  /// The parser takes the second half of a surrogate pair without the first.
+  std::string string_at(const char* text, std::size_t n) const {
+    std::string value(text, n);
+    for (std::size_t at = value.find('\xed'); at != value.npos; at = value.find('\xed', at + 1)) {
+      if (static_cast<unsigned char>(value[at + 1]) >= 0xa0) {
+        input_error("{}: no valid JSON at byte {}: half of a surrogate pair", name_,
+                    text - text_ + 1);
       }
     }
     return value;
   }
 
-  /// From here to the end of the string; more than its value takes.
-  std::size_t n_bytes_to_quote() const {
-    std::size_t end = at_;
-    while (end < text_.size() && text_[end] != '"') end += text_[end] == '\\' ? 2 : 1;
-    return std::min(end, text_.size()) - at_;
-  }
-
-  /// How many bytes from here on stand for themselves in a string.
-  std::size_t n_plain_bytes() const {
-    std::size_t end = at_;
-    while (end < text_.size() && text_[end] != '"' && text_[end] != '\\') {
-      const auto byte = static_cast<unsigned char>(text_[end]);
-      if (byte < 0x20) break;
-      if (byte < 0x80) {
-        ++end;
-        continue;
-      }
-      const Utf8Front character = utf8_front(text_.substr(end));
-      if (character.kind != Utf8Kind::kCharacter) break;
-      end += character.size_bytes;
+  void enter() {
+    if (keys_.size() == kDeepestJson) {
+      input_error("{}: JSON with more than {} lists and objects inside one another", name_,
+                  kDeepestJson);
     }
-    return end - at_;
+    keys_.emplace_back();
   }
 
-  void read_escape(std::string& value) {
-    expect('\\');
-    constexpr std::string_view kNames = "\"\\/bfnrt", kValues = "\"\\/\b\f\n\r\t";
-    if (const std::size_t i = kNames.find(front()); i != kNames.npos) {
-      ++at_;
-      value += kValues[i];
-      return;
-    }
-    char32_t code_point = read_code_unit();
-    if (code_point >= 0xd800 && code_point <= 0xdbff) {
-      expect('\\');
-      const char32_t low = read_code_unit();
-      if (low < 0xdc00 || low > 0xdfff) fail();
-      code_point = 0x10000 + ((code_point - 0xd800) << 10) + (low - 0xdc00);
-    }
-    if (is_surrogate(code_point)) fail();
-    append_utf8(value, code_point);
-  }
-
-  /// "u" and four hexadecimal digits.
-  char32_t read_code_unit() {
-    constexpr std::size_t kDigits = 4;
-    expect('u');
-    std::uint32_t unit = 0;
-    const std::string_view digits = text_.substr(at_, kDigits);
-    const char* const end = digits.data() + digits.size();
-    const auto n_read =
-        static_cast<std::size_t>(std::from_chars(digits.data(), end, unit, 16).ptr - digits.data());
-    at_ += n_read;
-    if (n_read != kDigits) fail();
-    return unit;
-  }
-
-  static constexpr std::size_t kUnknownSize = static_cast<std::size_t>(-1);
-
-  std::string_view text_;
+  const char* text_;
   std::string_view name_;
-  Events& events_;
-  std::size_t at_ = 0;
+  Events& next_;
+  std::vector<std::set<std::string>> keys_;  ///< Of each object that is open; empty for lists.
 };
 
 /// Makes the value.
@@ -385,20 +237,39 @@ class IdListBuilder final : public Builder {
 
 }  // namespace
 
-void parse_json(std::string_view text, std::string_view name, Events& events) {
-  Parser(text, name, events).parse();
+void parse_json(std::string text, std::string_view name, Events& events) {
+  const auto refuse = [&](std::size_t at) {
+    input_error("{}: no valid JSON at byte {}", name, std::min(at, text.size()) + 1);
+  };
+  // The parser takes one for the end of the text.
+  if (const std::size_t at = text.find('\0'); at != text.npos) {
+    input_error("{}: no valid JSON at byte {}: a zero byte", name, at + 1);
+  }
+  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+  const std::size_t begin = text.starts_with(kByteOrderMark) ? kByteOrderMark.size() : 0;
+  rapidjson::InsituStringStream stream(text.data() + begin);
+  StrictEvents strict(text.data(), name, events);
+  rapidjson::Reader reader;
+  constexpr unsigned kFlags = rapidjson::kParseInsituFlag | rapidjson::kParseNumbersAsStringsFlag |
+                              rapidjson::kParseValidateEncodingFlag;
+  if (reader.Parse<kFlags>(stream, strict)) return;
+  const std::size_t at = begin + reader.GetErrorOffset();
+  if (reader.GetParseErrorCode() == rapidjson::kParseErrorNumberTooBig) {
+    strict.refuse_number(text.data() + at);
+  }
+  refuse(at);
 }
 
-Json parse_json(std::string_view text, std::string_view name) {
+Json parse_json(std::string text, std::string_view name) {
   Builder builder;
-  parse_json(text, name, builder);
+  parse_json(std::move(text), name, builder);
   return builder.take();
 }
 
-Json parse_json_with_ids(std::string_view text, std::string_view name,
+Json parse_json_with_ids(std::string text, std::string_view name,
                          std::span<const std::string_view> fields) {
   IdListBuilder builder(fields);
-  parse_json(text, name, builder);
+  parse_json(std::move(text), name, builder);
   return builder.take();
 }
 

@@ -21,15 +21,16 @@ namespace longreach::base {
 /// Lists and objects inside one another; nothing that is read here needs ten.
 inline constexpr std::size_t kDeepestJson = 64;
 
-/// The one JSON value that `text` is; a byte order mark before it is ignored. `name` stands for the
-/// text in messages. Errors: InputError naming what is wrong, and at which byte: text that is no
-/// JSON (a zero byte, invalid UTF-8 and a second value included), a number that a double cannot
-/// hold, lists and objects deeper than kDeepestJson, an object that has a key twice.
-nlohmann::json parse_json(std::string_view text, std::string_view name);
+/// The one JSON value that `text` is; a byte order mark before it is ignored. Strings are read
+/// where they lie: who moves a long text here holds it twice at most. `name` stands for it in
+/// messages. Errors: InputError naming what is wrong, and at which byte: text that is no JSON (a
+/// zero byte, invalid UTF-8 and a second value included), a number that a double cannot hold, lists
+/// and objects deeper than kDeepestJson, an object that has a key twice.
+nlohmann::json parse_json(std::string text, std::string_view name);
 
 /// The same without building the value: `events` learn of its parts in turn, may keep what they are
 /// given, and end it by throwing alone.
-void parse_json(std::string_view text, std::string_view name,
+void parse_json(std::string text, std::string_view name,
                 nlohmann::json_sax<nlohmann::json>& events);
 
 /// The number that `value` is, if it is a whole one from 0 to 2^64 - 1 and written as such.

@@ -138,7 +138,7 @@ WeightMap read_weight_map(Bytes bytes, const std::string& file) {
     input_error("{}: has {} bytes, at most {} are read of an index", file, bytes.size(),
                 kLargestIndexBytes);
   }
-  const nlohmann::json index = base::parse_json(text_of(bytes), file);
+  const nlohmann::json index = base::parse_json(std::string(text_of(bytes)), file);
   const auto weights = index.find("weight_map");
   if (weights == index.end() || !weights->is_object()) {
     input_error("{}: expected an index with an object weight_map", file);

@@ -178,7 +178,7 @@ TensorFile read_safetensors(std::span<const std::byte> bytes, std::string_view f
   }
   const std::string_view header = reader.take_text(header_bytes);
   HeaderReader events(reader.take(reader.remaining()), file);
-  base::parse_json(header, fmt::format("{}: header", file), events);
+  base::parse_json(std::string(header), fmt::format("{}: header", file), events);
   return {events.take_tensors(), {}};
 }
 

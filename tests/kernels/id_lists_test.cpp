@@ -18,7 +18,7 @@ using nlohmann::json;
 
 json parse(std::string_view text) {
   constexpr std::array<std::string_view, 2> kFields = {"a", "b"};
-  return parse_json_with_ids(text, "it", kFields);
+  return parse_json_with_ids(std::string(text), "it", kFields);
 }
 
 TEST(IdLists, AreBinaryInTheirFieldsAlone) {
