@@ -170,16 +170,23 @@ std::vector<TokenId> token_ids(const json& list, std::string_view field,
 /// The text that a value is, which it has no more: it may be large.
 std::string taken_text(json& value) { return std::move(value.get_ref<std::string&>()); }
 
+/// Prompts may be large: a list of initial values would copy them.
+std::vector<std::vector<TokenId>> one_prompt(std::vector<TokenId> prompt) {
+  std::vector<std::vector<TokenId>> prompts;
+  prompts.push_back(std::move(prompt));
+  return prompts;
+}
+
 /// A text, a list of token ids, or a list of either.
 std::vector<std::vector<TokenId>> read_prompts(json value, const ServedModel& served) {
   constexpr const char* kField = "prompt";
   const auto text = [&](json& each) { return encode_prompt(taken_text(each), kField, served); };
-  if (value.is_string()) return {text(value)};
-  if (value.is_binary()) return {token_ids(value, kField, served)};
+  if (value.is_string()) return one_prompt(text(value));
+  if (value.is_binary()) return one_prompt(token_ids(value, kField, served));
   if (!value.is_array() || value.empty()) {
     refuse(kField, "a text, a list of token ids, or a list of texts or of such lists", value);
   }
-  if (value.front().is_number()) return {token_ids(value, kField, served)};
+  if (value.front().is_number()) return one_prompt(token_ids(value, kField, served));
   std::vector<std::vector<TokenId>> prompts;
   for (json& each : value) {
     if (each.is_string()) {
@@ -471,8 +478,8 @@ CompletionRequest read_completion(Endpoint endpoint, std::string body, const Ser
   const json* const context = context_id(fields, served);
   if (endpoint == Endpoint::kChat) {
     // The first turn begins after an empty line, as all do.
-    request.prompts = {
-        read_messages(std::move(object["messages"]), served, context != nullptr ? "\n\n" : "")};
+    request.prompts = one_prompt(
+        read_messages(std::move(object["messages"]), served, context != nullptr ? "\n\n" : ""));
     const auto& stops = served.chat.stops;
     request.stop_strings.insert(request.stop_strings.end(), stops.begin(), stops.end());
   } else {
