@@ -13,27 +13,43 @@ kernels::StridedMatrix in_place(const Tensor& matrix, partition::Range rows) {
           matrix.shape.back(),  row_stride,   matrix.strides.back()};
 }
 
+/// Memory for so many rows, which `read_row_to` writes one by one.
+template <typename Number, typename ReadRow>
+base::Buffer<Number> read_rows(std::size_t n_rows, std::size_t n_cols, kernels::ThreadPool& pool,
+                               ReadRow&& read_row_to) {
+  base::Buffer<Number> numbers(n_rows * n_cols, base::Pages::kLarge);
+  pool.for_each(n_rows, [&](std::size_t i, std::size_t) {
+    read_row_to(i, std::span(numbers.data() + i * n_cols, n_cols));
+  });
+  return numbers;
+}
+
+template <typename Number>
+kernels::StridedMatrix contiguous(const base::Buffer<Number>& numbers, base::DType dtype,
+                                  std::size_t n_rows, std::size_t n_cols) {
+  return {reinterpret_cast<const std::byte*>(numbers.data()), dtype, n_rows, n_cols, n_cols, 1};
+}
+
 }  // namespace
 
 MatrixRows::MatrixRows(const Tensor& matrix, partition::Range rows, kernels::ThreadPool& pool) {
-  if (!matrix.made) {
-    view_ = in_place(matrix, rows);
-    return;
-  }
   const std::size_t n_cols = matrix.shape.back();
-  made_ = base::Buffer<base::Bf16>(rows.size() * n_cols, base::Pages::kLarge);
-  pool.for_each(rows.size(), [&](std::size_t i, std::size_t) {
-    const std::size_t first = (rows.begin + i) * n_cols;
-    for (std::size_t c = 0; c < n_cols; ++c) {
-      made_[i * n_cols + c] = base::to_bf16(matrix.made->at(first + c));
-    }
-  });
-  view_ = {reinterpret_cast<const std::byte*>(made_.data()),
-           base::DType::kBf16,
-           rows.size(),
-           n_cols,
-           n_cols,
-           1};
+  if (matrix.made) {
+    made_ = read_rows<base::Bf16>(rows.size(), n_cols, pool, [&](std::size_t i, auto row) {
+      const std::size_t first = (rows.begin + i) * n_cols;
+      for (std::size_t c = 0; c < n_cols; ++c) {
+        row[c] = base::to_bf16(matrix.made->at(first + c));
+      }
+    });
+    view_ = contiguous(made_, base::DType::kBf16, rows.size(), n_cols);
+  } else if (matrix.blocks) {
+    from_blocks_ = read_rows<float>(rows.size(), n_cols, pool, [&](std::size_t i, auto row) {
+      read_row(matrix, rows.begin + i, row);
+    });
+    view_ = contiguous(from_blocks_, base::DType::kF32, rows.size(), n_cols);
+  } else {
+    view_ = in_place(matrix, rows);
+  }
 }
 
 kernels::StridedMatrix MatrixRows::rows_as_inputs() const {
@@ -44,7 +60,12 @@ kernels::StridedMatrix MatrixRows::rows_as_inputs() const {
 }
 
 void read_row(const Tensor& matrix, std::size_t row, std::span<float> to) {
-  if (matrix.made) {
+  if (matrix.blocks && matrix.strides.back() == 1) {
+    const std::size_t row_stride = matrix.strides[matrix.strides.size() - 2];
+    read_numbers(*matrix.blocks, matrix.data, row * row_stride, to);
+    return;
+  }
+  if (matrix.made || matrix.blocks) {
     for (std::size_t c = 0; c < to.size(); ++c) to[c] = matrix.at(row * to.size() + c);
     return;
   }

@@ -1,5 +1,5 @@
-/// Rows of a checkpoint's matrix where kernels can read them, whether they lie in a file or are
-/// made.
+/// Rows of a checkpoint's matrix where kernels can read them, whether they lie in a file, as
+/// numbers or in blocks, or are made.
 #pragma once
 
 #include "kernels/base/view.hpp"
@@ -13,8 +13,9 @@
 
 namespace longreach::model {
 
-/// A run of rows of a matrix: in place where its file is mapped, or made for as long as this lives.
-/// The tensor must outlive it; dimensions of length 1 before the last two do not count. Move-only.
+/// A run of rows of a matrix: in place where its file is mapped, or made, or read from blocks, for
+/// as long as this lives. The tensor must outlive it; dimensions of length 1 before the last two do
+/// not count. Move-only.
 class MatrixRows {
  public:
   /// Errors: std::bad_alloc.
@@ -27,6 +28,7 @@ class MatrixRows {
 
  private:
   base::Buffer<base::Bf16> made_;
+  base::Buffer<float> from_blocks_;
   kernels::StridedMatrix view_;
 };
 

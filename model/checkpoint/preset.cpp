@@ -98,10 +98,7 @@ Tensor made_tensor(const Preset& preset, const ListedTensor& listed) {
   Tensor tensor;
   tensor.dtype = base::DType::kBf16;
   tensor.shape = listed.shape;
-  tensor.strides.assign(listed.shape.size(), 1);
-  for (std::size_t i = listed.shape.size() - 1; i > 0; --i) {
-    tensor.strides[i - 1] = tensor.strides[i] * listed.shape[i];
-  }
+  tensor.strides = contiguous_strides(listed.shape);
   Spread spread = spread_of(listed.spec.role);
   const Storage storage = storage_of(listed.spec.role);
   if (storage == Storage::kLinear || storage == Storage::kFactor) {

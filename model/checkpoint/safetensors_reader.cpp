@@ -133,10 +133,8 @@ class HeaderReader : public Json::json_sax_t {
       input_error("{}: {} of shape {} does not fill {} bytes", what, base::name_of(*dtype),
                   shape_text(*shape_), end - begin);
     }
-    std::vector<std::size_t> strides(shape_->size());
-    std::size_t stride = 1;
-    for (std::size_t i = strides.size(); i-- > 0; stride *= (*shape_)[i]) strides[i] = stride;
-    add_tensor(tensors_, file_, name_, {*dtype, *shape_, std::move(strides), &data_[begin]});
+    add_tensor(tensors_, file_, name_,
+               {*dtype, *shape_, contiguous_strides(*shape_), &data_[begin]});
     ranges_.push_back({begin, end, name_});
   }
 

@@ -26,10 +26,9 @@ std::size_t Tensor::size() const {
 }
 
 bool Tensor::is_contiguous() const {
-  std::size_t expected = 1;
-  for (std::size_t i = shape.size(); i-- > 0;) {
-    if (shape[i] != 1 && strides[i] != expected) return false;
-    expected *= shape[i];
+  const std::vector<std::size_t> expected = contiguous_strides(shape);
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    if (shape[i] != 1 && strides[i] != expected[i]) return false;
   }
   return true;
 }
@@ -42,6 +41,11 @@ float Tensor::at(std::size_t index) const {
     element += index % shape[i] * strides[i];
     index /= shape[i];
   }
+  if (blocks) {
+    float number = 0;
+    read_numbers(*blocks, data, element, {&number, 1});
+    return number;
+  }
   const std::byte* const from = data + element * base::size_of(dtype);
   switch (dtype) {
     case base::DType::kF32:
@@ -52,6 +56,22 @@ float Tensor::at(std::size_t index) const {
       return base::half_to_float(load<std::uint16_t>(from));
   }
   return 0;
+}
+
+std::size_t Tensor::stored_bytes() const {
+  if (blocks) return size() / numbers_in_block(*blocks) * bytes_of_block(*blocks);
+  return size() * base::size_of(dtype);
+}
+
+std::string_view Tensor::type_name() const {
+  return blocks ? name_of(*blocks) : base::name_of(dtype);
+}
+
+std::vector<std::size_t> contiguous_strides(const std::vector<std::size_t>& shape) {
+  std::vector<std::size_t> strides(shape.size());
+  std::size_t stride = 1;
+  for (std::size_t i = shape.size(); i-- > 0; stride *= shape[i]) strides[i] = stride;
+  return strides;
 }
 
 std::string shape_text(const std::vector<std::size_t>& shape) {

@@ -3,25 +3,29 @@
 #pragma once
 
 #include "kernels/base/types.hpp"
+#include "model/checkpoint/number_blocks.hpp"
 #include "model/checkpoint/random_numbers.hpp"
 
 #include <cstddef>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace longreach::model {
 
 /// A strided view of numbers in a file. Element (i, j, ..) lies at
 /// data + (i * strides[0] + j * strides[1] + ..) * size_of(dtype). The reader that made it has
-/// checked that every element lies inside the file. A made tensor lies nowhere: it is contiguous
-/// bf16, and its elements are read with at() or model/checkpoint/matrix_rows.
+/// checked that every element lies inside the file. A tensor in blocks is f32 to its readers, and
+/// the sum counts elements from the first block on. A made tensor lies nowhere: it is contiguous
+/// bf16. Elements of both are read with at() or model/checkpoint/matrix_rows.
 struct Tensor {
   base::DType dtype = base::DType::kF32;
   std::vector<std::size_t> shape;
   std::vector<std::size_t> strides;        ///< In elements, one per dimension.
   const std::byte* data = nullptr;         ///< Of the first element; not necessarily aligned.
   std::optional<RandomNumbers> made = {};  ///< In place of data; indices are row-major.
+  std::optional<BlockFormat> blocks = {};  ///< What data are, in place of numbers of dtype.
 
   /// The product of the shape.
   std::size_t size() const;
@@ -29,7 +33,14 @@ struct Tensor {
   bool is_contiguous() const;
   /// The element at a row-major index, as f32 (exact); for small tensors and tests.
   float at(std::size_t index) const;
+  /// Bytes of its elements in the file, or of as many as are made.
+  std::size_t stored_bytes() const;
+  /// How the file stores its elements: "bf16", "q8_0".
+  std::string_view type_name() const;
 };
+
+/// The strides of a tensor of that shape whose elements lie behind one another in row-major order.
+std::vector<std::size_t> contiguous_strides(const std::vector<std::size_t>& shape);
 
 /// "[2560, 64]", for messages.
 std::string shape_text(const std::vector<std::size_t>& shape);
