@@ -2,6 +2,9 @@
 
 #include "kernels/base/error.hpp"
 #include "kernels/base/read_file.hpp"
+#include "model/checkpoint/gguf_reader.hpp"
+#include "model/checkpoint/mapped_file.hpp"
+#include "model/tokenizer/gguf_vocabulary.hpp"
 
 #include <algorithm>
 #include <limits>
@@ -19,17 +22,26 @@ std::uint32_t checked_index(std::size_t index) {
 
 }  // namespace
 
+WorldTokenizer::WorldTokenizer(const std::vector<WorldEntry>& entries, std::string_view name)
+    : name_(name) {
+  build_table(entries);
+  build_trie(entries);
+}
+
 WorldTokenizer WorldTokenizer::parse(std::string_view text, std::string_view name) {
-  const std::vector<WorldEntry> entries = parse_world_vocabulary(text, name);
-  WorldTokenizer tokenizer;
-  tokenizer.name_ = name;
-  tokenizer.build_table(entries);
-  tokenizer.build_trie(entries);
-  return tokenizer;
+  return {parse_world_vocabulary(text, name), name};
+}
+
+WorldTokenizer WorldTokenizer::from_gguf(const GgufMetadata& metadata) {
+  return {gguf_vocabulary(metadata), metadata.file()};
 }
 
 WorldTokenizer WorldTokenizer::load(const std::filesystem::path& path) {
-  return parse(base::read_file(path, kMaxWorldFileBytes), path.string());
+  const std::string name = path.string();
+  if (const MappedFile file(path); is_gguf(file.bytes())) {
+    return from_gguf(read_gguf_metadata(file.bytes(), name));
+  }
+  return parse(base::read_file(path, kMaxWorldFileBytes), name);
 }
 
 void WorldTokenizer::build_table(const std::vector<WorldEntry>& entries) {

@@ -14,6 +14,8 @@
 
 namespace longreach::model {
 
+class GgufMetadata;
+
 /// A World vocabulary, the published one or any other in its format: ids may have gaps, and single
 /// bytes may be missing.
 class WorldTokenizer final : public Tokenizer {
@@ -21,7 +23,10 @@ class WorldTokenizer final : public Tokenizer {
   /// Parses a vocabulary held in memory; `name` stands for it in messages.
   /// Errors: InputError naming file, line and reason (world_vocabulary.hpp).
   static WorldTokenizer parse(std::string_view text, std::string_view name);
-  /// Reads a vocabulary file. Errors: as parse(), and for a file that cannot be read.
+  /// The vocabulary of a GGUF file with this metadata (gguf_vocabulary.hpp). Errors: InputError.
+  static WorldTokenizer from_gguf(const GgufMetadata& metadata);
+  /// Reads a vocabulary file, or that of a GGUF file. Errors: as these, and for a file that cannot
+  /// be read.
   static WorldTokenizer load(const std::filesystem::path& path);
 
   std::vector<base::TokenId> encode(std::string_view text) const override;
@@ -38,7 +43,7 @@ class WorldTokenizer final : public Tokenizer {
     std::uint8_t low = 0;
   };
 
-  WorldTokenizer() = default;
+  WorldTokenizer(const std::vector<WorldEntry>& entries, std::string_view name);
   void build_table(const std::vector<WorldEntry>& entries);
   void build_trie(const std::vector<WorldEntry>& entries);
   /// The node one byte further; 0, the root, if there is none.

@@ -20,11 +20,12 @@ std::optional<std::size_t> parse_number(std::string_view digits) {
   return value;
 }
 
-/// One line on its way to an entry.
+/// One line on its way to an entry; `unit` is what such a line is called in messages.
 class LineParser {
  public:
-  LineParser(std::string_view name, std::size_t line, std::string_view text)
-      : name_(name), line_(line), text_(text) {}
+  LineParser(std::string_view name, std::size_t line, std::string_view text,
+             std::string_view unit = "line")
+      : name_(name), line_(line), text_(text), unit_(unit) {}
 
   WorldEntry parse() const {
     check_characters();
@@ -43,10 +44,29 @@ class LineParser {
     return {id, std::move(bytes), line_};
   }
 
+  /// The whole line as the inside of a literal of bytes. Characters beyond ASCII, which Python
+  /// would escape, stand for their UTF-8 form.
+  std::string parse_bytes() const {
+    if (text_.size() > kMaxWorldLineBytes) {
+      fail("has {} bytes, expected at most {}", text_.size(), kMaxWorldLineBytes);
+    }
+    std::string token;
+    for (std::string_view rest = text_; !rest.empty();) {
+      if (rest[0] == '\\') {
+        rest.remove_prefix(parse_escape(rest, true, token));
+      } else {
+        token += rest[0];
+        rest.remove_prefix(1);
+      }
+    }
+    if (token.empty()) fail("the token is empty");
+    return token;
+  }
+
  private:
   template <typename... Args>
   [[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) const {
-    base::input_error("{}: line {}: {}", name_, line_,
+    base::input_error("{}: {} {}: {}", name_, unit_, line_,
                       fmt::format(format, std::forward<Args>(args)...));
   }
 
@@ -161,12 +181,13 @@ class LineParser {
   std::string_view name_;
   std::size_t line_;
   std::string_view text_;
+  std::string_view unit_;
 };
 
 /// Sorts entries by one of their members; `what` names it when two entries have it in common.
 template <typename Member>
 void sort_unique(std::vector<WorldEntry>& entries, Member WorldEntry::*member,
-                 std::string_view name, std::string_view what) {
+                 std::string_view name, std::string_view unit, std::string_view what) {
   std::sort(entries.begin(), entries.end(), [&](const WorldEntry& a, const WorldEntry& b) {
     return a.*member != b.*member ? a.*member < b.*member : a.line < b.line;
   });
@@ -175,8 +196,8 @@ void sort_unique(std::vector<WorldEntry>& entries, Member WorldEntry::*member,
   };
   const auto found = std::adjacent_find(entries.begin(), entries.end(), same);
   if (found != entries.end()) {
-    base::input_error("{}: line {}: has the {} of line {}", name, std::next(found)->line, what,
-                      found->line);
+    base::input_error("{}: {} {}: has the {} of {} {}", name, unit, std::next(found)->line, what,
+                      unit, found->line);
   }
 }
 
@@ -190,9 +211,18 @@ std::vector<WorldEntry> parse_world_vocabulary(std::string_view text, std::strin
     entries.push_back(LineParser(name, line, text.substr(begin, end - begin)).parse());
     begin = end + 1;
   }
-  sort_unique(entries, &WorldEntry::id, name, "id");
-  sort_unique(entries, &WorldEntry::bytes, name, "token");
+  sort_entries(entries, name, "line");
   return entries;
+}
+
+std::string parse_escaped_bytes(std::string_view text, std::size_t id, std::string_view name) {
+  return LineParser(name, id, text, "token").parse_bytes();
+}
+
+void sort_entries(std::vector<WorldEntry>& entries, std::string_view name, std::string_view unit) {
+  if (entries.empty()) base::input_error("{}: the vocabulary has no tokens", name);
+  sort_unique(entries, &WorldEntry::id, name, unit, "id");
+  sort_unique(entries, &WorldEntry::bytes, name, unit, "bytes");
 }
 
 }  // namespace longreach::model

@@ -1,4 +1,4 @@
-/// The text form of RWKV World vocabularies. Used by world_tokenizer only.
+/// The text form of RWKV World vocabularies. Used by world_tokenizer and gguf_vocabulary.
 ///
 /// One entry a line: `id SP literal SP length`, where the literal is what Python's repr() writes
 /// for a str (the token is its UTF-8 form) or for bytes, and the length counts the token's bytes.
@@ -32,6 +32,15 @@ inline constexpr std::size_t kMaxWorldLineBytes = std::size_t{64} << 10;
 /// unique ids and unique bytes, and come in ascending order of bytes. Errors: InputError naming
 /// file, line and reason.
 std::vector<WorldEntry> parse_world_vocabulary(std::string_view text, std::string_view name);
+
+/// The bytes that `text` stands for, which is what Python's repr() writes between the quotes of
+/// bytes; `name` and `id` stand for it in messages. Errors: InputError for other escapes, and for
+/// no bytes.
+std::string parse_escaped_bytes(std::string_view text, std::size_t id, std::string_view name);
+
+/// Sorts entries by their bytes; `unit` is what their lines are called in messages. Errors:
+/// InputError naming the lines of two that have the same id or bytes, and for no entries at all.
+void sort_entries(std::vector<WorldEntry>& entries, std::string_view name, std::string_view unit);
 
 /// Larger files are refused; it bounds the memory of the trie. The published file has 1 MiB.
 inline constexpr std::size_t kMaxWorldFileBytes = std::size_t{32} << 20;

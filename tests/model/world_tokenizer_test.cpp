@@ -155,7 +155,7 @@ TEST(WorldTokenizer, BrokenLinesAreNamed) {
       {"1 'a' 1\r\n2 'b' 1\r\n", "line 1: holds a carriage return"},
       {std::string("1 '\0' 1", 7), "line 1: holds a zero byte"},
       {"1 'a' 1\n2 'b' 1\n1 'c' 1\n", "line 3: has the id of line 1"},
-      {"1 'a' 1\n2 'b' 1\n3 b'a' 1\n", "line 3: has the token of line 1"},
+      {"1 'a' 1\n2 'b' 1\n3 b'a' 1\n", "line 3: has the bytes of line 1"},
       {"\x80\x02}q\x01(X\x04", "line 1: expected an id, a literal and a length"},
       {"1 '" + std::string(100000, 'a') + "' 100000", "line 1: has 100011 bytes, expected at most"},
       {std::string(1000000, ' '), "line 1: has 1000000 bytes, expected at most"},
