@@ -1,13 +1,9 @@
 #include "model/schema/config.hpp"
 
 #include "kernels/base/error.hpp"
-#include "kernels/base/json.hpp"
-#include "kernels/base/read_file.hpp"
 #include "kernels/recurrence/recurrence.hpp"
+#include "model/schema/config_file.hpp"
 #include "model/schema/tensors.hpp"
-
-#include <fmt/ranges.h>
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <charconv>
@@ -15,10 +11,6 @@
 
 namespace longreach::model {
 namespace {
-
-using nlohmann::json;
-
-constexpr std::size_t kLargestSize = std::size_t{1} << 30;  ///< Of what config.json names.
 
 /// The numbers i for which there are tensors `<group>.<i>.`.
 std::set<std::size_t> block_numbers(const Checkpoint& checkpoint, std::string_view group) {
@@ -144,66 +136,6 @@ void read_shapes(const Checkpoint& checkpoint, ModelConfig& config) {
     return storage_of(spec.role) == Storage::kLinear;
   });
   config.dtype = matrix(checkpoint, prefix_of(0) + std::string(linear.name)).dtype;
-}
-
-/// The whole number at `key`, if there is one. Errors: InputError when it is something else or
-/// outside `least` to `most`.
-std::optional<std::size_t> number_at(const json& object, const char* key, std::size_t least,
-                                     std::size_t most, const std::filesystem::path& path) {
-  const auto found = object.find(key);
-  if (found == object.end() || found->is_null()) return std::nullopt;
-  const auto number = base::whole_number(*found);
-  if (!number || *number < least || *number > most) {
-    base::input_error("{}: {}: expected a whole number from {} to {}, found {}", path.string(), key,
-                      least, most, base::json_text(*found));
-  }
-  return *number;
-}
-
-/// Refuses a config.json that belongs to another model.
-void expect_equal(const json& object, const char* key, std::size_t expected,
-                  const std::filesystem::path& path) {
-  const auto stated = number_at(object, key, 0, kLargestSize, path);
-  if (stated && *stated != expected) {
-    base::input_error("{}: {} is {}, but the checkpoint has {}", path.string(), key, *stated,
-                      expected);
-  }
-}
-
-json read_object(const std::filesystem::path& path) {
-  constexpr std::size_t kMostBytes = std::size_t{1} << 20;
-  json object = base::parse_json(base::read_regular_file(path, kMostBytes), path.string());
-  if (!object.is_object()) base::input_error("{}: expected a JSON object", path.string());
-  return object;
-}
-
-void read_config_file(const std::filesystem::path& path, ModelConfig& config) {
-  const json object = read_object(path);
-  expect_equal(object, "vocab_size", config.vocab_size, path);
-  expect_equal(object, "n_embd", config.n_embd, path);
-  expect_equal(object, "head_size", config.head_size, path);
-  expect_equal(object, "n_rwkv_layer", config.n_rwkv, path);
-  expect_equal(object, "n_moba_layer", config.n_sparse, path);
-  AttentionConfig& attention = config.attention;
-  attention.chunk_size =
-      number_at(object, "moba_chunk_size", 1, kLargestSize, path).value_or(attention.chunk_size);
-  attention.top_k = number_at(object, "moba_topk", 1, kLargestSize, path).value_or(attention.top_k);
-  if (const auto end_token = number_at(object, "eos_token_id", 0, kLargestSize, path)) {
-    if (*end_token >= config.vocab_size) {
-      base::input_error("{}: eos_token_id {} is outside the vocabulary of {}", path.string(),
-                        *end_token, config.vocab_size);
-    }
-    config.end_token = static_cast<base::TokenId>(*end_token);
-  }
-  if (const auto tokenizer = object.find("tokenizer"); tokenizer != object.end()) {
-    if (!tokenizer->is_string())
-      base::input_error("{}: tokenizer: expected a string", path.string());
-    config.tokenizer = tokenizer->get<std::string>();
-    if (config.tokenizer.find('\0') != std::string::npos)
-      base::input_error("{}: tokenizer: expected a name without zero bytes", path.string());
-    if (config.tokenizer != "bytes")
-      config.tokenizer = (path.parent_path() / config.tokenizer).string();
-  }
 }
 
 /// What is known without config.json: a vocabulary file beside the checkpoint, or plain bytes.
