@@ -137,7 +137,8 @@ OpenedModel open_model(const ModelOptions& options) {
 
 std::filesystem::path vocabulary_path(const OpenedModel& opened, const std::string& name) {
   const std::string& vocabulary = name.empty() ? opened.config.tokenizer : name;
-  return vocabulary == model::kBytesTokenizer ? "" : vocabulary;
+  const bool is_in_model = vocabulary == opened.checkpoint.path().string();
+  return is_in_model || vocabulary == model::kBytesTokenizer ? "" : vocabulary;
 }
 
 NamedFiles model_files(const OpenedModel& opened, const ModelOptions& options,

@@ -39,7 +39,7 @@ struct OpenedModel {
 OpenedModel open_model(const ModelOptions& options);
 
 /// The vocabulary file of --tokenizer or, if `name` is empty, of the model; a path that is empty if
-/// there is none.
+/// there is none besides the model's own files.
 std::filesystem::path vocabulary_path(const OpenedModel& opened, const std::string& name);
 /// What commands that run a model read and write: checkpoint, config.json and vocabulary
 /// (`tokenizer` is the user's, if it is not empty), and the trace.

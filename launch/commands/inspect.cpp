@@ -7,6 +7,7 @@
 #include "model/checkpoint/checkpoint.hpp"
 #include "model/checkpoint/printable.hpp"
 #include "model/schema/config.hpp"
+#include "model/schema/naming.hpp"
 #include "model/schema/tensors.hpp"
 
 #include <fmt/format.h>
@@ -31,10 +32,7 @@ struct Size {
 
   void add(const model::Tensor& tensor) {
     n_parameters += tensor.size();
-    n_bytes += bytes_of(tensor);
-  }
-  static std::size_t bytes_of(const model::Tensor& tensor) {
-    return tensor.size() * size_of(tensor.dtype);
+    n_bytes += tensor.stored_bytes();
   }
 };
 
@@ -60,6 +58,7 @@ struct Group {
 /// A whole checkpoint in order of use.
 struct Listing {
   std::string path;
+  const model::Family* family;  ///< nullptr: of random weights.
   model::ModelConfig config;
   std::size_t n_tensors = 0;
   Size size;
@@ -79,6 +78,7 @@ std::string block_of(std::string_view tensor) {
 
 Listing list(const model::Checkpoint& checkpoint) {
   Listing listing{.path = checkpoint.path().string(),
+                  .family = checkpoint.family(),
                   .config = model::read_config(checkpoint),
                   .n_tensors = checkpoint.tensors().size(),
                   .size = {},
@@ -129,6 +129,10 @@ std::string grouped(std::size_t number) {
 std::string as_text(const Listing& listing) {
   const model::ModelConfig& config = listing.config;
   std::string text = fmt::format("{}\n", listing.path);
+  if (listing.family != nullptr) {
+    text +=
+        fmt::format("family {} (names of {})\n", listing.family->name, listing.family->origin);
+  }
   text += fmt::format("{} parameters in {} tensors, {}\n", grouped(listing.size.n_parameters),
                       listing.n_tensors, bytes_text(listing.size.n_bytes));
   text += fmt::format("vocabulary {}, {} channels in {} heads of {}, channel mix {}, matrices {}\n",
@@ -147,8 +151,8 @@ std::string as_text(const Listing& listing) {
                         grouped(group.size.n_parameters), bytes_text(group.size.n_bytes));
     for (const Entry& entry : group.entries) {
       text += fmt::format("  {:<24} {:<4} {:<16} {:>13} bytes\n", model::printable(entry.name),
-                          name_of(entry.tensor->dtype), model::shape_text(entry.tensor->shape),
-                          grouped(Size::bytes_of(*entry.tensor)));
+                          entry.tensor->type_name(), model::shape_text(entry.tensor->shape),
+                          grouped(entry.tensor->stored_bytes()));
     }
   }
   return text;
@@ -158,9 +162,9 @@ Json as_json(const Group& group) {
   Json tensors = Json::array();
   for (const Entry& entry : group.entries) {
     tensors.push_back({{"name", entry.name},
-                       {"dtype", name_of(entry.tensor->dtype)},
+                       {"dtype", entry.tensor->type_name()},
                        {"shape", entry.tensor->shape},
-                       {"bytes", Size::bytes_of(*entry.tensor)}});
+                       {"bytes", entry.tensor->stored_bytes()}});
   }
   return {{"name", group.name},
           {"kind", group.kind},
@@ -172,6 +176,7 @@ Json as_json(const Group& group) {
 std::string as_json_text(const Listing& listing) {
   const model::ModelConfig& config = listing.config;
   Json json = {{"path", base::utf8_name(listing.path)},
+               {"family", listing.family == nullptr ? "preset" : listing.family->name},
                {"parameters", listing.size.n_parameters},
                {"bytes", listing.size.n_bytes},
                {"tensors", listing.n_tensors},

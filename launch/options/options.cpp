@@ -170,7 +170,8 @@ CLI::Option* add_token_ids(CLI::App& app, const std::string& name,
 }
 
 constexpr auto kModelHelp =
-    "a .pth or .safetensors file, a folder that holds one,\nor preset:NAME for random weights";
+    "a .pth, .safetensors, .st or .gguf file, a folder that holds\none, or preset:NAME for random "
+    "weights";
 constexpr auto kTokenizerHelp =
     "\"bytes\" or a vocabulary file; default: what config.json names,\nelse a single "
     "rwkv_vocab*.txt beside "

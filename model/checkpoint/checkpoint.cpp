@@ -7,6 +7,7 @@
 #include "model/checkpoint/printable.hpp"
 #include "model/checkpoint/pth_reader.hpp"
 #include "model/checkpoint/safetensors_reader.hpp"
+#include "model/schema/gguf_config.hpp"
 #include "model/schema/naming.hpp"
 
 #include <fmt/ranges.h>
@@ -37,7 +38,7 @@ std::string_view text_of(Bytes bytes) {
 
 // ---- what a file is
 
-enum class Format { kTorchZip, kOldTorch, kSafetensors, kIndex, kGitLfsPointer, kUnknown };
+enum class Format { kTorchZip, kOldTorch, kSafetensors, kGguf, kIndex, kGitLfsPointer, kUnknown };
 
 bool looks_like_safetensors(Bytes bytes) {
   if (bytes.size() <= 8) return false;
@@ -50,6 +51,7 @@ Format format_of(Bytes bytes) {
   const std::string_view text = text_of(bytes).substr(0, kEnoughBytes);
   // First, because the length that it starts with may look like anything else.
   if (looks_like_safetensors(bytes)) return Format::kSafetensors;
+  if (is_gguf(bytes)) return Format::kGguf;
   if (text.starts_with("PK\3\4") || text.starts_with("PK\5\6")) return Format::kTorchZip;
   // Before zip archives, torch wrote several pickles, of protocol 2, one behind the other.
   if (text.starts_with("\x80\2")) return Format::kOldTorch;
@@ -57,6 +59,10 @@ Format format_of(Bytes bytes) {
   const std::size_t start = text.find_first_not_of(" \t\r\n");
   if (start != text.npos && text[start] == '{') return Format::kIndex;
   return Format::kUnknown;
+}
+
+bool is_safetensors_name(std::string_view name) {
+  return name.ends_with(".safetensors") || name.ends_with(".st");
 }
 
 TensorFile read_tensor_file(Bytes bytes, const std::filesystem::path& path) {
@@ -74,39 +80,42 @@ TensorFile read_tensor_file(Bytes bytes, const std::filesystem::path& path) {
     case Format::kGitLfsPointer:
       input_error("{}: is only a git-lfs pointer to the checkpoint, fetch it with git lfs pull",
                   file);
+    case Format::kGguf:  // Checkpoint opens it, as it says more than its tensors
     case Format::kIndex:
     case Format::kUnknown:
       break;
   }
   // The reader for what the name promises knows best what is wrong.
-  if (path.extension() == ".safetensors") return read_safetensors(bytes, file);
-  input_error("{}: expected a torch zip archive (.pth), a .safetensors file or an index of them",
-              file);
+  if (is_safetensors_name(file)) return read_safetensors(bytes, file);
+  input_error(
+      "{}: expected a torch zip archive (.pth), a .safetensors, .st or .gguf file or an index of "
+      "them",
+      file);
 }
 
 // ---- what a folder holds
 
 std::filesystem::path choose_in_folder(const std::filesystem::path& folder) {
-  std::vector<std::string> torch_files, safetensors_files, indices;
+  std::vector<std::string> other_files, safetensors_files, indices;
   std::error_code error;
   for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end;
        entry.increment(error)) {
     const std::string name = entry->path().filename().string();
     if (name.ends_with(kIndexEnding)) {
       indices.push_back(name);
-    } else if (name.ends_with(".safetensors")) {
+    } else if (is_safetensors_name(name)) {
       safetensors_files.push_back(name);
-    } else if (name.ends_with(".pth")) {
-      torch_files.push_back(name);
+    } else if (name.ends_with(".pth") || name.ends_with(".gguf")) {
+      other_files.push_back(name);
     }
   }
   if (error) input_error("{}: cannot be read: {}", folder.string(), error.message());
 
   std::vector<std::string> found = indices.empty() ? safetensors_files : indices;
-  found.insert(found.end(), torch_files.begin(), torch_files.end());
+  found.insert(found.end(), other_files.begin(), other_files.end());
   if (found.empty()) {
-    input_error("{}: the folder holds no .pth, .safetensors or {} file", folder.string(),
-                kIndexEnding);
+    input_error("{}: the folder holds no .pth, .safetensors, .st, .gguf or {} file",
+                folder.string(), kIndexEnding);
   }
   if (found.size() > 1) {
     std::ranges::sort(found);
@@ -176,18 +185,27 @@ Checkpoint Checkpoint::open(const std::filesystem::path& path) {
   }
   checkpoint.path_ = std::filesystem::is_directory(path, no_folder) ? choose_in_folder(path) : path;
   MappedFile file(checkpoint.path_);
-  if (format_of(file.bytes()) == Format::kIndex) {
-    checkpoint.add_parts_of_index(file);
-  } else {
-    checkpoint.tensors_ = checkpoint.add_file(checkpoint.path_, std::move(file));
-  }
+  TensorMap in_file = format_of(file.bytes()) == Format::kIndex
+                          ? checkpoint.add_parts_of_index(file)
+                          : checkpoint.add_file(checkpoint.path_, std::move(file));
+  const std::string name = checkpoint.path_.string();
+  if (checkpoint.metadata_) require_rwkv7(*checkpoint.metadata_);
+  checkpoint.family_ = &family_of(in_file, name);
+  checkpoint.tensors_ = native_tensors(std::move(in_file), *checkpoint.family_, name);
   return checkpoint;
 }
 
 TensorMap Checkpoint::add_file(const std::filesystem::path& path, MappedFile file) {
   // The headers in a large archive are far apart, and the weights between them are not wanted yet.
   file.expect(Access::kScattered);
-  TensorFile contents = read_tensor_file(file.bytes(), path);
+  TensorFile contents;
+  if (is_gguf(file.bytes())) {
+    GgufFile gguf = read_gguf(file.bytes(), path.string());
+    contents = std::move(gguf.contents);
+    metadata_ = std::move(gguf.metadata);
+  } else {
+    contents = read_tensor_file(file.bytes(), path);
+  }
   file.release_pages();
   file.expect(Access::kInOrder);
   if (contents.checksums.empty()) unchecked_.push_back(file.bytes());
@@ -197,26 +215,22 @@ TensorMap Checkpoint::add_file(const std::filesystem::path& path, MappedFile fil
   return std::move(contents.tensors);
 }
 
-void Checkpoint::add_parts_of_index(const MappedFile& index) {
+TensorMap Checkpoint::add_parts_of_index(const MappedFile& index) {
   paths_.push_back(path_);
   const WeightMap parts = read_weight_map(index.bytes(), path_.string());
-  std::set<std::string> all_names;
-  for (const auto& [part, names] : parts) {
-    for (const std::string& name : names) all_names.insert(native_name(name));
-  }
+  std::set<std::string_view> all_names;
+  for (const auto& [part, names] : parts) all_names.insert(names.begin(), names.end());
+  TensorMap result;
   for (const auto& [part, names] : parts) {
     const std::filesystem::path part_path = path_.parent_path() / part;
     TensorMap tensors = add_file(part_path, MappedFile(part_path));
     for (const std::string& name : names) {
-      const auto tensor = tensors.extract(native_name(name));
+      auto tensor = tensors.extract(name);
       if (tensor.empty()) {
         input_error("{}: tensor {}: expected in {}, which does not hold it", path_.string(),
                     printable(name), part);
       }
-      // Two names in the index may be one in the model.
-      if (!tensors_.emplace(tensor.key(), std::move(tensor.mapped())).second) {
-        input_error("{}: tensor {}: the index has this name twice", path_.string(), tensor.key());
-      }
+      result.insert(std::move(tensor));  // a name stands once in the index
     }
     // Of a tensor in several files the index chooses one, but it must know of all.
     for (const auto& [name, left_over] : tensors) {
@@ -226,6 +240,7 @@ void Checkpoint::add_parts_of_index(const MappedFile& index) {
       }
     }
   }
+  return result;
 }
 
 const Tensor* Checkpoint::find(std::string_view name) const {
@@ -233,14 +248,21 @@ const Tensor* Checkpoint::find(std::string_view name) const {
   return found == tensors_.end() ? nullptr : &found->second;
 }
 
-const Tensor& Checkpoint::get(std::string_view name, const std::vector<std::size_t>& shape) const {
+const Tensor& Checkpoint::get(std::string_view name) const {
   const Tensor* const tensor = find(name);
-  if (tensor == nullptr) input_error("{}: tensor {} is missing", path_.string(), name);
-  if (without_leading_ones(tensor->shape) != without_leading_ones(shape)) {
+  if (tensor != nullptr) return *tensor;
+  const std::string in_file = family_ == nullptr ? std::string(name) : name_in_file(name, *family_);
+  input_error("{}: tensor {} is missing{}", path_.string(), in_file,
+              in_file == name ? "" : fmt::format(", the model's {}", name));
+}
+
+const Tensor& Checkpoint::get(std::string_view name, const std::vector<std::size_t>& shape) const {
+  const Tensor& tensor = get(name);
+  if (without_leading_ones(tensor.shape) != without_leading_ones(shape)) {
     input_error("{}: tensor {}: expected shape {}, found {}", path_.string(), name,
-                shape_text(shape), shape_text(tensor->shape));
+                shape_text(shape), shape_text(tensor.shape));
   }
-  return *tensor;
+  return tensor;
 }
 
 void Checkpoint::verify() const {

@@ -1,14 +1,17 @@
-/// A checkpoint as published: a torch zip `.pth`, a `.safetensors` file, or an index of several of
-/// these; or a preset, whose random tensors need no file. Files are mapped, never copied, and
-/// nothing in them is executed. Used by model/weights and launch/commands/inspect.
+/// A checkpoint as published: a torch zip `.pth`, a `.safetensors`, `.st` or `.gguf` file, or an
+/// index of several of these; or a preset, whose random tensors need no file. Files are mapped,
+/// never copied, and nothing in them is executed. Used by model/weights and
+/// launch/commands/inspect.
 #pragma once
 
+#include "model/checkpoint/gguf_reader.hpp"
 #include "model/checkpoint/mapped_file.hpp"
 #include "model/checkpoint/preset.hpp"
 #include "model/checkpoint/tensor_file.hpp"
 
 #include <cstddef>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -16,15 +19,17 @@
 
 namespace longreach::model {
 
+struct Family;
+
 /// The named tensors of a model. Move-only: it keeps the files mapped that its tensors point into.
 class Checkpoint {
  public:
-  /// Opens a .pth or .safetensors file, a .safetensors.index.json, or a folder that holds exactly
-  /// one of these (an index counts instead of the .safetensors files beside it); takes milliseconds
-  /// whatever the size. What a file is, its contents say. Tensors have the model's names,
-  /// whatever the file calls them (model/schema/naming.hpp).
-  /// "preset:NAME" is no path but gives the tensors of a preset. Errors: InputError for anything
-  /// torn, hostile or unknown.
+  /// Opens a .pth, .safetensors, .st or .gguf file, a .safetensors.index.json, or a folder that
+  /// holds exactly one of these (an index counts instead of the .safetensors files beside it);
+  /// takes milliseconds whatever the size. What a file is, its contents say. Tensors have the
+  /// model's names and shapes, whatever the file's are (model/schema/naming.hpp). "preset:NAME" is
+  /// no path but gives the tensors of a preset. Errors: InputError for anything torn, hostile or
+  /// unknown.
   static Checkpoint open(const std::filesystem::path& path);
 
   /// The file (or index) that was opened, or "preset:NAME".
@@ -33,10 +38,16 @@ class Checkpoint {
   const std::vector<std::filesystem::path>& paths() const { return paths_; }
   /// The preset that was opened; nullptr for files.
   const Preset* preset() const { return preset_; }
+  /// How the files name tensors; nullptr for a preset.
+  const Family* family() const { return family_; }
+  /// What a GGUF file says besides its tensors; nullptr for other files.
+  const GgufMetadata* metadata() const { return metadata_ ? &*metadata_ : nullptr; }
   /// All tensors by name.
   const TensorMap& tensors() const { return tensors_; }
   /// The tensor of that name, or nullptr.
   const Tensor* find(std::string_view name) const;
+  /// The tensor of that name. Errors: InputError naming file and tensor, also as the file has it.
+  const Tensor& get(std::string_view name) const;
   /// The tensor of that name and shape; leading dimensions of length 1 are ignored on both sides.
   /// Errors: InputError naming file, tensor, expected and found shape.
   const Tensor& get(std::string_view name, const std::vector<std::size_t>& shape) const;
@@ -57,12 +68,14 @@ class Checkpoint {
 
   /// Keeps the file and its checksums and returns its tensors.
   TensorMap add_file(const std::filesystem::path& path, MappedFile file);
-  /// Adds the tensors that the index names, each from the file it says.
-  void add_parts_of_index(const MappedFile& index);
+  /// The tensors that the index names, each from the file it says.
+  TensorMap add_parts_of_index(const MappedFile& index);
 
   std::filesystem::path path_;
   std::vector<std::filesystem::path> paths_;
   const Preset* preset_ = nullptr;
+  const Family* family_ = nullptr;
+  std::optional<GgufMetadata> metadata_;
   std::vector<MappedFile> files_;
   TensorMap tensors_;
   std::vector<ChecksummedRange> checksums_;

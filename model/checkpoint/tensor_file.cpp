@@ -2,7 +2,6 @@
 
 #include "kernels/base/error.hpp"
 #include "model/checkpoint/printable.hpp"
-#include "model/schema/naming.hpp"
 
 #include <libdeflate.h>
 
@@ -54,13 +53,12 @@ std::size_t checked_size(const std::vector<std::size_t>& shape, std::string_view
 }
 
 void add_tensor(TensorMap& tensors, std::string_view file, std::string_view name, Tensor tensor) {
-  auto [key, native] = native_tensor(name, std::move(tensor));
-  if (key.empty() || key.size() > kLongestName || !is_printable(key)) {
+  if (name.empty() || name.size() > kLongestName || !is_printable(name)) {
     input_error("{}: tensor name '{}': expected 1 to {} printable ASCII characters", file,
                 printable(name), kLongestName);
   }
-  if (!tensors.emplace(key, std::move(native)).second) {
-    input_error("{}: tensor {}: the file has this name twice", file, key);
+  if (!tensors.emplace(name, std::move(tensor)).second) {
+    input_error("{}: tensor {}: the file has this name twice", file, name);
   }
 }
 

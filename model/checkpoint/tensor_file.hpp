@@ -24,7 +24,7 @@ struct ChecksummedRange {
   std::uint32_t crc32 = 0;
 };
 
-/// The tensors of one file; they point into its bytes.
+/// The tensors of one file, by the names it has for them; they point into its bytes.
 struct TensorFile {
   TensorMap tensors;
   std::vector<ChecksummedRange> checksums;
@@ -42,7 +42,7 @@ void check_crc32(const ChecksummedRange& range, const std::function<void()>& aft
 /// Errors: InputError for lengths of 0, more than 8 dimensions, or a product that does not fit.
 std::size_t checked_size(const std::vector<std::size_t>& shape, std::string_view what);
 
-/// Adds a tensor that a file calls `name`, as the model has it (model/schema/naming.hpp).
+/// Adds a tensor that a file calls `name`.
 /// Errors: InputError if the name is taken, empty, over 255 bytes or not printable ASCII.
 void add_tensor(TensorMap& tensors, std::string_view file, std::string_view name, Tensor tensor);
 

@@ -3,6 +3,7 @@
 #include "kernels/base/error.hpp"
 #include "kernels/recurrence/recurrence.hpp"
 #include "model/schema/config_file.hpp"
+#include "model/schema/gguf_config.hpp"
 #include "model/schema/tensors.hpp"
 
 #include <algorithm>
@@ -42,14 +43,12 @@ std::size_t count_sparse_blocks(const Checkpoint& checkpoint) {
 }
 
 const Tensor& matrix(const Checkpoint& checkpoint, const std::string& name) {
-  const Tensor* tensor = checkpoint.find(name);
-  if (tensor == nullptr)
-    base::input_error("{}: tensor {} is missing", checkpoint.path().string(), name);
-  if (tensor->shape.size() != 2) {
+  const Tensor& tensor = checkpoint.get(name);
+  if (tensor.shape.size() != 2) {
     base::input_error("{}: tensor {}: expected two dimensions, found shape {}",
-                      checkpoint.path().string(), name, shape_text(tensor->shape));
+                      checkpoint.path().string(), name, shape_text(tensor.shape));
   }
-  return *tensor;
+  return tensor;
 }
 
 // ---- where sizes are read: in the first tensors of the table that have them
@@ -205,6 +204,9 @@ ModelConfig read_config(const Checkpoint& checkpoint) {
     config.attention.top_k = preset->top_k;
     config.tokenizer = "bytes";  // random weights understand no text, but can be given some
     return config;
+  }
+  if (const GgufMetadata* const metadata = checkpoint.metadata()) {
+    read_gguf_config(*metadata, config);
   }
   const std::filesystem::path path = config_path(checkpoint);
   if (std::filesystem::exists(path)) read_config_file(path, config);

@@ -26,6 +26,8 @@ constexpr std::array kHints = {
     Hint{".ffn.s", "a part of DeepEmbed (RWKV-7a, RWKV-7b)"},
     Hint{".qkv.", "a part of the attention of RWKV-7b"},
     Hint{"moba.", "a part of sparse blocks of another kind"},
+    Hint{".q_proj.", "a part of a layer of attention, as hybrid models have"},
+    Hint{".attn_q.", "a part of a layer of attention, as hybrid models have"},
 };
 
 [[noreturn]] void refuse_unused(const Checkpoint& checkpoint,

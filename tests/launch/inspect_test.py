@@ -39,6 +39,7 @@ class Inspect(program.ProgramTest):
 
     def test_text_tells_the_same(self):
         text = self.output("inspect", "--model", CHECKPOINT).decode()
+        self.assertIn("family native", text)
         self.assertIn("1,379,456 parameters", text)
         self.assertLess(text.index("\nblocks.1 "), text.index("\nmoba.0 "))
         self.assertLess(text.index("\nmoba.0 "), text.index("\nblocks.2 "))

@@ -1,51 +1,18 @@
 #!/usr/bin/env python3
 """Checkpoints that hold more than the model uses: refused by name, or, where nothing depends on it, run as without."""
 import json
-import pickle
-import zipfile
 
 import program
+from checkpoint_files import Tensor, read_pth, safetensors
 from program import CHECKPOINT
 
 TOKENS = "10 20 30 40 50"
 
 
-class Reader(pickle.Unpickler):
-    """Of a torch pickle: tensors become (storage key, offset, shape)."""
-
-    def find_class(self, module, name):
-        return (lambda storage, offset, shape, *_: (storage, offset, list(shape))) if "tensor" in name else dict
-
-    def persistent_load(self, pid):
-        return pid[2]
-
-
-def demo_tensors():
-    """The demo model's tensors: bytes and shape by name."""
-    with zipfile.ZipFile(CHECKPOINT) as archive:
-        root = archive.namelist()[0].split("/")[0]
-        tensors = {}
-        for name, (key, offset, shape) in Reader(archive.open(f"{root}/data.pkl")).load().items():
-            size = 2
-            for extent in shape:
-                size *= extent
-            tensors[name] = (archive.read(f"{root}/data/{key}")[2 * offset:2 * offset + size], shape)
-        return tensors
-
-
-def safetensors(tensors):
-    header, data = {}, b""
-    for name, (content, shape) in tensors.items():
-        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [len(data), len(data) + len(content)]}
-        data += content
-    text = json.dumps(header).encode()
-    return len(text).to_bytes(8, "little") + text + data
-
-
 class Unused(program.ProgramTest):
     def setUp(self):
         super().setUp()
-        self.tensors = demo_tensors()
+        self.tensors = read_pth(CHECKPOINT)
 
     def command(self, extra):
         model = self.file("m.safetensors", safetensors({**self.tensors, **extra}))
@@ -65,7 +32,7 @@ class Unused(program.ProgramTest):
                               "rwkv.blocks.1.att.key.lora_A": "LoRA",
                               "rwkv.blocks.2.att.time_state": "initial state",
                               "moba.1.att.gate": "sparse blocks of another kind"}.items():
-            command = self.command({name: (bytes(128), [64])})
+            command = self.command({name: Tensor("BF16", [64], bytes(128))})
             with self.subTest(name=name):
                 named = name.removeprefix("rwkv.")
                 self.assert_refused(command, "m.safetensors", f"tensor {named} ", meaning)

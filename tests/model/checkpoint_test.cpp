@@ -87,6 +87,14 @@ TEST(Checkpoint, StaysReadableWhenMovedAndReleased) {
   EXPECT_EQ(moved.get("a", {2}).at(1), 2.0F);
 }
 
+TEST(Checkpoint, RefusesNamesThatMeanOneTensorOrNone) {
+  const TempFolder folder;
+  expect_open_refused(folder.write("m.st", safetensors_with({"a", "rwkv.a"}, 1)), "tensor rwkv.a",
+                      "another one for a");
+  expect_open_refused(folder.write("n.st", safetensors_with({"rwkv."}, 1)), "tensor rwkv.",
+                      "expected a name");
+}
+
 TEST(Checkpoint, VerifyNamesTheDamagedEntry) {
   const TempFolder folder;
   const std::string intact = pth_with("a", 1);
@@ -119,10 +127,10 @@ TEST(Checkpoint, OpensTheOneCheckpointOfAFolder) {
   folder.write("config.json", "{}");
   const auto file = folder.write("m.pth", pth_with("a", 1));
   EXPECT_EQ(Checkpoint::open(folder.path()).path(), file);
-  folder.write("n.safetensors", safetensors_with({"a"}, 1));
-  expect_open_refused(folder.path(), "found 2: m.pth, n.safetensors");
+  folder.write("n.st", safetensors_with({"a"}, 1));
+  expect_open_refused(folder.path(), "found 2: m.pth, n.st");
   for (int i = 0; i < 10; ++i) folder.write("o" + std::to_string(i) + ".pth", "");
-  expect_open_refused(folder.path(), "found 12: m.pth, n.safetensors, o0.pth", "o5.pth, ...;");
+  expect_open_refused(folder.path(), "found 12: m.pth, n.st, o0.pth", "o5.pth, ...;");
 }
 
 TEST(Checkpoint, TakesEachTensorFromTheFileTheIndexNames) {
@@ -162,7 +170,7 @@ TEST(Checkpoint, RefusesBrokenIndices) {
   expect_open_refused(write(R"({"weight_map":{"a":"m-1.safetensors","b":"m-2.safetensors"}})"),
                       "m-2.safetensors holds tensor c", "does not name");
   expect_open_refused(write(R"({"weight_map":{"a":"m-1.safetensors","rwkv.a":"m-1.safetensors"}})"),
-                      "tensor");
+                      "tensor rwkv.a", "does not hold it");
   std::string deep = "{\"weight_map\":";
   for (int i = 0; i < 1'000'000; ++i) deep += '[';
   expect_open_refused(write(deep), "inside one another");

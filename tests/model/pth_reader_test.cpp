@@ -52,8 +52,8 @@ void expect_tensor_refused(const TensorSpec& tensor, const Parts&... parts) {
 /// Two tensors of one shared storage, one of its own, of 16 bits, and with the published prefix.
 std::string small_archive(Zip64 zip64 = Zip64::kEndRecord) {
   const std::string pickle = pickle_of({
-      {"rwkv.a", {.storage_size = 6, .offset = 1, .shape = {2, 2}, .strides = {1, 2}}},
-      {"rwkv.b", {.storage_size = 6, .offset = 5, .shape = {}, .strides = {}}},
+      {"a", {.storage_size = 6, .offset = 1, .shape = {2, 2}, .strides = {1, 2}}},
+      {"b", {.storage_size = 6, .offset = 5, .shape = {}, .strides = {}}},
       {"moba.0.c",
        {.type = "BFloat16Storage",
         .key = "1",
@@ -168,9 +168,7 @@ TEST(PthReader, RefusesNamesThatAreTakenOrUnfit) {
     return pth_of(pickle_of({{first, {}}, {second, {}}}), {{"0", floats({1, 2, 3})}});
   };
   expect_pth_refused(archive("a", "a"), "tensor a", "twice");
-  expect_pth_refused(archive("rwkv.a", "a"), "tensor a", "twice");
   expect_pth_refused(archive("a", ""), "tensor name ''");
-  expect_pth_refused(archive("a", "rwkv."), "tensor name 'rwkv.'");
   expect_pth_refused(archive("a", "\x1b[31m"), "tensor name '\\x1b[31m'");
   expect_pth_refused(archive("a", std::string(256, 'n')), "tensor name", "...");
 }
