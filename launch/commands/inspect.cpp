@@ -130,8 +130,7 @@ std::string as_text(const Listing& listing) {
   const model::ModelConfig& config = listing.config;
   std::string text = fmt::format("{}\n", listing.path);
   if (listing.family != nullptr) {
-    text +=
-        fmt::format("family {} (names of {})\n", listing.family->name, listing.family->origin);
+    text += fmt::format("family {} (names of {})\n", listing.family->name, listing.family->origin);
   }
   text += fmt::format("{} parameters in {} tensors, {}\n", grouped(listing.size.n_parameters),
                       listing.n_tensors, bytes_text(listing.size.n_bytes));

@@ -119,7 +119,9 @@ TEST(NumberBlocks, GiveRowsOfMatricesEitherWayRound) {
         EXPECT_EQ(transposed.at(c * 3 + r), expected);
         EXPECT_EQ(row[r], expected);
         EXPECT_EQ(columns.rows_as_outputs().at(c - 1, r), expected);
-        if (r > 0) EXPECT_EQ(rows.rows_as_outputs().at(r - 1, c), expected);
+        if (r > 0) {
+          EXPECT_EQ(rows.rows_as_outputs().at(r - 1, c), expected);
+        }
       }
     }
   }
