@@ -466,7 +466,7 @@ class ServeContexts(ServerTest):
     def test_servers_learn_of_each_others_contexts(self):
         first = self.serve("--context-length", 100000)
         second = self.serve("--context-length", 100000, "--shards", 2, n_ranks=2)
-        other = super().serve("--contexts", self.contexts, "--cache", "f32")  # has no use for them
+        other = super().serve("--contexts", self.contexts, "--kv", "int8")  # has no use for them
         made = first.post(PATH, text=self.text, name="one")
         first.complete(self.long_text(1), max_tokens=1)
         kept = self.kept(first, 16384)
