@@ -162,7 +162,7 @@ class Contexts(job.JobTest):
                 (self.context / "lock").touch()
                 done = self.run_on_grid(grid, *self.read())
                 self.assertEqual(done.returncode, 2)
-                self.assertRegex(done.stderr, rb"longreach: [^\n]*moba\.1: Is a directory\n")
+                self.assertRegex(done.stderr, rb"longreach: [^\n]*moba\.1: cannot be opened: Is a directory\n")
                 if grid == (2, 1):
                     self.assertIn(b"rank 1: ", done.stderr)
                 self.assertEqual(self.states(), [])
