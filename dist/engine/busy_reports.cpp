@@ -55,11 +55,20 @@ void BusyReports::expect(std::size_t rank) {
   coming.message = ranks_->receive(std::as_writable_bytes(std::span(&coming.share, 1)), rank);
 }
 
+void BusyReports::expect_next(std::size_t rank) {
+  if (coming_[rank].share == kNoMore) {
+    coming_[rank].message.reset();
+  } else {
+    expect(rank);
+  }
+}
+
 void BusyReports::take() {
   for (std::size_t rank = 1; rank < coming_.size(); ++rank) {
-    while (coming_[rank].message->done()) {
-      shares_[rank] = coming_[rank].share;
-      expect(rank);
+    Coming& coming = coming_[rank];
+    while (coming.message && coming.message->done()) {
+      if (coming.share != kNoMore) shares_[rank] = coming.share;
+      expect_next(rank);
     }
   }
 }
@@ -72,9 +81,9 @@ void BusyReports::finish() {
     return;
   }
   for (std::size_t rank = 1; rank < coming_.size(); ++rank) {
-    for (coming_[rank].message->wait(); coming_[rank].share != kNoMore;
-         coming_[rank].message->wait()) {
-      expect(rank);
+    while (coming_[rank].message) {
+      coming_[rank].message->wait();
+      expect_next(rank);
     }
   }
 }

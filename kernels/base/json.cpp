@@ -276,7 +276,7 @@ Json parse_json_with_ids(std::string text, std::string_view name,
 std::vector<TokenId> ids_of(const Json& binary) {
   const auto& bytes = binary.get_binary();
   std::vector<TokenId> ids(bytes.size() / sizeof(TokenId));
-  std::memcpy(ids.data(), bytes.data(), ids.size() * sizeof(TokenId));
+  if (!ids.empty()) std::memcpy(ids.data(), bytes.data(), ids.size() * sizeof(TokenId));
   return ids;
 }
 
