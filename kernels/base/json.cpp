@@ -245,13 +245,18 @@ void parse_json(std::string text, std::string_view name, Events& events) {
   if (const std::size_t at = text.find('\0'); at != text.npos) {
     input_error("{}: no valid JSON at byte {}: a zero byte", name, at + 1);
   }
+  // The parser's own check of UTF-8 reads past what is cut short.
+  for (std::string_view rest = text; !rest.empty();) {
+    const Utf8Front front = utf8_front(rest);
+    if (front.kind != Utf8Kind::kCharacter) refuse(text.size() - rest.size());
+    rest.remove_prefix(front.size_bytes);
+  }
   constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
   const std::size_t begin = text.starts_with(kByteOrderMark) ? kByteOrderMark.size() : 0;
   rapidjson::InsituStringStream stream(text.data() + begin);
   StrictEvents strict(text.data(), name, events);
   rapidjson::Reader reader;
-  constexpr unsigned kFlags = rapidjson::kParseInsituFlag | rapidjson::kParseNumbersAsStringsFlag |
-                              rapidjson::kParseValidateEncodingFlag;
+  constexpr unsigned kFlags = rapidjson::kParseInsituFlag | rapidjson::kParseNumbersAsStringsFlag;
   if (reader.Parse<kFlags>(stream, strict)) return;
   const std::size_t at = begin + reader.GetErrorOffset();
   if (reader.GetParseErrorCode() == rapidjson::kParseErrorNumberTooBig) {
