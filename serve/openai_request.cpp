@@ -380,11 +380,14 @@ void check_length(std::size_t n_prompt, std::size_t n_new, const ServedModel& se
       field, "context_length_exceeded");
 }
 
+std::size_t longest_prompt(const CompletionRequest& request) {
+  return std::ranges::max_element(request.prompts, {}, &std::vector<TokenId>::size)->size();
+}
+
 /// Each text has a prompt of its own in memory, after n_before tokens of a context.
 void check_memory(const CompletionRequest& request, std::size_t n_before) {
   constexpr std::size_t kMost = std::size_t{1} << 26;
-  const std::size_t n_prompt =
-      n_before + std::ranges::max(request.prompts, {}, &std::vector<TokenId>::size).size();
+  const std::size_t n_prompt = n_before + longest_prompt(request);
   if (request.n_texts() <= std::max<std::size_t>(1, kMost / n_prompt)) return;
   throw ApiError(400,
                  fmt::format("prompt: expected {} tokens at most in all texts together", kMost),
@@ -422,8 +425,7 @@ void read_length(const Fields& fields, const ServedModel& served, CompletionRequ
   constexpr std::size_t kMost = std::numeric_limits<std::uint32_t>::max();
   auto n_new = fields.whole("max_completion_tokens", least, kMost);
   if (!n_new) n_new = fields.whole("max_tokens", least, kMost);
-  const std::size_t n_prompt =
-      std::ranges::max(request.prompts, {}, &std::vector<TokenId>::size).size();
+  const std::size_t n_prompt = longest_prompt(request);
   const std::size_t n_left = served.context_tokens - std::min(served.context_tokens, n_prompt);
   request.n_new = n_new.value_or(chats ? std::clamp<std::size_t>(n_left, 1, kMostChatTokens)
                                        : kCompletionTokens);

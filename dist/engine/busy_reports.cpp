@@ -41,7 +41,9 @@ void BusyReports::after_step() {
   begin();
   if (ranks_->rank() != 0) return send(std::clamp(share, 0.0, 1.0));
   shares_[0] = std::clamp(share, 0.0, 1.0);
-  take();
+  for (std::size_t rank = 1; rank < coming_.size(); ++rank) {
+    while (coming_[rank].message && coming_[rank].message->done()) take(rank);
+  }
 }
 
 void BusyReports::send(double share) {
@@ -55,22 +57,11 @@ void BusyReports::expect(std::size_t rank) {
   coming.message = ranks_->receive(std::as_writable_bytes(std::span(&coming.share, 1)), rank);
 }
 
-void BusyReports::expect_next(std::size_t rank) {
-  if (coming_[rank].share == kNoMore) {
-    coming_[rank].message.reset();
-  } else {
-    expect(rank);
-  }
-}
-
-void BusyReports::take() {
-  for (std::size_t rank = 1; rank < coming_.size(); ++rank) {
-    Coming& coming = coming_[rank];
-    while (coming.message && coming.message->done()) {
-      if (coming.share != kNoMore) shares_[rank] = coming.share;
-      expect_next(rank);
-    }
-  }
+void BusyReports::take(std::size_t rank) {
+  coming_[rank].message.reset();
+  if (coming_[rank].share == kNoMore) return;
+  shares_[rank] = coming_[rank].share;
+  expect(rank);
 }
 
 void BusyReports::finish() {
@@ -83,7 +74,7 @@ void BusyReports::finish() {
   for (std::size_t rank = 1; rank < coming_.size(); ++rank) {
     while (coming_[rank].message) {
       coming_[rank].message->wait();
-      expect_next(rank);
+      take(rank);
     }
   }
 }

@@ -37,15 +37,14 @@ class BusyReports {
   /// A report that is to come.
   struct Coming {
     double share = 0;
-    std::unique_ptr<Message> message;  ///< Null after the last one.
+    std::unique_ptr<Message> message;  ///< Null if none is.
   };
 
   double busy_seconds() const;
   void send(double share);
   void expect(std::size_t rank);
-  /// After a report has come: what follows it, if it was not the last one.
-  void expect_next(std::size_t rank);
-  void take();
+  /// Takes what has come from a rank, and expects the next, unless it was the last.
+  void take(std::size_t rank);
 
   std::unique_ptr<Communicator> ranks_;  ///< Of its own: other messages have another order.
   const Recorder& recorder_;

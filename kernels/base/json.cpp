@@ -141,6 +141,13 @@ class Builder : public Events {
     return false;
   }
 
+ protected:
+  template <typename Value>
+  bool add(Value&& value) {
+    place(Json(std::forward<Value>(value)));
+    return true;
+  }
+
  private:
   /// The value in its place.
   Json& place(Json value) {
@@ -149,11 +156,6 @@ class Builder : public Events {
     if (parent.is_object()) return parent[key_] = std::move(value);
     parent.push_back(std::move(value));
     return parent.back();
-  }
-  template <typename Value>
-  bool add(Value&& value) {
-    place(Json(std::forward<Value>(value)));
-    return true;
   }
   bool open(Json value) {
     open_.push_back(&place(std::move(value)));
@@ -212,8 +214,7 @@ class IdListBuilder final : public Builder {
   bool end_array() override {
     if (ids_.empty()) return settle() && Builder::end_array();
     is_open_ = false;
-    binary_t list(std::exchange(ids_, {}));
-    return binary(list);
+    return add(Json::binary(std::exchange(ids_, {})));  // a binary_t would be copied
   }
 
  private:
