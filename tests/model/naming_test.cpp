@@ -137,7 +137,7 @@ TEST(Naming, RefusesTwoNamesForOneTensor) {
       "f: tensor model.", "expected a name");
 }
 
-TEST(Family, IsToldByTheNameOfTheEmbedding) {
+TEST(Family, IsKnownByTheNameOfTheEmbedding) {
   const Counting numbers(512);
   const auto family = [&](const std::string& embedding) {
     return family_of({{embedding, numbers.tensor({4, 128})}}, "m.pth").name;
@@ -150,7 +150,7 @@ TEST(Family, IsToldByTheNameOfTheEmbedding) {
   EXPECT_EQ(family("unknown"), "native");
 }
 
-TEST(Family, IsToldByTheFactorsWhereNamesAreTheSame) {
+TEST(Family, IsKnownByTheFactorsWhereNamesAreTheSame) {
   const Counting numbers(16384);
   const auto family = [&](const std::vector<std::size_t>& w1, const std::vector<std::size_t>& g1,
                           std::string_view file) {
