@@ -39,7 +39,7 @@ struct Tensor {
   std::string_view type_name() const;
 };
 
-/// The strides of a tensor of that shape whose elements lie behind one another in row-major order.
+/// The strides of a contiguous tensor of that shape, in row-major order.
 std::vector<std::size_t> contiguous_strides(const std::vector<std::size_t>& shape);
 
 /// "[2560, 64]", for messages.

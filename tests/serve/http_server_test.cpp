@@ -63,7 +63,7 @@ class Client {
     return text;
   }
 
-  /// Closes the sending side, and waits until the other end has been told.
+  /// Closes the sending side, and waits until the other end knows.
   void end_sending() {
     ::shutdown(socket_, SHUT_WR);
     tcp_info info{};
@@ -237,7 +237,7 @@ TEST_F(HttpServerTest, LimitsEndAConnection) {
       "413");
 }
 
-TEST_F(HttpServerTest, ARequestThatTakesTooLongIsToldSo) {
+TEST_F(HttpServerTest, ARequestThatTakesTooLongIsAnsweredSo) {
   const std::string head = "POST /a HTTP/1.1\r\nHost: x\r\n";
   for (const std::string& half : {std::string("P"), head, head + "Content-Length: 9\r\n\r\nab",
                                   head + "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n",
