@@ -6,6 +6,7 @@
 #include "model/schema/config.hpp"
 #include "tests/support/input_error.hpp"
 #include "tests/support/random.hpp"
+#include "tests/support/source_folder.hpp"
 
 #include <gtest/gtest.h>
 
@@ -61,7 +62,7 @@ TEST(Preset, HasAsManyParametersAsThePublishedModel) {
 }
 
 TEST(Preset, HasTensorsOfTheSameNamesAndShapesAsTheDemoModel) {
-  const Checkpoint demo = Checkpoint::open(LONGREACH_SOURCE_DIR "/configs/demo/rwkv-x-tiny.pth");
+  const Checkpoint demo = Checkpoint::open(test::source_folder() / "configs/demo/rwkv-x-tiny.pth");
   const Checkpoint preset = Checkpoint::open("preset:rwkv-x-tiny");
   ASSERT_EQ(preset.tensors().size(), demo.tensors().size());
   for (const auto& [name, tensor] : demo.tensors()) {

@@ -1,6 +1,7 @@
 #include "model/tokenizer/world_tokenizer.hpp"
 
 #include "kernels/base/error.hpp"
+#include "tests/support/source_folder.hpp"
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -260,7 +261,7 @@ TEST(PublishedVocabulary, GivesTheIdsOfTheReference) {
     GTEST_SKIP() << "LONGREACH_WORLD_VOCABULARY does not name the published vocabulary file";
   }
   const WorldTokenizer tokenizer = WorldTokenizer::load(published_vocabulary());
-  const auto pairs_file = LONGREACH_SOURCE_DIR "/tests/model/data/tokenizer.jsonl";
+  const auto pairs_file = test::source_folder() / "tests/model/data/tokenizer.jsonl";
   std::ifstream pairs(pairs_file);
   ASSERT_TRUE(pairs) << pairs_file;
   std::size_t n_pairs = 0;

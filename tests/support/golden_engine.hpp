@@ -4,6 +4,7 @@
 #include "dist/comm/lone_communicator.hpp"
 #include "dist/engine/engine.hpp"
 #include "tests/support/random.hpp"
+#include "tests/support/source_folder.hpp"
 
 #include <gtest/gtest.h>
 
@@ -18,7 +19,7 @@ namespace longreach::test {
 class Golden {
  public:
   model::Checkpoint checkpoint =
-      model::Checkpoint::open(LONGREACH_SOURCE_DIR "/tests/golden/data/a/model.pth");
+      model::Checkpoint::open(source_folder() / "tests/golden/data/a/model.pth");
   model::ModelConfig config = model::read_config(checkpoint);
   std::vector<base::TokenId> tokens;
 
