@@ -42,7 +42,9 @@ class Loader {
       source.n_out = kept.size();
       matrix = kernels::PackedMatrix(source, format_, pool_);
     } else {
-      matrix = {MatrixRows(tensor, kept, pool_).rows_as_outputs(), format_, pool_};
+      const auto inputs =
+          spec.role == Role::kMixOutput ? kernels::Inputs::kManyZero : kernels::Inputs::kAny;
+      matrix = {MatrixRows(tensor, kept, pool_).rows_as_outputs(), format_, pool_, inputs};
     }
     checkpoint_.release_pages();  // or the file would be in memory beside its packed copy
   }

@@ -10,6 +10,7 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "kernels/matmul/tiles-inl.hpp"
 #include "kernels/simd/simd-inl.hpp"
@@ -18,6 +19,19 @@ HWY_BEFORE_NAMESPACE();
 namespace longreach::kernels::HWY_NAMESPACE {
 
 constexpr std::size_t kVecsPerPanel = kPanelCols / kLanes;
+
+/// Writes the sums of a tile. Zeros are written without a sign: a sum that underflows to -0 would
+/// keep it where inputs that are zero are skipped, and lose it where they are multiplied.
+template <std::size_t kRows, std::size_t kVecs>
+HWY_INLINE void store(const hn::Vec<Wide> (&sum)[kRows][kVecs], float* HWY_RESTRICT y,
+                      std::size_t y_stride) {
+  const Wide d;
+  for (std::size_t r = 0; r < kRows; ++r) {
+    for (std::size_t v = 0; v < kVecs; ++v) {
+      hn::StoreU(hn::Add(sum[r][v], hn::Zero(d)), d, y + r * y_stride + v * kLanes);
+    }
+  }
+}
 
 template <typename T>
 class PanelKernel {
@@ -57,11 +71,7 @@ class PanelKernel {
         for (std::size_t v = 0; v < kVecs; ++v) sum[r][v] = hn::MulAdd(x_k, w[v], sum[r][v]);
       }
     }
-    for (std::size_t r = 0; r < kRows; ++r) {
-      for (std::size_t v = 0; v < kVecs; ++v) {
-        hn::StoreU(sum[r][v], d, y + r * y_stride + v * kLanes);
-      }
-    }
+    store<kRows, kVecs>(sum, y, y_stride);
   }
 
  private:
@@ -78,7 +88,9 @@ class PanelKernel {
     }
     // Of longer ones behind one another, the next ones follow when these end.
     constexpr std::size_t kStepsAhead = kAhead / kPanels / kPanelCols;
-    const std::size_t skipped = k + kStepsAhead < n_k ? 0 : (kPanels - 1) * panels_.panel_stride;
+    const bool follow = panels_.panel_stride > kPanelCols;  // and do not alternate
+    const std::size_t skipped =
+        follow && k + kStepsAhead >= n_k ? (kPanels - 1) * panels_.panel_stride : 0;
     for (std::size_t p = 0; p < kPanels; ++p) {
       prefetch(data + p * panels_.panel_stride + (k + kStepsAhead) * panels_.k_stride + skipped,
                kPanelCols * sizeof(T));
@@ -89,6 +101,96 @@ class PanelKernel {
   Panels<T> panels_;
   Start start_;
 };
+
+/// Steps of a product that are computed, in ascending order.
+using Steps = std::span<const std::uint32_t>;
+
+/// A product from zero on, of some steps only.
+template <typename T>
+class StepsKernel {
+ public:
+  // Few rows and as many columns as there are registers for, so that a step of alternating panels
+  // is read at once.
+  static constexpr std::size_t kTileRows = kLanes == 16 ? 4 : 1;
+  static constexpr std::size_t kTilePanels = kLanes >= 8 ? kPairedPanels : 1;
+
+  StepsKernel(base::MatView<const float> x, Steps steps, const Panels<T>& panels)
+      : x_(x), steps_(steps), panels_(panels) {}
+
+  template <std::size_t kRows, std::size_t kPanels>
+  HWY_INLINE void tile(std::size_t row, std::size_t panel, float* HWY_RESTRICT y,
+                       std::size_t y_stride) const {
+    constexpr std::size_t kVecs = kPanels * kVecsPerPanel;
+    // What follows a pair is the next one, of which the same steps will be wanted.
+    constexpr std::size_t kStepsAhead = kBytesAhead / (kPairedPanels * kPanelCols * sizeof(T));
+    const Wide d;
+    const float* HWY_RESTRICT x = x_.data() + row * x_.stride();
+    const T* HWY_RESTRICT data = panels_.data + panel * panels_.panel_stride;
+    const std::size_t x_stride = x_.stride(), panel_stride = panels_.panel_stride;
+    const std::size_t k_stride = panels_.k_stride, n_steps = steps_.size();
+    const T* const next_pair = data + x_.cols() * k_stride;
+    hn::Vec<Wide> sum[kRows][kVecs];
+    for (auto& sums : sum) {
+      for (auto& s : sums) s = hn::Zero(d);
+    }
+    for (std::size_t i = 0; i < n_steps; ++i) {
+      const std::size_t ahead = i + kStepsAhead;
+      prefetch(ahead < n_steps ? data + steps_[ahead] * k_stride
+                               : next_pair + steps_[(ahead - n_steps) % n_steps] * k_stride,
+               k_stride * sizeof(T));
+      const std::size_t k = steps_[i];
+      hn::Vec<Wide> w[kVecs];
+      for (std::size_t v = 0; v < kVecs; ++v) {
+        w[v] = load(d, data + (v / kVecsPerPanel) * panel_stride + k * k_stride +
+                           (v % kVecsPerPanel) * kLanes);
+      }
+      for (std::size_t r = 0; r < kRows; ++r) {
+        const auto x_k = hn::Set(d, x[r * x_stride + k]);
+        for (std::size_t v = 0; v < kVecs; ++v) sum[r][v] = hn::MulAdd(x_k, w[v], sum[r][v]);
+      }
+    }
+    store<kRows, kVecs>(sum, y, y_stride);
+  }
+
+ private:
+  base::MatView<const float> x_;
+  Steps steps_;
+  Panels<T> panels_;
+};
+
+/// Writes the steps at which some row of x is not zero, and returns their number; `steps` has room
+/// for a vector more than x has columns.
+std::size_t nonzero_steps(base::MatView<const float> x, std::uint32_t* steps) {
+  const Wide d;
+  const hn::RebindToUnsigned<Wide> words;
+  const std::size_t n_whole = x.cols() - x.cols() % kLanes;
+  std::size_t count = 0;
+  for (std::size_t k = 0; k < n_whole; k += kLanes) {
+    auto is_nonzero = hn::Ne(hn::LoadU(d, x.row(0).data() + k), hn::Zero(d));
+    for (std::size_t r = 1; r < x.rows(); ++r) {
+      is_nonzero = hn::Or(is_nonzero, hn::Ne(hn::LoadU(d, x.row(r).data() + k), hn::Zero(d)));
+    }
+    count += hn::CompressStore(hn::Iota(words, static_cast<std::uint32_t>(k)),
+                               hn::RebindMask(words, is_nonzero), words, steps + count);
+  }
+  for (std::size_t k = n_whole; k < x.cols(); ++k) {
+    bool is_nonzero = false;
+    for (std::size_t r = 0; r < x.rows(); ++r) is_nonzero |= x.row(r)[k] != 0;
+    steps[count] = static_cast<std::uint32_t>(k);
+    count += is_nonzero ? 1 : 0;
+  }
+  return count;
+}
+
+void steps_product_f32(base::MatView<const float> x, Steps steps, const Panels<float>& panels,
+                       base::MatView<float> y) {
+  for_tiles(StepsKernel<float>(x, steps, panels), y, Start::kZero);
+}
+
+void steps_product_bf16(base::MatView<const float> x, Steps steps, const Panels<base::Bf16>& panels,
+                        base::MatView<float> y) {
+  for_tiles(StepsKernel<base::Bf16>(x, steps, panels), y, Start::kZero);
+}
 
 void panel_product_f32(base::MatView<const float> x, const Panels<float>& panels,
                        base::MatView<float> y, Start start) {
@@ -105,13 +207,14 @@ void panel_product_int8(base::MatView<const float> x, const Panels<std::int8_t>&
   for_tiles(PanelKernel<std::int8_t>(x, panels, start), y, start);
 }
 
-/// to[i] = from[i], for whole steps of a panel.
-void widen(std::span<const base::Bf16> from, float* HWY_RESTRICT to) {
+/// Writes n_k steps of a panel that lie `k_stride` apart behind one another.
+void widen(const base::Bf16* HWY_RESTRICT from, std::size_t n_k, std::size_t k_stride,
+           float* HWY_RESTRICT to) {
   const Wide d;
-  for (std::size_t i = 0; i < from.size(); i += kPanelCols) {
-    prefetch(from.data() + i + kBytesAhead / sizeof(from[0]), kPanelCols * sizeof(from[0]));
-    for (std::size_t col = i; col < i + kPanelCols; col += kLanes) {
-      hn::StoreU(load(d, from.data() + col), d, to + col);
+  for (std::size_t k = 0; k < n_k; ++k, from += k_stride, to += kPanelCols) {
+    prefetch(from + kBytesAhead / sizeof(*from), kPanelCols * sizeof(*from));
+    for (std::size_t col = 0; col < kPanelCols; col += kLanes) {
+      hn::StoreU(load(d, from + col), d, to + col);
     }
   }
 }
@@ -120,6 +223,9 @@ void widen(std::span<const base::Bf16> from, float* HWY_RESTRICT to) {
 /// vectors the rows of a tile are few, so weights are widened often in the inner loop.
 std::size_t least_widened_rows() { return kLanes < 16 ? 12 : 48; }
 
+/// Rows whose zeros are looked for: those of a tile. More have few zeros in common.
+std::size_t most_skipping_rows() { return StepsKernel<float>::kTileRows; }
+
 }  // namespace longreach::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -127,11 +233,17 @@ HWY_AFTER_NAMESPACE();
 namespace longreach::kernels {
 namespace {
 
+using Steps = std::span<const std::uint32_t>;
+
 HWY_EXPORT(panel_product_f32);
 HWY_EXPORT(panel_product_bf16);
 HWY_EXPORT(panel_product_int8);
+HWY_EXPORT(steps_product_f32);
+HWY_EXPORT(steps_product_bf16);
+HWY_EXPORT(nonzero_steps);
 HWY_EXPORT(widen);
 HWY_EXPORT(least_widened_rows);
+HWY_EXPORT(most_skipping_rows);
 
 /// Steps of k after which the next block of weights is fetched, so that a block of two panels stays
 /// in the second cache for all rows. Sums are carried on through y, which changes no bit.
@@ -141,6 +253,7 @@ constexpr std::size_t kBlockK = 1024;
 /// leave threads idle.
 constexpr std::size_t kTaskCols = 2 * kPanelCols;
 constexpr std::size_t kLeastTaskRows = 48;
+static_assert(kTaskCols == kPairedPanels * kPanelCols, "a task has whole pairs of panels");
 static_assert(kLeastTaskRows % FixedBlock::kRows == 0 && kLeastTaskRows % TermBlock::kRows == 0 &&
                   kLeastTaskRows % ByteBlock::kRows == 0,
               "rows that are converted together are not parted");
@@ -184,8 +297,8 @@ template <typename T>
 void multiply_float(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
                     base::MatView<float> y) {
   for_parts(pool, w, y, [&](const Part& part, std::size_t) {
-    const Panels<T> panels{w.panel<T>(part.panel) + part.k * kPanelCols, w.n_in() * kPanelCols,
-                           kPanelCols};
+    Panels<T> panels = w.steps<T>(part.panel);
+    panels.data += part.k * panels.k_stride;
     panel_product(inputs_of(part, x), panels, part.y, part.start);
   });
 }
@@ -199,9 +312,11 @@ void multiply_widened(ThreadPool& pool, base::MatView<const float> x, const Pack
   for_parts(pool, w, y, [&](const Part& part, std::size_t worker) {
     float* const widened = scratch + worker * kBlockSize;
     const std::size_t panel_size = part.n_k * kPanelCols;
+    const Panels<base::Bf16> panels = w.steps<base::Bf16>(part.panel);
     for (std::size_t p = 0; p < panel_count(part.y.cols()); ++p) {
-      const base::Bf16* from = w.panel<base::Bf16>(part.panel + p) + part.k * kPanelCols;
-      HWY_DYNAMIC_DISPATCH(widen)({from, panel_size}, widened + p * panel_size);
+      HWY_DYNAMIC_DISPATCH(widen)
+      (panels.data + p * panels.panel_stride + part.k * panels.k_stride, part.n_k, panels.k_stride,
+       widened + p * panel_size);
     }
     panel_product(inputs_of(part, x), Panels<float>{widened, panel_size, kPanelCols}, part.y,
                   part.start);
@@ -242,6 +357,30 @@ void multiply_codes(ThreadPool& pool, base::MatView<const float> x, const Packed
              : multiply_blocks<Block>(pool, x, w, y, to_fixed);
 }
 
+/// Whether reading so many of all steps, here and there, is faster than reading all in one run.
+bool is_worth_skipping(std::size_t n_steps, std::size_t n_all) { return 5 * n_steps <= 2 * n_all; }
+
+void steps_product(base::MatView<const float> x, Steps steps, const Panels<float>& panels,
+                   base::MatView<float> y) {
+  HWY_DYNAMIC_DISPATCH(steps_product_f32)(x, steps, panels, y);
+}
+
+void steps_product(base::MatView<const float> x, Steps steps, const Panels<base::Bf16>& panels,
+                   base::MatView<float> y) {
+  HWY_DYNAMIC_DISPATCH(steps_product_bf16)(x, steps, panels, y);
+}
+
+template <typename T>
+void multiply_steps(ThreadPool& pool, base::MatView<const float> x, Steps steps,
+                    const PackedMatrix& w, base::MatView<float> y) {
+  const std::size_t n_strips = (w.n_out() + kTaskCols - 1) / kTaskCols;
+  pool.for_each(n_strips, [&](std::size_t strip, std::size_t) {
+    const std::size_t col = strip * kTaskCols;
+    steps_product(x, steps, w.steps<T>(col / kPanelCols),
+                  y.cols(col, std::min(kTaskCols, w.n_out() - col)));
+  });
+}
+
 }  // namespace
 
 void panel_product(base::MatView<const float> x, const Panels<float>& panels,
@@ -275,6 +414,27 @@ void multiply(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix
       return multiply_codes<Int8Block>(pool, x, w, y);
     case base::WeightFormat::kInt4:
       return multiply_codes<Int4Block>(pool, x, w, y);
+  }
+}
+
+void multiply_nonzero(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
+                      base::MatView<float> y) noexcept {
+  if (!w.may_skip_zeros() || x.rows() > HWY_DYNAMIC_DISPATCH(most_skipping_rows)()) {
+    return multiply(pool, x, w, y);
+  }
+  constexpr std::size_t kRoom = 16;  // lanes
+  auto* const room =
+      reinterpret_cast<std::uint32_t*>(pool.scratch((w.n_in() + kRoom) * sizeof(std::uint32_t)));
+  std::size_t n_steps = HWY_DYNAMIC_DISPATCH(nonzero_steps)(x, room);
+  if (n_steps == 0 || !is_worth_skipping(n_steps, w.n_in())) {
+    n_steps = w.n_in();
+    std::iota(room, room + n_steps, 0U);
+  }
+  const Steps steps(room, n_steps);
+  if (w.format() == base::WeightFormat::kF32) {
+    multiply_steps<float>(pool, x, steps, w, y);
+  } else {
+    multiply_steps<base::Bf16>(pool, x, steps, w, y);
   }
 }
 

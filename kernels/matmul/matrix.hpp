@@ -11,14 +11,6 @@
 
 namespace longreach::kernels {
 
-/// Panels somewhere in memory: column c of panel p at step k lies at data[p * panel_stride + k *
-/// k_stride + c].
-template <typename T>
-struct Panels {
-  const T* data;
-  std::size_t panel_stride, k_stride;
-};
-
 /// Whether a product starts its sums at zero or continues those in y.
 enum class Start { kZero, kContinue };
 
@@ -40,5 +32,10 @@ void panel_product(base::MatView<const float> x, const Panels<std::int8_t>& pane
 /// scratch, when it has to grow; ends the program if there is no memory for it.
 void multiply(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
               base::MatView<float> y) noexcept;
+
+/// The same, bit for bit, without reading weights whose inputs are zero in all rows, where that is
+/// faster: few rows, mostly zeros, and a matrix packed for it (PackedMatrix::may_skip_zeros).
+void multiply_nonzero(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
+                      base::MatView<float> y) noexcept;
 
 }  // namespace longreach::kernels

@@ -3,6 +3,9 @@
 #include "kernels/simd/isa.hpp"
 
 #include <algorithm>
+#include <array>
+#include <atomic>
+#include <cmath>
 #include <cstring>
 
 namespace longreach::kernels {
@@ -65,24 +68,35 @@ void write_pairs(const BlockWeights& weights, Bf16Block& block) {
   }
 }
 
-/// Writes n_k steps of a panel, or a block.
-void write_block(const BlockWeights& weights, std::size_t n_k, base::WeightFormat format,
-                 std::byte* to) {
+void convert(float weight, float& to) { to = weight; }
+void convert(float weight, base::Bf16& to) { to = base::to_bf16(weight); }
+float widened(float weight) { return weight; }
+float widened(base::Bf16 weight) { return base::to_float(weight); }
+
+/// Writes n_k steps of a panel that lie `k_stride` apart; returns whether all weights are finite.
+template <typename T>
+bool write_steps(const BlockWeights& weights, std::size_t n_k, std::size_t k_stride, T* to) {
+  std::array<float, kPanelCols> poison{};  // stays 0 for finite numbers, else becomes NaN
+  for (std::size_t k = 0; k < n_k; ++k) {
+    for (std::size_t col = 0; col < kPanelCols; ++col) {
+      T& weight = to[k * k_stride + col];
+      convert(weights[k][col], weight);
+      poison[col] += widened(weight) * 0;
+    }
+  }
+  return std::ranges::none_of(poison, [](float p) { return std::isnan(p); });
+}
+
+void write_block(const BlockWeights& weights, base::WeightFormat format, std::byte* to) {
   switch (format) {
-    case base::WeightFormat::kF32:
-      std::memcpy(to, weights.data(), n_k * sizeof(weights[0]));
-      return;
     case base::WeightFormat::kBf16:
-      for (std::size_t k = 0; k < n_k; ++k) {
-        for (std::size_t col = 0; col < kPanelCols; ++col) {
-          reinterpret_cast<base::Bf16*>(to)[k * kPanelCols + col] = base::to_bf16(weights[k][col]);
-        }
-      }
-      return;
+      return write_pairs(weights, *reinterpret_cast<Bf16Block*>(to));
     case base::WeightFormat::kInt8:
       return quantize(weights, *reinterpret_cast<Int8Block*>(to));
     case base::WeightFormat::kInt4:
       return quantize(weights, *reinterpret_cast<Int4Block*>(to));
+    case base::WeightFormat::kF32:
+      break;  // has no blocks
   }
 }
 
@@ -101,16 +115,21 @@ float StridedMatrix::at(std::size_t o, std::size_t i) const {
   return 0;
 }
 
-PackedMatrix::PackedMatrix(const StridedMatrix& source, base::WeightFormat format, ThreadPool& pool)
+PackedMatrix::PackedMatrix(const StridedMatrix& source, base::WeightFormat format, ThreadPool& pool,
+                           Inputs inputs)
     : n_out_(source.n_out),
       n_in_(source.n_in),
       format_(format),
       // Asked whatever the format: a wrong LONGREACH_ISA is an error here, not in a product.
       has_bf16_blocks_(uses_amx() && format == base::WeightFormat::kBf16) {
+  const bool has_steps = !has_bf16_blocks_ && (format == base::WeightFormat::kF32 ||
+                                               format == base::WeightFormat::kBf16);
+  alternate_ = has_steps && inputs == Inputs::kManyZero;
   const std::size_t bytes = panel_count(n_out_) * panel_bytes();
   data_ = base::Buffer<std::byte>(bytes, pages_for(bytes));
+  std::atomic<bool> all_finite = true;
   pool.for_each(panel_count(n_out_), [&](std::size_t panel, std::size_t) {
-    std::byte* to = data_.data() + panel * panel_bytes();
+    const std::size_t place_in_pair = panel % kPairedPanels, first_of_pair = panel - place_in_pair;
     BlockWeights weights{};  // columns beyond the last one stay zero
     const std::size_t block_bytes = base::column_bytes(format, kScaleBlock) * kPanelCols;
     for (std::size_t k = 0; k < n_in_; k += kScaleBlock) {
@@ -118,14 +137,22 @@ PackedMatrix::PackedMatrix(const StridedMatrix& source, base::WeightFormat forma
       std::fill(weights.begin() + static_cast<std::ptrdiff_t>(n_k), weights.end(),
                 decltype(weights)::value_type{});
       read_block(source, panel * kPanelCols, k, weights);
-      std::byte* const block = to + k / kScaleBlock * block_bytes;
-      if (has_bf16_blocks_) {
-        write_pairs(weights, *reinterpret_cast<Bf16Block*>(block));
+      const auto write_to = [&]<typename T>(const Panels<T>& pair) {
+        T* const first = reinterpret_cast<T*>(data_.data() + first_of_pair * panel_bytes());
+        T* const step = first + place_in_pair * pair.panel_stride + k * pair.k_stride;
+        if (!write_steps(weights, n_k, pair.k_stride, step)) all_finite = false;
+      };
+      if (!has_steps) {
+        write_block(weights, format,
+                    data_.data() + panel * panel_bytes() + k / kScaleBlock * block_bytes);
+      } else if (format == base::WeightFormat::kF32) {
+        write_to(steps<float>(first_of_pair));
       } else {
-        write_block(weights, n_k, format, block);
+        write_to(steps<base::Bf16>(first_of_pair));
       }
     }
   });
+  may_skip_zeros_ = alternate_ && all_finite;
 }
 
 }  // namespace longreach::kernels

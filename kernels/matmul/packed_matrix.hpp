@@ -4,7 +4,7 @@
 /// another, or for each 32 steps of k a block of them with fewer bits (weight_blocks.hpp). So a
 /// product streams through memory once, every output owns one lane, and each sum runs along k in
 /// order, whatever else is computed beside it. The last panel and the last block are filled up with
-/// zeros.
+/// zeros. Where many inputs are zero, the steps of two panels alternate.
 #pragma once
 
 #include "kernels/base/types.hpp"
@@ -31,23 +31,55 @@ struct StridedMatrix {
   float at(std::size_t o, std::size_t i) const;
 };
 
+/// What is known of the inputs that a matrix will be multiplied by.
+enum class Inputs {
+  kAny,
+  kManyZero,  ///< Weights of zeros need not be read (matrix.hpp, multiply_nonzero).
+};
+
+/// Panels somewhere in memory: column c of panel p at step k lies at data[p * panel_stride + k *
+/// k_stride + c].
+template <typename T>
+struct Panels {
+  const T* data;
+  std::size_t panel_stride, k_stride;
+};
+
+/// Panels whose steps alternate where weights of zeros are skipped: what is skipped or read then is
+/// twice as long, two lines of memory in bf16.
+inline constexpr std::size_t kPairedPanels = 2;
+
 /// A matrix packed into panels. Those of bf16 are packed for the instruction-set path in use
 /// (isa.hpp), and multiplied by it ever after; others are the same on every path. Move-only.
 class PackedMatrix {
  public:
   PackedMatrix() = default;
   /// Copies, converting to `format`: to bf16 with rounding to nearest even, exact for bf16 sources;
-  /// to int8 and int4 as quantize() says. Errors: std::bad_alloc; as active_isa().
-  PackedMatrix(const StridedMatrix& source, base::WeightFormat format, ThreadPool& pool);
+  /// to int8 and int4 as quantize() says. `inputs` changes where steps lie, but no bit of a
+  /// product. Errors: std::bad_alloc; as active_isa().
+  PackedMatrix(const StridedMatrix& source, base::WeightFormat format, ThreadPool& pool,
+               Inputs inputs = Inputs::kAny);
 
   std::size_t n_out() const { return n_out_; }
   std::size_t n_in() const { return n_in_; }
   base::WeightFormat format() const { return format_; }
   /// Whether panels of bf16 are blocks for pairs of inputs, not steps.
   bool has_bf16_blocks() const { return has_bf16_blocks_; }
+  /// Whether zeros among the inputs may be skipped: weights are steps, all of them finite, as
+  /// zero times infinity is not zero.
+  bool may_skip_zeros() const { return may_skip_zeros_; }
   std::size_t size_bytes() const { return data_.size(); }
-  /// A panel: n_in steps of 32 float or Bf16, or ceil(n_in / 32) Bf16Block, Int8Block or Int4Block;
-  /// T must be what format() and has_bf16_blocks() say.
+  /// Panels of steps from one on that is the first of a pair: T is float or Bf16, as format()
+  /// says. Of alternating panels, those of one pair.
+  template <typename T>
+  Panels<T> steps(std::size_t first_panel) const {
+    const bool alternate = alternate_ && first_panel + 1 < panel_count(n_out_);
+    return {reinterpret_cast<const T*>(data_.data() + first_panel * panel_bytes()),
+            alternate ? kPanelCols : n_in_ * kPanelCols,
+            alternate ? kPairedPanels * kPanelCols : kPanelCols};
+  }
+  /// A panel of blocks: ceil(n_in / 32) Bf16Block, Int8Block or Int4Block; T must be what format()
+  /// and has_bf16_blocks() say.
   template <typename T>
   const T* panel(std::size_t index) const {
     return reinterpret_cast<const T*>(data_.data() + index * panel_bytes());
@@ -62,6 +94,8 @@ class PackedMatrix {
   std::size_t n_out_ = 0, n_in_ = 0;
   base::WeightFormat format_ = base::WeightFormat::kF32;
   bool has_bf16_blocks_ = false;
+  bool alternate_ = false;  ///< Steps of two panels.
+  bool may_skip_zeros_ = false;
   base::Buffer<std::byte> data_;
 };
 

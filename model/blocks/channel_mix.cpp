@@ -20,7 +20,9 @@ void channel_mix(Context& context, const ChannelMixWeights& weights, const Step&
   kernels::multiply(context.pool, mixed, weights.key, computed);
   for_rows(context.pool, computed, kernels::squared_relu);
   all_gather_columns(context, ColumnSplit::kPanels, hidden);
-  kernels::multiply(context.pool, hidden, weights.value, out.cols(own_out.begin, own_out.size()));
+  // Most of what the squared ReLU leaves is zero.
+  kernels::multiply_nonzero(context.pool, hidden, weights.value,
+                            out.cols(own_out.begin, own_out.size()));
   all_gather_columns(context, ColumnSplit::kPanels, out);
   remember_last_rows(step, x, shift);
 }

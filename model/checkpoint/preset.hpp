@@ -18,6 +18,8 @@ struct Preset {
   std::size_t n_sparse;    ///< Sparse-attention blocks.
   std::size_t chunk_size;  ///< Tokens.
   std::size_t top_k;       ///< Chunks.
+  /// Whether four of five hidden numbers of a channel mix are zero, as in trained models, not half.
+  bool sparse_mix = false;
 };
 
 /// The preset that a model called "preset:NAME" means; nullptr when the name begins otherwise.

@@ -245,5 +245,67 @@ TEST(PackedMatrix, ReadsEveryTypeAndBothOrders) {
       (std::vector<float>{41, 52, 63}));
 }
 
+/// Products of inputs of which a share is zero, by a matrix packed for that and by one that is not.
+class NonzeroProduct : public test::EveryIsa {
+ protected:
+  void expect_same_bits(const Weight& w, WeightFormat format, std::span<const float> x,
+                        std::size_t n_rows) {
+    const PackedMatrix plain(w.view(), format, pool_);
+    const PackedMatrix packed(w.view(), format, pool_, Inputs::kManyZero);
+    const std::vector<float> expected = product(pool_, x, n_rows, plain);
+    EXPECT_TRUE(test::same_bits(product(pool_, x, n_rows, packed), expected));
+    std::vector<float> y(expected.size(), std::numeric_limits<float>::quiet_NaN());
+    multiply_nonzero(pool_, {x.data(), n_rows, w.n_in}, packed, {y.data(), n_rows, w.n_out});
+    EXPECT_TRUE(test::same_bits(y, expected));
+  }
+
+  Random random_;
+  ThreadPool pool_{2};
+};
+LR_ON_EVERY_ISA(NonzeroProduct);
+
+TEST_P(NonzeroProduct, HasTheBitsOfTheWholeProduct) {
+  for (const WeightFormat format : kFormats) {
+    for (const std::size_t n_rows : {1, 2, 3, 4, 5, 13, 60}) {
+      for (const std::size_t n_in : {1, 31, 600, 1100}) {
+        for (const std::size_t n_out : {1, 32, 33, 64, 65, 200}) {
+          const Weight w{n_out, n_in, random_.normal(n_out * n_in)};
+          for (const float share : {0.0F, 0.5F, 0.9F, 1.0F}) {
+            auto x = random_.normal(n_rows * n_in);
+            const auto chances = random_.uniform(x.size(), 0, 1);
+            for (std::size_t i = 0; i < x.size(); ++i) {
+              if (chances[i] < share) x[i] = 0;
+            }
+            SCOPED_TRACE(testing::Message() << name_of(format) << ": " << n_rows << " x " << n_in
+                                            << " x " << n_out << ", zeros: " << share);
+            expect_same_bits(w, format, x, n_rows);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(NonzeroProduct, SeesWeightsThatAreNotFinite) {
+  Weight w{40, 64, random_.normal(40 * 64)};
+  w.values[3 * 64 + 7] = std::numeric_limits<float>::infinity();
+  std::vector<float> x(64, 0.0F);
+  x[5] = 1;  // and not x[7]: zero times infinity is no number
+  for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kBf16}) {
+    expect_same_bits(w, format, x, 1);
+    const PackedMatrix packed(w.view(), format, pool_, Inputs::kManyZero);
+    EXPECT_FALSE(packed.may_skip_zeros());
+    EXPECT_TRUE(std::isnan(product(pool_, x, 1, packed)[3]));
+  }
+}
+
+TEST_P(NonzeroProduct, IsZeroWithoutASignWhereASumUnderflows) {
+  const Weight w{32, 2, std::vector<float>(64, -1e-30F)};
+  const std::vector<float> x{1e-30F, 0};
+  for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kBf16}) {
+    expect_same_bits(w, format, x, 1);
+  }
+}
+
 }  // namespace
 }  // namespace longreach::kernels

@@ -90,6 +90,32 @@ TEST(Preset, IsConfiguredWithoutAFile) {
   EXPECT_EQ(tiny.tokenizer, "bytes");
 }
 
+TEST(Preset, HasSparseChannelMixesWhereItsNameSaysSo) {
+  // Of rows as a layer norm leaves them: four of five hidden numbers are not above zero.
+  const Checkpoint preset = Checkpoint::open("preset:rwkv7-0.2b-sparse");
+  constexpr std::size_t kChannels = 768, kHidden = 3072, kRows = 4;
+  const Tensor& scale = preset.get("blocks.5.ln2.weight", {kChannels});
+  const Tensor& bias = preset.get("blocks.5.ln2.bias", {kChannels});
+  const Tensor& shift = preset.get("blocks.5.ffn.x_k", {kChannels});
+  const Tensor& key = preset.get("blocks.5.ffn.key.weight", {kHidden, kChannels});
+  test::Random random;
+  std::size_t n_zero = 0;
+  for (std::size_t row = 0; row < kRows; ++row) {
+    const auto now = random.normal(kChannels), before = random.normal(kChannels);
+    std::vector<double> mixed(kChannels);
+    for (std::size_t c = 0; c < kChannels; ++c) {
+      const double x = now[c] + (before[c] - now[c]) * shift.at(c);
+      mixed[c] = x * scale.at(c) + bias.at(c);
+    }
+    for (std::size_t f = 0; f < kHidden; ++f) {
+      double sum = 0;
+      for (std::size_t c = 0; c < kChannels; ++c) sum += mixed[c] * key.at(f * kChannels + c);
+      n_zero += sum <= 0 ? 1 : 0;
+    }
+  }
+  EXPECT_NEAR(static_cast<double>(n_zero) / (kRows * kHidden), 0.8, 0.03);
+}
+
 TEST(Preset, RefusesNamesThatItDoesNotHave) {
   EXPECT_EQ(find_preset("model.pth"), nullptr);
   EXPECT_EQ(find_preset("./preset:rwkv-x-tiny"), nullptr);
