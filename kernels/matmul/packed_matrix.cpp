@@ -101,16 +101,19 @@ float StridedMatrix::at(std::size_t o, std::size_t i) const {
   return 0;
 }
 
+PanelLayout PanelLayout::in_use(base::WeightFormat format) {
+  // Asked whatever the format: a wrong LONGREACH_ISA is an error here, not in a product.
+  return {format, uses_amx() && format == base::WeightFormat::kBf16};
+}
+
 PackedMatrix::PackedMatrix(const StridedMatrix& source, base::WeightFormat format, ThreadPool& pool)
-    : n_out_(source.n_out),
-      n_in_(source.n_in),
-      format_(format),
-      // Asked whatever the format: a wrong LONGREACH_ISA is an error here, not in a product.
-      has_bf16_blocks_(uses_amx() && format == base::WeightFormat::kBf16) {
-  const std::size_t bytes = panel_count(n_out_) * panel_bytes();
-  data_ = base::Buffer<std::byte>(bytes, pages_for(bytes));
+    : n_out_(source.n_out), n_in_(source.n_in), layout_(PanelLayout::in_use(format)) {
+  const std::size_t panel_bytes = layout_.panel_bytes(n_in_);
+  const std::size_t bytes = layout_.matrix_bytes(n_out_, n_in_);
+  own_ = base::Buffer<std::byte>(bytes, pages_for(bytes));
+  panels_ = own_.span();
   pool.for_each(panel_count(n_out_), [&](std::size_t panel, std::size_t) {
-    std::byte* to = data_.data() + panel * panel_bytes();
+    std::byte* to = own_.data() + panel * panel_bytes;
     BlockWeights weights{};  // columns beyond the last one stay zero
     const std::size_t block_bytes = base::column_bytes(format, kScaleBlock) * kPanelCols;
     for (std::size_t k = 0; k < n_in_; k += kScaleBlock) {
@@ -119,13 +122,20 @@ PackedMatrix::PackedMatrix(const StridedMatrix& source, base::WeightFormat forma
                 decltype(weights)::value_type{});
       read_block(source, panel * kPanelCols, k, weights);
       std::byte* const block = to + k / kScaleBlock * block_bytes;
-      if (has_bf16_blocks_) {
+      if (layout_.has_bf16_blocks) {
         write_pairs(weights, *reinterpret_cast<Bf16Block*>(block));
       } else {
         write_block(weights, n_k, format, block);
       }
     }
   });
+}
+
+PackedMatrix::PackedMatrix(std::span<const std::byte> panels, std::size_t n_out, std::size_t n_in,
+                           PanelLayout layout)
+    : n_out_(n_out), n_in_(n_in), layout_(layout), panels_(panels) {
+  LR_DCHECK(layout == PanelLayout::in_use(layout.format));
+  LR_DCHECK(panels.size() == layout.matrix_bytes(n_out, n_in));
 }
 
 }  // namespace longreach::kernels
