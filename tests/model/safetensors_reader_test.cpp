@@ -115,7 +115,7 @@ TEST(SafetensorsReader, RefusesIncompleteTensors) {
 }
 
 TEST(SafetensorsReader, RefusesOtherTypes) {
-  for (const std::string dtype : {"F64", "I64", "F8_E4M3", "BOOL", "f32", ""}) {
+  for (const std::string dtype : {"F64", "I64", "F8_E4M3", "BOOL", "U8", "f32", ""}) {
     expect_header_refused(R"({"a":{"dtype":")" + dtype + R"(","shape":[3],"data_offsets":[0,24]}})",
                           "tensor a", "'" + dtype + "'");
   }
