@@ -7,6 +7,7 @@
 #include "launch/commands/bench.hpp"
 #include "launch/commands/bench_serve.hpp"
 #include "launch/commands/context.hpp"
+#include "launch/commands/convert.hpp"
 #include "launch/commands/eval.hpp"
 #include "launch/commands/generate.hpp"
 #include "launch/commands/inspect.hpp"

@@ -28,12 +28,11 @@ void set_up_log(Verbosity verbosity) {
   spdlog::set_default_logger(log);
 }
 
-dist::EngineOptions engine_options(const ModelOptions& options, const model::ModelConfig& config) {
+dist::EngineOptions engine_options(const ModelOptions& options, const model::Checkpoint& checkpoint,
+                                   const model::ModelConfig& config) {
   dist::EngineOptions engine;
   engine.attention = resolve_attention(options.attention, config.attention);
-  const bool small_file = config.dtype == base::DType::kBf16;
-  engine.weights =
-      options.weights.value_or(small_file ? base::WeightFormat::kBf16 : base::WeightFormat::kF32);
+  engine.weights = options.weights.value_or(default_weights(checkpoint, config));
   if (options.trace) {
     engine.recording = dist::Recording::kSpans;
   } else if (options.verbosity == Verbosity::kInfo) {
@@ -122,7 +121,7 @@ OpenedModel open_model(const ModelOptions& options) {
   model::Checkpoint checkpoint = model::Checkpoint::open(options.model);
   model::ModelConfig config = model::read_config(checkpoint);
   model::check_tensors(checkpoint, config);
-  const dist::EngineOptions engine = engine_options(options, config);
+  const dist::EngineOptions engine = engine_options(options, checkpoint, config);
   std::vector<InputFile> files;
   for (const auto& path : checkpoint.paths()) {
     files.push_back({path, InputFile::Readers::kAll});
@@ -133,6 +132,12 @@ OpenedModel open_model(const ModelOptions& options) {
   return {
       std::move(checkpoint), std::move(config), engine, {{}, options.n_stages, options.n_shards},
       options.n_threads,     std::move(files),  {}};
+}
+
+base::WeightFormat default_weights(const model::Checkpoint& checkpoint,
+                                   const model::ModelConfig& config) {
+  if (checkpoint.packed() != nullptr) return checkpoint.packed()->layout.format;
+  return config.dtype == base::DType::kBf16 ? base::WeightFormat::kBf16 : base::WeightFormat::kF32;
 }
 
 std::filesystem::path vocabulary_path(const OpenedModel& opened, const std::string& name) {

@@ -38,6 +38,10 @@ struct OpenedModel {
 /// Errors: InputError.
 OpenedModel open_model(const ModelOptions& options);
 
+/// How weights are kept unless --weights says otherwise.
+base::WeightFormat default_weights(const model::Checkpoint& checkpoint,
+                                   const model::ModelConfig& config);
+
 /// The vocabulary file of --tokenizer or, if `name` is empty, of the model; a path that is empty if
 /// there is none besides the model's own files.
 std::filesystem::path vocabulary_path(const OpenedModel& opened, const std::string& name);

@@ -13,6 +13,8 @@
 
 namespace longreach::model {
 
+enum class Storage;
+
 using Vector = std::vector<float>;
 
 /// What of a model a rank holds.
@@ -84,8 +86,15 @@ struct Weights {
   bool has_last_block() const { return !ln_out.weight.empty(); }
 };
 
-/// Packs the weights of a part, matrices in `format`. The checkpoint must outlive
-/// the result. Errors: InputError naming file, tensor, expected and found shape;
+/// Outputs of a matrix of a checkpoint, which lies there as `storage` says, packed as `format`.
+/// Errors: std::bad_alloc; as kernels::active_isa().
+kernels::PackedMatrix pack_outputs(const Tensor& matrix, Storage storage, partition::Range outputs,
+                                   base::WeightFormat format, kernels::ThreadPool& pool,
+                                   kernels::Inputs inputs = kernels::Inputs::kAny);
+
+/// Packs the weights of a part, matrices in `format`; those that the checkpoint has packed stay
+/// where they are. The checkpoint must outlive the result. Errors: InputError naming file, tensor,
+/// expected and found shape, and for packed ones of another format or another instruction set;
 /// std::bad_alloc.
 Weights load_weights(const Checkpoint& checkpoint, const ModelConfig& config, const Part& part,
                      base::WeightFormat format, kernels::ThreadPool& pool);

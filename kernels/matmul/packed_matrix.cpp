@@ -115,18 +115,21 @@ float StridedMatrix::at(std::size_t o, std::size_t i) const {
   return 0;
 }
 
+PanelLayout PanelLayout::in_use(base::WeightFormat format) {
+  // Asked whatever the format: a wrong LONGREACH_ISA is an error here, not in a product.
+  return {format, uses_amx() && format == base::WeightFormat::kBf16};
+}
+
 PackedMatrix::PackedMatrix(const StridedMatrix& source, base::WeightFormat format, ThreadPool& pool,
                            Inputs inputs)
-    : n_out_(source.n_out),
-      n_in_(source.n_in),
-      format_(format),
-      // Asked whatever the format: a wrong LONGREACH_ISA is an error here, not in a product.
-      has_bf16_blocks_(uses_amx() && format == base::WeightFormat::kBf16) {
-  const bool has_steps = !has_bf16_blocks_ && (format == base::WeightFormat::kF32 ||
-                                               format == base::WeightFormat::kBf16);
+    : n_out_(source.n_out), n_in_(source.n_in), layout_(PanelLayout::in_use(format)) {
+  const bool has_steps = !layout_.has_bf16_blocks && (format == base::WeightFormat::kF32 ||
+                                                      format == base::WeightFormat::kBf16);
   alternate_ = has_steps && inputs == Inputs::kManyZero;
-  const std::size_t bytes = panel_count(n_out_) * panel_bytes();
-  data_ = base::Buffer<std::byte>(bytes, pages_for(bytes));
+  const std::size_t panel_bytes = layout_.panel_bytes(n_in_);
+  const std::size_t bytes = layout_.matrix_bytes(n_out_, n_in_);
+  own_ = base::Buffer<std::byte>(bytes, pages_for(bytes));
+  panels_ = own_.span();
   std::atomic<bool> all_finite = true;
   pool.for_each(panel_count(n_out_), [&](std::size_t panel, std::size_t) {
     const std::size_t place_in_pair = panel % kPairedPanels, first_of_pair = panel - place_in_pair;
@@ -138,13 +141,13 @@ PackedMatrix::PackedMatrix(const StridedMatrix& source, base::WeightFormat forma
                 decltype(weights)::value_type{});
       read_block(source, panel * kPanelCols, k, weights);
       const auto write_to = [&]<typename T>(const Panels<T>& pair) {
-        T* const first = reinterpret_cast<T*>(data_.data() + first_of_pair * panel_bytes());
+        T* const first = reinterpret_cast<T*>(own_.data() + first_of_pair * panel_bytes);
         T* const step = first + place_in_pair * pair.panel_stride + k * pair.k_stride;
         if (!write_steps(weights, n_k, pair.k_stride, step)) all_finite = false;
       };
       if (!has_steps) {
         write_block(weights, format,
-                    data_.data() + panel * panel_bytes() + k / kScaleBlock * block_bytes);
+                    own_.data() + panel * panel_bytes + k / kScaleBlock * block_bytes);
       } else if (format == base::WeightFormat::kF32) {
         write_to(steps<float>(first_of_pair));
       } else {
@@ -153,6 +156,13 @@ PackedMatrix::PackedMatrix(const StridedMatrix& source, base::WeightFormat forma
     }
   });
   may_skip_zeros_ = alternate_ && all_finite;
+}
+
+PackedMatrix::PackedMatrix(std::span<const std::byte> panels, std::size_t n_out, std::size_t n_in,
+                           PanelLayout layout)
+    : n_out_(n_out), n_in_(n_in), layout_(layout), panels_(panels) {
+  LR_DCHECK(layout == PanelLayout::in_use(layout.format));
+  LR_DCHECK(panels.size() == layout.matrix_bytes(n_out, n_in));
 }
 
 }  // namespace longreach::kernels

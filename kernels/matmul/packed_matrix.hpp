@@ -13,6 +13,7 @@
 #include "kernels/threads/parallel.hpp"
 
 #include <cstddef>
+#include <span>
 
 namespace longreach::kernels {
 
@@ -49,8 +50,28 @@ struct Panels {
 /// twice as long, two lines of memory in bf16.
 inline constexpr std::size_t kPairedPanels = 2;
 
-/// A matrix packed into panels. Those of bf16 are packed for the instruction-set path in use
-/// (isa.hpp), and multiplied by it ever after; others are the same on every path. Move-only.
+/// How panels keep weights.
+struct PanelLayout {
+  base::WeightFormat format = base::WeightFormat::kF32;
+  bool has_bf16_blocks = false;  ///< Panels of bf16 are blocks for pairs of inputs, not steps.
+
+  /// That of panels made now: those of bf16 depend on the instruction-set path in use (isa.hpp),
+  /// others are the same on every path. Errors: as active_isa().
+  static PanelLayout in_use(base::WeightFormat format);
+
+  /// Of a panel of so many inputs; a multiple of 64.
+  std::size_t panel_bytes(std::size_t n_in) const {
+    const std::size_t n_blocks = (n_in + kScaleBlock - 1) / kScaleBlock;
+    return base::column_bytes(format, has_bf16_blocks ? n_blocks * kScaleBlock : n_in) * kPanelCols;
+  }
+  /// Of all panels of a matrix.
+  std::size_t matrix_bytes(std::size_t n_out, std::size_t n_in) const {
+    return panel_count(n_out) * panel_bytes(n_in);
+  }
+  bool operator==(const PanelLayout&) const = default;
+};
+
+/// A matrix packed into panels, in the layout that was in use then. Move-only.
 class PackedMatrix {
  public:
   PackedMatrix() = default;
@@ -59,44 +80,42 @@ class PackedMatrix {
   /// product. Errors: std::bad_alloc; as active_isa().
   PackedMatrix(const StridedMatrix& source, base::WeightFormat format, ThreadPool& pool,
                Inputs inputs = Inputs::kAny);
+  /// One whose panels, which do not alternate, lie elsewhere, aligned to 64 bytes, for as long as
+  /// this lives. Requires: the path in use can read the layout; `panels` has all of them.
+  PackedMatrix(std::span<const std::byte> panels, std::size_t n_out, std::size_t n_in,
+               PanelLayout layout);
 
   std::size_t n_out() const { return n_out_; }
   std::size_t n_in() const { return n_in_; }
-  base::WeightFormat format() const { return format_; }
-  /// Whether panels of bf16 are blocks for pairs of inputs, not steps.
-  bool has_bf16_blocks() const { return has_bf16_blocks_; }
-  /// Whether zeros among the inputs may be skipped: weights are steps, all of them finite, as
-  /// zero times infinity is not zero.
+  base::WeightFormat format() const { return layout_.format; }
+  bool has_bf16_blocks() const { return layout_.has_bf16_blocks; }
+  /// Whether zeros among the inputs may be skipped: weights are steps that alternate, all of them
+  /// finite, as zero times infinity is not zero.
   bool may_skip_zeros() const { return may_skip_zeros_; }
-  std::size_t size_bytes() const { return data_.size(); }
+  /// All panels, one after the other.
+  std::span<const std::byte> panels() const { return panels_; }
   /// Panels of steps from one on that is the first of a pair: T is float or Bf16, as format()
   /// says. Of alternating panels, those of one pair.
   template <typename T>
   Panels<T> steps(std::size_t first_panel) const {
     const bool alternate = alternate_ && first_panel + 1 < panel_count(n_out_);
-    return {reinterpret_cast<const T*>(data_.data() + first_panel * panel_bytes()),
-            alternate ? kPanelCols : n_in_ * kPanelCols,
+    return {panel<T>(first_panel), alternate ? kPanelCols : n_in_ * kPanelCols,
             alternate ? kPairedPanels * kPanelCols : kPanelCols};
   }
   /// A panel of blocks: ceil(n_in / 32) Bf16Block, Int8Block or Int4Block; T must be what format()
   /// and has_bf16_blocks() say.
   template <typename T>
   const T* panel(std::size_t index) const {
-    return reinterpret_cast<const T*>(data_.data() + index * panel_bytes());
-  }
-  std::size_t panel_bytes() const {
-    const std::size_t n_blocks = (n_in_ + kScaleBlock - 1) / kScaleBlock;
-    const std::size_t n_kept = has_bf16_blocks_ ? n_blocks * kScaleBlock : n_in_;
-    return base::column_bytes(format_, n_kept) * kPanelCols;
+    return reinterpret_cast<const T*>(panels_.data() + index * layout_.panel_bytes(n_in_));
   }
 
  private:
   std::size_t n_out_ = 0, n_in_ = 0;
-  base::WeightFormat format_ = base::WeightFormat::kF32;
-  bool has_bf16_blocks_ = false;
+  PanelLayout layout_;
   bool alternate_ = false;  ///< Steps of two panels.
   bool may_skip_zeros_ = false;
-  base::Buffer<std::byte> data_;
+  std::span<const std::byte> panels_;
+  base::Buffer<std::byte> own_;  ///< What they lie in, if it is the matrix's own.
 };
 
 }  // namespace longreach::kernels

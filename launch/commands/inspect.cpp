@@ -58,7 +58,8 @@ struct Group {
 /// A whole checkpoint in order of use.
 struct Listing {
   std::string path;
-  const model::Family* family;  ///< nullptr: of random weights.
+  const model::Family* family;      ///< nullptr: of random weights.
+  const model::PackedInfo* packed;  ///< nullptr: not packed.
   model::ModelConfig config;
   std::size_t n_tensors = 0;
   Size size;
@@ -79,6 +80,7 @@ std::string block_of(std::string_view tensor) {
 Listing list(const model::Checkpoint& checkpoint) {
   Listing listing{.path = checkpoint.path().string(),
                   .family = checkpoint.family(),
+                  .packed = checkpoint.packed(),
                   .config = model::read_config(checkpoint),
                   .n_tensors = checkpoint.tensors().size(),
                   .size = {},
@@ -126,17 +128,24 @@ std::string grouped(std::size_t number) {
   return digits;
 }
 
+/// How the file stores its matrices.
+std::string_view matrix_type(const Listing& listing) {
+  return listing.packed != nullptr ? name_of(listing.packed->layout.format)
+                                   : name_of(listing.config.dtype);
+}
+
 std::string as_text(const Listing& listing) {
   const model::ModelConfig& config = listing.config;
   std::string text = fmt::format("{}\n", listing.path);
   if (listing.family != nullptr) {
     text += fmt::format("family {} (names of {})\n", listing.family->name, listing.family->origin);
   }
+  if (listing.packed != nullptr) text += "packed for the kernels\n";
   text += fmt::format("{} parameters in {} tensors, {}\n", grouped(listing.size.n_parameters),
                       listing.n_tensors, bytes_text(listing.size.n_bytes));
   text += fmt::format("vocabulary {}, {} channels in {} heads of {}, channel mix {}, matrices {}\n",
                       config.vocab_size, config.n_embd, config.n_head, config.head_size,
-                      config.ffn_size, name_of(config.dtype));
+                      config.ffn_size, matrix_type(listing));
   text +=
       fmt::format("{} RWKV-7 blocks, {} sparse-attention blocks", config.n_rwkv, config.n_sparse);
   if (config.n_sparse > 0) {
@@ -176,6 +185,7 @@ std::string as_json_text(const Listing& listing) {
   const model::ModelConfig& config = listing.config;
   Json json = {{"path", base::utf8_name(listing.path)},
                {"family", listing.family == nullptr ? "preset" : listing.family->name},
+               {"packed", listing.packed != nullptr},
                {"parameters", listing.size.n_parameters},
                {"bytes", listing.size.n_bytes},
                {"tensors", listing.n_tensors},
@@ -186,7 +196,7 @@ std::string as_json_text(const Listing& listing) {
                {"ffn_size", config.ffn_size},
                {"n_rwkv", config.n_rwkv},
                {"n_sparse", config.n_sparse},
-               {"dtype", name_of(config.dtype)},
+               {"dtype", matrix_type(listing)},
                {"chunk_size", config.attention.chunk_size},
                {"top_k", config.attention.top_k},
                {"tokenizer", base::utf8_name(config.tokenizer)},

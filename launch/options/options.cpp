@@ -32,6 +32,7 @@ constexpr std::size_t kMaxSamples = 1'000'000;
 constexpr std::size_t kMaxDepths = 1000;
 constexpr std::size_t kMostPrompts = 1'000'000;
 constexpr std::size_t kMostTokenIds = std::size_t{1} << 31;
+constexpr std::size_t kMostNewBlocks = 1000;
 constexpr double kLeastRate = 0.001;
 
 /// Takes the text of one value; throws CLI::ValidationError through the functions below.
@@ -219,20 +220,24 @@ void add_attention_options(CLI::App& app, model::AttentionConfig& attention,
   visit_attention_options(attention, AddAttentionOptions(app, parts));
 }
 
+CLI::Option* add_weights(CLI::App& app, std::optional<base::WeightFormat>& weights) {
+  using base::WeightFormat;
+  return add_choice<std::optional<WeightFormat>, WeightFormat>(
+      app, "--weights", weights,
+      {{"f32", WeightFormat::kF32},
+       {"bf16", WeightFormat::kBf16},
+       {"int8", WeightFormat::kInt8},
+       {"int4", WeightFormat::kInt4}},
+      "how weights are kept; default: bf16 for bf16 files, else f32,\nand as they are in packed "
+      "files");
+}
+
 /// What a plan of a run depends on.
 void add_planned_options(CLI::App& app, ModelOptions& options) {
   using enum AttentionPart;
   add_path(app, "--model", "PATH", options.model, kModelHelp)->required();
   add_attention_options(app, options.attention, {kMode, kChunks, kEviction});
-  using base::WeightFormat;
-  add_choice<std::optional<WeightFormat>, WeightFormat>(
-      app, "--weights", options.weights,
-      {{"f32", WeightFormat::kF32},
-       {"bf16", WeightFormat::kBf16},
-       {"int8", WeightFormat::kInt8},
-       {"int4", WeightFormat::kInt4}},
-      "how weights are kept; default: bf16 for bf16 files, else f32")
-      ->group("Running");
+  add_weights(app, options.weights)->group("Running");
   add_attention_options(app, options.attention, {kCache});
   add_count(app, "--threads", options.n_threads, 1, kMaxThreads,
             "of a rank; default: the cores it may use")
@@ -516,6 +521,40 @@ CLI::App& add_inspect(CLI::App& app, InspectOptions& options) {
       "--json", [&options] { options.format = ListingFormat::kJson; },
       "the same as one JSON object");
   command.footer("Example:\n  longreach inspect --model model.pth");
+  return command;
+}
+
+CLI::App& add_convert(CLI::App& app, ConvertOptions& options) {
+  CLI::App& command =
+      *app.add_subcommand("convert", "Write a checkpoint as .safetensors, in the authors' names");
+  add_path(command, "--model", "PATH", options.model, kModelHelp)->required();
+  add_path(
+      command, "--out", "FILE", options.out,
+      "the file, which ends in .safetensors; a config.json is written beside\nit if it needs one")
+      ->required();
+  using base::DType;
+  CLI::Option* dtype = add_choice<std::optional<DType>, DType>(
+      command, "--dtype", options.dtype,
+      {{"f32", DType::kF32}, {"f16", DType::kF16}, {"bf16", DType::kBf16}},
+      "how all tensors are kept; default: each as in the file, and those in\nblocks of few bits as "
+      "f32");
+  CLI::Option* packed = command.add_flag(
+      "--packed", options.packs,
+      "pack the weights as they are multiplied: runs with these --weights\nbegin without packing, "
+      "and ranks of a machine share them in memory");
+  packed->excludes(dtype);
+  add_weights(command, options.weights)->needs(packed);
+  command.add_flag("--overwrite", options.overwrites, "replace the file if it is there");
+  add_count(command, "--expand", options.n_new_blocks, 1, kMostNewBlocks,
+            "add so many sparse blocks to an RWKV-7 model, which becomes an\nRWKV-X model with the "
+            "same answers, to be trained: each after an equal\nrun of RWKV-7 blocks, with the "
+            "projections of the one before it, and\noutput matrices of zeros");
+  add_attention_options(command, options.attention, {AttentionPart::kChunks});
+  command.footer(
+      "Example:\n  longreach convert --model model.pth --out model.safetensors --dtype bf16\n"
+      "  longreach convert --model rwkv7.pth --expand 4 --chunk-size 2048 --out "
+      "rwkv-x/model.safetensors\n"
+      "  longreach convert --model model.pth --packed --weights int8 --out int8/model.safetensors");
   return command;
 }
 
@@ -954,6 +993,7 @@ Command parse_options(int argc, const char* const* argv) {
   LogitsOptions logits;
   TokenizeOptions tokenize;
   InspectOptions inspect;
+  ConvertOptions convert;
   PlanOptions plan;
   BenchOptions bench;
   BenchServeOptions bench_serve;
@@ -965,6 +1005,7 @@ Command parse_options(int argc, const char* const* argv) {
   const CLI::App& logits_command = add_logits(app, logits);
   const CLI::App& tokenize_command = add_tokenize(app, tokenize);
   add_inspect(app, inspect);
+  const CLI::App& convert_command = add_convert(app, convert);
   const CLI::App& plan_command = add_plan(app, plan);
   CLI::App& bench_command = add_bench(app, bench);
   const CLI::App& bench_serve_command = add_bench_serve(bench_command, bench_serve);
@@ -983,8 +1024,8 @@ Command parse_options(int argc, const char* const* argv) {
   }
   if (app.get_subcommands().empty()) {
     base::input_error(
-        "expected a command: generate, read, context, logits, tokenize, inspect, plan, bench, "
-        "eval or serve (longreach --help says more)");
+        "expected a command: generate, read, context, logits, tokenize, inspect, convert, plan, "
+        "bench, eval or serve (longreach --help says more)");
   }
   if (generate_command.parsed()) {
     check_attention(generate.model.attention);
@@ -1014,6 +1055,7 @@ Command parse_options(int argc, const char* const* argv) {
     }
     return tokenize;
   }
+  if (convert_command.parsed()) return convert;
   if (plan_command.parsed()) {
     check_attention(plan.model.attention);
     return plan;

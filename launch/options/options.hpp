@@ -128,6 +128,19 @@ struct InspectOptions {
   ListingFormat format = ListingFormat::kText;
 };
 
+/// `longreach convert`.
+struct ConvertOptions {
+  std::filesystem::path model;
+  std::filesystem::path out;
+  std::optional<base::DType> dtype;  ///< Of all tensors; default: as in the file.
+  std::size_t n_new_blocks = 0;      ///< Sparse blocks that are added.
+  /// Of chunks alone: 0 for what the model says.
+  model::AttentionConfig attention = attention_defaults();
+  bool packs = false;                         ///< For the kernels.
+  std::optional<base::WeightFormat> weights;  ///< Of packed ones; default: see default_weights.
+  bool overwrites = false;
+};
+
 /// `longreach plan`. Absent figures of the machine: partition::Machine's.
 struct PlanOptions {
   ModelOptions model;
@@ -232,8 +245,8 @@ struct HelpText {
 };
 
 using Command = std::variant<HelpText, GenerateOptions, ReadOptions, ContextOptions, LogitsOptions,
-                             TokenizeOptions, InspectOptions, PlanOptions, BenchOptions,
-                             BenchServeOptions, EvalOptions, ServeOptions>;
+                             TokenizeOptions, InspectOptions, ConvertOptions, PlanOptions,
+                             BenchOptions, BenchServeOptions, EvalOptions, ServeOptions>;
 
 /// Reads the command line. Errors: InputError naming the option.
 Command parse_options(int argc, const char* const* argv);

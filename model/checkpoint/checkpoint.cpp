@@ -208,6 +208,7 @@ TensorMap Checkpoint::add_file(const std::filesystem::path& path, MappedFile fil
   }
   file.release_pages();
   file.expect(Access::kInOrder);
+  packed_ = std::move(contents.packed);
   if (contents.checksums.empty()) unchecked_.push_back(file.bytes());
   std::ranges::move(contents.checksums, std::back_inserter(checksums_));
   files_.push_back(std::move(file));
@@ -232,6 +233,7 @@ TensorMap Checkpoint::add_parts_of_index(const MappedFile& index) {
       }
       result.insert(std::move(tensor));  // a name stands once in the index
     }
+    if (packed_) input_error("{}: {} is packed: expected it alone", path_.string(), part);
     // Of a tensor in several files the index chooses one, but it must know of all.
     for (const auto& [name, left_over] : tensors) {
       if (!all_names.contains(name)) {
@@ -267,11 +269,12 @@ const Tensor& Checkpoint::get(std::string_view name, const std::vector<std::size
 
 void Checkpoint::verify() const {
   for (const ChecksummedRange& range : checksums_) {
-    check_crc32(range, [this] { release_pages(); });
+    check_crc32(range, [this] { release_all_pages(); });
   }
 }
 
 std::string Checkpoint::fingerprint() const {
+  if (packed_ && !packed_->source.empty()) return packed_->source;
   base::Sha256 hash;
   const auto add = [&hash](std::size_t n_bytes, std::uint32_t checksum) {
     const std::array<std::uint64_t, 2> both{n_bytes, checksum};
@@ -279,12 +282,19 @@ std::string Checkpoint::fingerprint() const {
   };
   for (const ChecksummedRange& range : checksums_) add(range.data.size(), range.crc32);
   for (const auto bytes : unchecked_) {
-    add(bytes.size(), crc32_of(bytes, [this] { release_pages(); }));
+    add(bytes.size(), crc32_of(bytes, [this] { release_all_pages(); }));
   }
   return hash.hex_digest().substr(0, kFingerprintDigits);
 }
 
 void Checkpoint::release_pages() const {
+  if (!packed_) return release_all_pages();
+  for (const auto& [name, tensor] : tensors_) {
+    if (!tensor.packed) advise({tensor.data, tensor.stored_bytes()}, Expected::kLater);
+  }
+}
+
+void Checkpoint::release_all_pages() const {
   for (const MappedFile& file : files_) file.release_pages();
 }
 

@@ -42,6 +42,8 @@ class Checkpoint {
   const Family* family() const { return family_; }
   /// What a GGUF file says besides its tensors; nullptr for other files.
   const GgufMetadata* metadata() const { return metadata_ ? &*metadata_ : nullptr; }
+  /// What a file of packed weights says besides its tensors; nullptr for other files.
+  const PackedInfo* packed() const { return packed_ ? &*packed_ : nullptr; }
   /// All tensors by name.
   const TensorMap& tensors() const { return tensors_; }
   /// The tensor of that name, or nullptr.
@@ -58,9 +60,10 @@ class Checkpoint {
   void verify() const;
   /// A hash that distinguishes files by their contents, whatever their names. Takes the checksums
   /// that verify() compares, and reads all of a file that has none; keeps as little of it in
-  /// memory.
+  /// memory. That of packed weights is that of the files they were made of.
   std::string fingerprint() const;
-  /// Tells the system that the pages of the files are no longer needed in memory.
+  /// Tells the system that the pages of the files are no longer needed in memory, but for packed
+  /// weights, which are used where they lie.
   void release_pages() const;
 
  private:
@@ -68,6 +71,8 @@ class Checkpoint {
 
   /// Keeps the file and its checksums and returns its tensors.
   TensorMap add_file(const std::filesystem::path& path, MappedFile file);
+  /// Tells the system that no page of the files is needed.
+  void release_all_pages() const;
   /// The tensors that the index names, each from the file it says.
   TensorMap add_parts_of_index(const MappedFile& index);
 
@@ -76,6 +81,7 @@ class Checkpoint {
   const Preset* preset_ = nullptr;
   const Family* family_ = nullptr;
   std::optional<GgufMetadata> metadata_;
+  std::optional<PackedInfo> packed_;
   std::vector<MappedFile> files_;
   TensorMap tensors_;
   std::vector<ChecksummedRange> checksums_;

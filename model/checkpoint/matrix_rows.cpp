@@ -33,6 +33,7 @@ kernels::StridedMatrix contiguous(const base::Buffer<Number>& numbers, base::DTy
 }  // namespace
 
 MatrixRows::MatrixRows(const Tensor& matrix, partition::Range rows, kernels::ThreadPool& pool) {
+  LR_CHECK(!matrix.packed);
   const std::size_t n_cols = matrix.shape.back();
   if (matrix.made) {
     made_ = read_rows<base::Bf16>(rows.size(), n_cols, pool, [&](std::size_t i, auto row) {

@@ -3,11 +3,15 @@
 #include "kernels/base/error.hpp"
 #include "kernels/base/json.hpp"
 #include "model/checkpoint/byte_reader.hpp"
+#include "model/checkpoint/packed_metadata.hpp"
 #include "model/checkpoint/printable.hpp"
+#include "model/checkpoint/safetensors_types.hpp"
 
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <functional>
+#include <map>
 #include <optional>
 #include <utility>
 
@@ -19,12 +23,11 @@ using Json = nlohmann::json;
 
 constexpr std::uint64_t kLongestHeader = 100'000'000;  // bytes, as the format says
 constexpr std::size_t kMostNumbers = 64;               // in a shape; far above any real one
-constexpr std::string_view kMetadataKey = "__metadata__";
 
 std::optional<base::DType> dtype_named(std::string_view name) {
-  if (name == "F32") return base::DType::kF32;
-  if (name == "BF16") return base::DType::kBf16;
-  if (name == "F16") return base::DType::kF16;
+  for (const auto dtype : {base::DType::kF32, base::DType::kBf16, base::DType::kF16}) {
+    if (name == safetensors_type(dtype)) return dtype;
+  }
   return std::nullopt;
 }
 
@@ -42,15 +45,23 @@ class HeaderReader : public Json::json_sax_t {
  public:
   HeaderReader(std::span<const std::byte> data, std::string_view file) : data_(data), file_(file) {}
 
-  TensorMap take_tensors() {
+  /// `begin` is where data begin in the file.
+  TensorFile take_contents(std::size_t begin) {
     check_coverage();
-    return std::move(tensors_);
+    TensorFile contents{std::move(tensors_), {}};
+    if (const auto text = metadata_.find(kPackedMetadata); text != metadata_.end()) {
+      add_packed(std::move(text->second), begin, contents);
+    } else if (!bytes_.empty()) {
+      input_error("{}: tensor {}: its type '{}' is not supported, expected F32, BF16 or F16", file_,
+                  printable(bytes_.begin()->first), kPanelsType);
+    }
+    return contents;
   }
 
   bool start_object(std::size_t) override {
     if (place_ == Place::kStart) return enter(Place::kHeader);
     if (place_ != Place::kHeader) unexpected("an object");
-    if (key_ == kMetadataKey) return enter(Place::kMetadata);
+    if (key_ == kSafetensorsMetadata) return enter(Place::kMetadata);
     name_ = key_;
     dtype_.reset();
     shape_.reset();
@@ -85,7 +96,10 @@ class HeaderReader : public Json::json_sax_t {
     return true;
   }
   bool string(string_t& text) override {
-    if (place_ == Place::kMetadata) return true;
+    if (place_ == Place::kMetadata) {
+      metadata_.emplace(key_, std::move(text));
+      return true;
+    }
     if (place_ != Place::kTensor || key_ != "dtype" || dtype_) unexpected("a string");
     dtype_ = std::move(text);
     return true;
@@ -118,7 +132,8 @@ class HeaderReader : public Json::json_sax_t {
       input_error("{}: expected dtype, shape and two data_offsets", what);
     }
     const auto dtype = dtype_named(*dtype_);
-    if (!dtype) {
+    const bool is_bytes = *dtype_ == kPanelsType;
+    if (!dtype && !is_bytes) {
       input_error("{}: its type '{}' is not supported, expected F32, BF16 or F16", what,
                   printable(*dtype_));
     }
@@ -128,14 +143,50 @@ class HeaderReader : public Json::json_sax_t {
       input_error("{}: lies at bytes {} to {} of {}", what, begin, end, data_.size());
     }
     std::size_t bytes = 0;
-    if (__builtin_mul_overflow(checked_size(*shape_, what), base::size_of(*dtype), &bytes) ||
+    if (__builtin_mul_overflow(checked_size(*shape_, what), dtype ? base::size_of(*dtype) : 1,
+                               &bytes) ||
         bytes != end - begin) {
-      input_error("{}: {} of shape {} does not fill {} bytes", what, base::name_of(*dtype),
-                  shape_text(*shape_), end - begin);
+      input_error("{}: {} of shape {} does not fill {} bytes", what, *dtype_, shape_text(*shape_),
+                  end - begin);
+    }
+    ranges_.push_back({begin, end, name_});
+    if (is_bytes) {
+      bytes_.emplace(name_, data_.subspan(begin, bytes));
+      return;
     }
     add_tensor(tensors_, file_, name_,
                {*dtype, *shape_, contiguous_strides(*shape_), &data_[begin]});
-    ranges_.push_back({begin, end, name_});
+  }
+
+  /// Adds the tensors that are panels, and the checksums of all.
+  void add_packed(std::string text, std::size_t begin, TensorFile& contents) {
+    const std::string what = fmt::format("{}: header: {}", file_, kPackedMetadata);
+    PackedMetadata metadata = parse_packed_metadata(std::move(text), what);
+    for (const auto& [name, panels] : bytes_) {
+      const auto shape = metadata.shapes.find(name);
+      const std::size_t at = begin + static_cast<std::size_t>(panels.data() - data_.data());
+      if (shape == metadata.shapes.end() || at % kTensorAlignment != 0) {
+        input_error(
+            "{}: tensor {}: expected a shape in the metadata, and a beginning at a multiple "
+            "of {} bytes, found byte {}",
+            file_, printable(name), kTensorAlignment, at);
+      }
+      add_tensor(contents.tensors, file_, name,
+                 {.shape = shape->second,
+                  .strides = contiguous_strides(shape->second),
+                  .data = panels.data(),
+                  .packed = PackedPanels{metadata.info.layout, panels.size()}});
+    }
+    for (const auto& [name, tensor] : contents.tensors) {
+      const auto checksum = metadata.checksums.find(name);
+      if (checksum == metadata.checksums.end()) {
+        input_error("{}: tensor {}: has no checksum", file_, printable(name));
+      }
+      contents.checksums.push_back({fmt::format("{}: tensor {}", file_, name),
+                                    {tensor.data, tensor.stored_bytes()},
+                                    checksum->second});
+    }
+    contents.packed = std::move(metadata.info);
   }
 
   void check_coverage() {
@@ -162,6 +213,8 @@ class HeaderReader : public Json::json_sax_t {
   std::optional<std::vector<std::size_t>> shape_;
   std::optional<std::vector<std::size_t>> offsets_;
   TensorMap tensors_;
+  std::map<std::string, std::span<const std::byte>> bytes_;  ///< Tensors of type U8.
+  std::map<std::string, std::string, std::less<>> metadata_;
   std::vector<TensorRange> ranges_;
 };
 
@@ -177,7 +230,7 @@ TensorFile read_safetensors(std::span<const std::byte> bytes, std::string_view f
   const std::string_view header = reader.take_text(header_bytes);
   HeaderReader events(reader.take(reader.remaining()), file);
   base::parse_json(std::string(header), fmt::format("{}: header", file), events);
-  return {events.take_tensors(), {}};
+  return events.take_contents(sizeof(header_bytes) + header_bytes);
 }
 
 }  // namespace longreach::model

@@ -34,7 +34,7 @@ bool Tensor::is_contiguous() const {
 }
 
 float Tensor::at(std::size_t index) const {
-  LR_DCHECK(index < size());
+  LR_DCHECK(index < size() && !packed);
   if (made) return to_float(base::to_bf16(made->at(index)));
   std::size_t element = 0;
   for (std::size_t i = shape.size(); i-- > 0;) {
@@ -59,11 +59,13 @@ float Tensor::at(std::size_t index) const {
 }
 
 std::size_t Tensor::stored_bytes() const {
+  if (packed) return packed->n_bytes;
   if (blocks) return size() / numbers_in_block(*blocks) * bytes_of_block(*blocks);
   return size() * base::size_of(dtype);
 }
 
 std::string_view Tensor::type_name() const {
+  if (packed) return base::name_of(packed->layout.format);
   return blocks ? name_of(*blocks) : base::name_of(dtype);
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/base/types.hpp"
+#include "kernels/matmul/packed_matrix.hpp"
 #include "model/checkpoint/number_blocks.hpp"
 #include "model/checkpoint/random_numbers.hpp"
 
@@ -14,18 +15,26 @@
 
 namespace longreach::model {
 
+/// A matrix that lies in panels, as kernels::PackedMatrix has them.
+struct PackedPanels {
+  kernels::PanelLayout layout;
+  std::size_t n_bytes = 0;  ///< Of its panels; whoever uses them compares it with the shape.
+};
+
 /// A strided view of numbers in a file. Element (i, j, ..) lies at
 /// data + (i * strides[0] + j * strides[1] + ..) * size_of(dtype). The reader that made it has
 /// checked that every element lies inside the file. A tensor in blocks is f32 to its readers, and
 /// the sum counts elements from the first block on. A made tensor lies nowhere: it is contiguous
-/// bf16. Elements of both are read with at() or model/checkpoint/matrix_rows.
+/// bf16. Elements of both are read with at() or model/checkpoint/matrix_rows. Those of a packed one
+/// are not read: it has a shape, and panels as its data.
 struct Tensor {
   base::DType dtype = base::DType::kF32;
   std::vector<std::size_t> shape;
-  std::vector<std::size_t> strides;        ///< In elements, one per dimension.
-  const std::byte* data = nullptr;         ///< Of the first element; not necessarily aligned.
-  std::optional<RandomNumbers> made = {};  ///< In place of data; indices are row-major.
-  std::optional<BlockFormat> blocks = {};  ///< What data are, in place of numbers of dtype.
+  std::vector<std::size_t> strides;         ///< In elements, one per dimension.
+  const std::byte* data = nullptr;          ///< Of the first element; not necessarily aligned.
+  std::optional<RandomNumbers> made = {};   ///< In place of data; indices are row-major.
+  std::optional<BlockFormat> blocks = {};   ///< What data are, in place of numbers of dtype.
+  std::optional<PackedPanels> packed = {};  ///< The same.
 
   /// The product of the shape.
   std::size_t size() const;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -24,10 +25,17 @@ struct ChecksummedRange {
   std::uint32_t crc32 = 0;
 };
 
+/// What a file of packed weights says besides its tensors.
+struct PackedInfo {
+  kernels::PanelLayout layout;  ///< Of all its matrices.
+  std::string source;           ///< The fingerprint of what it was made of; empty for a preset.
+};
+
 /// The tensors of one file, by the names it has for them; they point into its bytes.
 struct TensorFile {
   TensorMap tensors;
   std::vector<ChecksummedRange> checksums;
+  std::optional<PackedInfo> packed = {};
 };
 
 /// The checksum of data, which are read in pieces of 16 MiB; calls `after_piece` after each, so

@@ -193,7 +193,7 @@ std::vector<BlockRef> ModelConfig::execution_order() const {
 }
 
 std::filesystem::path config_path(const Checkpoint& checkpoint) {
-  return std::filesystem::absolute(checkpoint.path()).parent_path() / "config.json";
+  return std::filesystem::absolute(checkpoint.path()).parent_path() / kConfigFile;
 }
 
 ModelConfig read_config(const Checkpoint& checkpoint) {
@@ -208,12 +208,14 @@ ModelConfig read_config(const Checkpoint& checkpoint) {
   if (const GgufMetadata* const metadata = checkpoint.metadata()) {
     read_gguf_config(*metadata, config);
   }
-  const std::filesystem::path path = config_path(checkpoint);
-  if (std::filesystem::exists(path)) read_config_file(path, config);
-  if (config.tokenizer.empty()) {
-    config.tokenizer = guess_tokenizer(path.parent_path(), config.vocab_size);
-  }
+  complete_config(config_path(checkpoint).parent_path(), config);
   return config;
+}
+
+void complete_config(const std::filesystem::path& folder, ModelConfig& config) {
+  const std::filesystem::path path = folder / kConfigFile;
+  if (std::filesystem::exists(path)) read_config_file(path, config);
+  if (config.tokenizer.empty()) config.tokenizer = guess_tokenizer(folder, config.vocab_size);
 }
 
 }  // namespace longreach::model

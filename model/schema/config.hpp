@@ -97,4 +97,8 @@ std::filesystem::path config_path(const Checkpoint& checkpoint);
 /// them.
 ModelConfig read_config(const Checkpoint& checkpoint);
 
+/// Completes a config by what the folder of a checkpoint says: its config.json, if there is one,
+/// and its only vocabulary. Errors: as above, for a config.json.
+void complete_config(const std::filesystem::path& folder, ModelConfig& config);
+
 }  // namespace longreach::model

@@ -3,6 +3,7 @@
 #include "kernels/base/error.hpp"
 #include "kernels/base/json.hpp"
 #include "kernels/base/read_file.hpp"
+#include "model/tokenizer/tokenizer.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -120,6 +121,19 @@ void expect_mathematics(const ConfigFile& file) {
                     "of weights of few bits, only those of GGUF files are read");
 }
 
+/// How config.json in that folder names a tokenizer.
+std::string tokenizer_entry(const std::string& tokenizer, const std::filesystem::path& folder) {
+  if (tokenizer == kBytesTokenizer) return tokenizer;
+  const auto path = std::filesystem::absolute(tokenizer).lexically_normal();
+  const bool is_beside = path.parent_path() == std::filesystem::absolute(folder).lexically_normal();
+  const std::string entry = is_beside ? path.filename().string() : path.string();
+  if (base::utf8_name(entry) != entry) {
+    base::input_error("{}: config.json cannot name this vocabulary, whose name is not UTF-8",
+                      base::utf8_name(entry));
+  }
+  return entry;
+}
+
 }  // namespace
 
 base::TokenId stated_end_token(std::size_t end_token, std::optional<std::size_t> begin_token) {
@@ -148,10 +162,24 @@ void read_config_file(const std::filesystem::path& path, ModelConfig& config) {
     if (config.tokenizer.find('\0') != std::string::npos) {
       base::input_error("{}: tokenizer: expected a name without zero bytes", file.path());
     }
-    if (config.tokenizer != "bytes") {
+    if (config.tokenizer != kBytesTokenizer) {
       config.tokenizer = (path.parent_path() / config.tokenizer).string();
     }
   }
+}
+
+std::string config_file_text(const ModelConfig& config, const std::filesystem::path& folder) {
+  nlohmann::ordered_json object = {
+      {"vocab_size", config.vocab_size}, {"n_embd", config.n_embd},
+      {"head_size", config.head_size},   {"n_rwkv_layer", config.n_rwkv},
+      {"n_moba_layer", config.n_sparse}, {"ffn_dim", config.ffn_size},
+      {"eos_token_id", config.end_token}};
+  if (config.n_sparse > 0) {
+    object["moba_chunk_size"] = config.attention.chunk_size;
+    object["moba_topk"] = config.attention.top_k;
+  }
+  if (!config.tokenizer.empty()) object["tokenizer"] = tokenizer_entry(config.tokenizer, folder);
+  return object.dump(2) + "\n";
 }
 
 }  // namespace longreach::model

@@ -270,6 +270,10 @@ std::string name_in_file(std::string_view native, const Family& family) {
   return std::string(native);
 }
 
+std::string name_in_rwkv_x(std::string_view native) {
+  return fmt::format("{}{}", native.starts_with("moba.") ? "" : "rwkv.", native);
+}
+
 TensorMap native_tensors(TensorMap in_file, const Family& family, std::string_view file) {
   TensorMap native;
   for (auto& [name, tensor] : in_file) {

@@ -51,6 +51,9 @@ std::string native_name(std::string_view name, const Family& family);
 /// that the table says.
 std::string name_in_file(std::string_view native, const Family& family);
 
+/// What the authors call a tensor in files of RWKV-X, of models that have sparse blocks.
+std::string name_in_rwkv_x(std::string_view native);
+
 /// The tensors of a checkpoint as the model has them; they stay where they are.
 /// Errors: InputError naming file and tensor, for a name that is taken or empty, and for a tensor
 /// that is not made of as many as the table says.

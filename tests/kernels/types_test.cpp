@@ -44,5 +44,34 @@ TEST(Half, AgreesWithTheDefinition) {
   }
 }
 
+TEST(Half, EveryPatternSurvivesTheRoundTrip) {
+  for (std::uint32_t bits = 0; bits <= 0xffff; ++bits) {
+    const float value = half_to_float(static_cast<std::uint16_t>(bits));
+    if (std::isnan(value)) {
+      EXPECT_TRUE(std::isnan(half_to_float(to_half(value))));
+    } else {
+      EXPECT_EQ(to_half(value), bits);
+    }
+  }
+}
+
+TEST(Half, RoundsToNearestTiesToEven) {
+  // Between each two neighbours: a little below the middle, the middle, and a little above.
+  for (std::uint32_t below = 0; below < 0x7c00; ++below) {
+    const float low = half_to_float(static_cast<std::uint16_t>(below));
+    // The step above the largest one is as wide as the one before.
+    const float high =
+        below + 1 < 0x7c00 ? half_to_float(static_cast<std::uint16_t>(below + 1)) : 65536.0F;
+    const float middle = (low + high) / 2;  // exact
+    const std::uint32_t even = below + below % 2;
+    EXPECT_EQ(to_half(std::nextafter(middle, 0.0F)), below);
+    EXPECT_EQ(to_half(middle), even);
+    EXPECT_EQ(to_half(std::nextafter(middle, high)), below + 1);
+    EXPECT_EQ(to_half(-middle), even | 0x8000U);
+  }
+  EXPECT_EQ(to_half(3e38F), 0x7c00);
+  EXPECT_EQ(to_half(-1e-30F), 0x8000);
+}
+
 }  // namespace
 }  // namespace longreach::base

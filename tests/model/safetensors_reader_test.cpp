@@ -119,6 +119,27 @@ TEST(SafetensorsReader, RefusesOtherTypes) {
     expect_header_refused(R"({"a":{"dtype":")" + dtype + R"(","shape":[3],"data_offsets":[0,24]}})",
                           "tensor a", "'" + dtype + "'");
   }
+  // Of packed weights alone, which metadata describe.
+  expect_header_refused(R"({"a":{"dtype":"U8","shape":[24],"data_offsets":[0,24]}})", "tensor a",
+                        "'U8'");
+}
+
+TEST(SafetensorsReader, RefusesPackedWeightsOtherThanTheMetadataSay) {
+  const auto header = [](const std::string& metadata) {
+    return R"({"__metadata__":{"longreach":"{\"version\":1,\"weights\":\"int8\",\"isa\":\"any\",)"
+           R"(\"source\":\"\",)" +
+           metadata + R"(}"},"a":{"dtype":"U8","shape":[24],"data_offsets":[0,24]}})";
+  };
+  expect_header_refused(header(R"(\"shapes\":{},\"crc32\":{})"), "tensor a", "a shape");
+  // 24 bytes are no whole file of panels, nor do they begin at a multiple of 64.
+  expect_header_refused(header(R"(\"shapes\":{\"a\":[4,6]},\"crc32\":{})"), "tensor a",
+                        "multiple of 64");
+  std::string aligned = header(R"(\"shapes\":{\"a\":[4,6]},\"crc32\":{})");
+  aligned.append(64 - (8 + aligned.size()) % 64, ' ');
+  expect_header_refused(aligned, "tensor a", "no checksum");
+  expect_header_refused(R"({"__metadata__":{"longreach":"{"},"a":{"dtype":"U8","shape":[24],)"
+                        R"("data_offsets":[0,24]}})",
+                        "longreach");
 }
 
 TEST(SafetensorsReader, RefusesRangesThatDoNotFitTheShapeOrTheFile) {

@@ -1,0 +1,207 @@
+#include "launch/commands/convert.hpp"
+
+#include "kernels/base/error.hpp"
+#include "kernels/base/json.hpp"
+#include "kernels/base/output_file.hpp"
+#include "launch/machine/core_share.hpp"
+#include "launch/machine/machine.hpp"
+#include "launch/open_model.hpp"
+#include "launch/output_files.hpp"
+#include "launch/progress.hpp"
+#include "launch/signals.hpp"
+#include "launch/standard_streams.hpp"
+#include "model/checkpoint/checkpoint.hpp"
+#include "model/checkpoint/safetensors_writer.hpp"
+#include "model/expansion.hpp"
+#include "model/packed_weights.hpp"
+#include "model/schema/config.hpp"
+#include "model/schema/config_file.hpp"
+#include "model/schema/naming.hpp"
+#include "model/schema/tensors.hpp"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+namespace longreach::launch {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kEnding = ".safetensors";
+
+std::string name_of_file(const fs::path& path) { return base::utf8_name(path.string()); }
+
+/// What is written beside what, before anything long begins.
+void check_output(const ConvertOptions& options, const model::Checkpoint& checkpoint) {
+  const std::string name = name_of_file(options.out);
+  if (!name.ends_with(kEnding)) {
+    base::input_error("--out: expected a name that ends in {}, found {}", kEnding, name);
+  }
+  NamedFiles files;
+  for (const fs::path& file : checkpoint.paths()) files.add_input("--model", file);
+  files.add_output("--out", options.out);
+  files.check_outputs();
+  if (!base::OutputFile(options.out).is_plain()) {
+    base::input_error("--out: expected a plain file, found {}", name);
+  }
+  if (!options.overwrites && base::identity_of(options.out)) {
+    base::input_error("--out: {} is there already, --overwrite replaces it", name);
+  }
+}
+
+/// The config of the model that is written.
+model::ModelConfig output_config(const ConvertOptions& options, model::ModelConfig config) {
+  config.n_sparse += options.n_new_blocks;
+  const model::AttentionConfig& asked = options.attention;
+  if (config.n_sparse == 0 && (asked.chunk_size != 0 || asked.top_k != 0)) {
+    base::input_error("{}: the model has no sparse blocks, --expand adds some",
+                      asked.chunk_size != 0 ? "--chunk-size" : "--top-k");
+  }
+  config.attention = resolve_attention(asked, config.attention);
+  return config;
+}
+
+bool is_same_tokenizer(const std::string& a, const std::string& b) {
+  std::error_code ignored;
+  return a == b || fs::equivalent(a, b, ignored);
+}
+
+/// Whether a file in that folder is read with this config as the folder is.
+bool says_the_same(const fs::path& folder, const model::ModelConfig& config) {
+  model::ModelConfig read = config;  // its sizes
+  read.attention = {};
+  read.tokenizer.clear();
+  read.end_token = {};
+  model::complete_config(folder, read);
+  const bool has_same_chunks =
+      config.n_sparse == 0 || (read.attention.chunk_size == config.attention.chunk_size &&
+                               read.attention.top_k == config.attention.top_k);
+  return has_same_chunks && read.end_token == config.end_token &&
+         (config.tokenizer.empty() || is_same_tokenizer(read.tokenizer, config.tokenizer));
+}
+
+/// A config.json that has to be written beside the file.
+struct ConfigFile {
+  fs::path path;
+  std::string text;
+};
+
+/// Nothing if the folder says already what the file does not. Errors: InputError for a config.json
+/// that says otherwise.
+std::optional<ConfigFile> needed_config_file(const fs::path& out,
+                                             const model::ModelConfig& config) {
+  const fs::path folder = fs::absolute(out).parent_path();
+  if (says_the_same(folder, config)) return std::nullopt;
+  ConfigFile file{folder / model::kConfigFile, model::config_file_text(config, folder)};
+  if (base::identity_of(file.path)) {
+    base::input_error(
+        "{}: is another model's or another run's: write to a folder of its own, or remove it",
+        name_of_file(file.path));
+  }
+  return file;
+}
+
+std::vector<model::OutputTensor> output_tensors(const ConvertOptions& options,
+                                                const model::Checkpoint& checkpoint,
+                                                const model::NewBlocks& new_blocks,
+                                                const model::ModelConfig& config) {
+  std::vector<model::OutputTensor> tensors;
+  const auto add = [&](const std::string& name, const model::Tensor& numbers, base::DType dtype) {
+    tensors.push_back({config.n_sparse > 0 ? model::name_in_rwkv_x(name) : name,
+                       options.dtype.value_or(dtype), numbers});
+  };
+  for (const auto& [name, tensor] : checkpoint.tensors()) add(name, tensor, tensor.dtype);
+  for (const auto& [name, tensor] : new_blocks.tensors) add(name, tensor, config.dtype);
+  return tensors;
+}
+
+/// The status line of writing, and whether to go on.
+class WriteProgress {
+ public:
+  explicit WriteProgress(const StopSignals& signals) : signals_(signals) {}
+
+  bool show(std::size_t n_done, std::size_t n_all) {
+    line_.update([&] {
+      return fmt::format("writing  {}%  {} of {}", n_done * 100 / n_all, bytes_text(n_done),
+                         bytes_text(n_all));
+    });
+    return !signals_.received();
+  }
+
+ private:
+  const StopSignals& signals_;
+  StatusLine line_{PlainLines::kNone};
+};
+
+model::TensorMap all_tensors(const model::Checkpoint& checkpoint,
+                             const model::NewBlocks& new_blocks) {
+  model::TensorMap tensors = checkpoint.tensors();
+  tensors.insert(new_blocks.tensors.begin(), new_blocks.tensors.end());
+  return tensors;
+}
+
+/// By which runs of a packed model know it: as its source, unless it is another model or random.
+std::string source_of(const model::Checkpoint& checkpoint, const model::NewBlocks& new_blocks) {
+  const bool is_source = checkpoint.preset() == nullptr && new_blocks.tensors.empty();
+  return is_source ? checkpoint.fingerprint() : "";
+}
+
+/// False if a signal ended it.
+bool write(base::OutputFile& out, const ConvertOptions& options,
+           const model::Checkpoint& checkpoint, const model::NewBlocks& new_blocks,
+           const model::ModelConfig& config, const StopSignals& signals) {
+  WriteProgress progress(signals);
+  const auto after_piece = [&](std::size_t n_done, std::size_t n_all) {
+    checkpoint.release_pages();
+    return progress.show(n_done, n_all);
+  };
+  if (options.packs) {
+    const base::WeightFormat format = options.weights.value_or(default_weights(checkpoint, config));
+    kernels::ThreadPool pool(share_cores(std::vector{describe_machine()}).front().n_threads);
+    return model::write_packed(
+        out, all_tensors(checkpoint, new_blocks), config,
+        {kernels::PanelLayout::in_use(format), source_of(checkpoint, new_blocks)}, pool,
+        after_piece);
+  }
+  return model::write_safetensors(out, output_tensors(options, checkpoint, new_blocks, config),
+                                  after_piece);
+}
+
+}  // namespace
+
+int run(const ConvertOptions& options) {
+  const model::Checkpoint checkpoint = model::Checkpoint::open(options.model);
+  const model::ModelConfig source = model::read_config(checkpoint);
+  model::check_tensors(checkpoint, source);
+  if (checkpoint.packed() != nullptr) {
+    base::input_error("{}: is packed, convert what it was made of", name_of_file(options.model));
+  }
+  check_output(options, checkpoint);
+  const model::NewBlocks new_blocks =
+      options.n_new_blocks == 0
+          ? model::NewBlocks()
+          : model::make_sparse_blocks(checkpoint, source, options.n_new_blocks);
+  const model::ModelConfig config = output_config(options, source);
+  const std::optional<ConfigFile> config_file = needed_config_file(options.out, config);
+  // What is written carries no checksums by which damage could still be seen.
+  checkpoint.verify();
+
+  const StopSignals signals;
+  base::OutputFile out(options.out);
+  if (!write(out, options, checkpoint, new_blocks, config, signals)) return signals.exit_code();
+  // First, so that the file is never there without it.
+  if (config_file) base::write_file(config_file->path, config_file->text);
+  out.finish();
+  write_output(fmt::format("{}: {}{}\n", name_of_file(options.out),
+                           bytes_text(fs::file_size(options.out)),
+                           config_file ? ", and a config.json beside it" : ""));
+  return 0;
+}
+
+}  // namespace longreach::launch
