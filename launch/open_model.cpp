@@ -130,9 +130,21 @@ OpenedModel open_model(const ModelOptions& options) {
   if (checkpoint.preset() == nullptr) {
     files.push_back({model::config_path(checkpoint), InputFile::Readers::kAll});
   }
-  return {
+  OpenedModel opened{
       std::move(checkpoint), std::move(config), engine, {{}, options.n_stages, options.n_shards},
-      options.n_threads,     std::move(files),  {}};
+      options.n_threads,     std::move(files)};
+  if (options.state) {
+    add_initial_state(opened, *options.state, options.state_axes);
+  } else {
+    opened.initial_states.emplace_back();
+  }
+  return opened;
+}
+
+void add_initial_state(OpenedModel& opened, const std::filesystem::path& file,
+                       std::optional<model::StateAxes> axes) {
+  opened.initial_states.emplace_back(file, axes, opened.config);
+  opened.files.push_back({file, InputFile::Readers::kAll});
 }
 
 std::filesystem::path vocabulary_path(const OpenedModel& opened, const std::string& name) {
@@ -164,6 +176,7 @@ partition::RunSizes run_sizes(const OpenedModel& opened, const RunLength& length
   return sizes;
 }
 
+  if (options.state) files.add_input("--state", *options.state);
 void require_grid_fits(const model::AttentionConfig& attention, std::size_t n_ranks) {
   if (attention.mode == model::AttentionMode::kReference && n_ranks > 1) {
     base::input_error(
@@ -209,6 +222,7 @@ std::unique_ptr<dist::Engine> load_engine(OpenedModel& opened, RunLength length,
 std::unique_ptr<model::Tokenizer> open_tokenizer_of(const model::Checkpoint& checkpoint,
                                                     const model::ModelConfig& config,
                                                     const std::string& name) {
+  options.initial_states = opened.initial_states;
   if (!name.empty()) return model::open_tokenizer(name);
   if (!config.tokenizer.empty()) return model::open_tokenizer(config.tokenizer);
   base::input_error(

@@ -7,6 +7,7 @@
 #include "launch/output_files.hpp"
 #include "launch/same_files.hpp"
 #include "model/checkpoint/checkpoint.hpp"
+#include "model/initial_state.hpp"
 #include "model/schema/config.hpp"
 #include "model/tokenizer/tokenizer.hpp"
 #include "partition/memory.hpp"
@@ -31,7 +32,9 @@ struct OpenedModel {
   partition::PlanRequest grid;           ///< Stages and shards the user asks for.
   std::optional<std::size_t> n_threads;  ///< The same; else load_engine chooses.
   std::vector<InputFile> files;          ///< What the run reads, the model's own files first.
-  partition::SequenceRoom room = {};     ///< Of the rank's replica, once the model is loaded.
+  /// What sequences begin from, as dist::EngineOptions has it: the run's, and what a command adds.
+  std::vector<model::InitialState> initial_states = {};
+  partition::SequenceRoom room = {};  ///< Of the rank's replica, once the model is loaded.
 };
 
 /// Opens the checkpoint and completes the options from it and from the machine; takes milliseconds.
@@ -42,6 +45,10 @@ OpenedModel open_model(const ModelOptions& options);
 /// there is none besides the model's own files.
 std::filesystem::path vocabulary_path(const OpenedModel& opened, const std::string& name);
 /// What commands that run a model read and write: checkpoint, config.json and vocabulary
+/// One more that sequences can begin from. Errors: InputError naming the file.
+void add_initial_state(OpenedModel& opened, const std::filesystem::path& file,
+                       std::optional<model::StateAxes> axes);
+
 /// (`tokenizer` is the user's, if it is not empty), and the trace.
 NamedFiles model_files(const OpenedModel& opened, const ModelOptions& options,
                        const std::string& tokenizer);

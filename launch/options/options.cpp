@@ -278,6 +278,19 @@ void add_batch_options(CLI::App& app, BatchOptions& options, const std::string& 
 void add_prompts(CLI::App& command, GenerateOptions& options) {
   const std::string group = "Many prompts";
   CLI::Option* prompts =
+/// Of commands in which texts begin.
+void add_state_options(CLI::App& app, ModelOptions& options) {
+  add_path(app, "--state", "FILE", options.state,
+           "the state that texts begin from in place of zeros (state tuning):\na .pth, .st or "
+           ".safetensors file of blocks.N.att.time_state");
+  using model::StateAxes;
+  add_choice<std::optional<StateAxes>, StateAxes>(
+      app, "--state-axes", options.state_axes,
+      {{std::string(name_of(StateAxes::kKeyValue)), StateAxes::kKeyValue},
+       {std::string(name_of(StateAxes::kValueKey)), StateAxes::kValueKey}},
+      "rows and columns of its matrices; default: value-key in a .pth,\nkey-value in the others");
+}
+
       add_path(
           command, "--prompts", "FILE", options.prompts,
           "a file of prompts, a JSON object a line (see below);\nall are continued, many at once")
@@ -361,6 +374,7 @@ CLI::App& add_generate(CLI::App& app, GenerateOptions& options) {
   add_path(command, "--tokenizer", "T", options.tokenizer, kTokenizerHelp);
   add_text(command, "--evidence", "[FILE]",
            "report the passages of the context that the answer looked at:\non standard error, or "
+  add_state_options(command, options.model);
            "as JSON lines in the file",
            [&options](const std::string& text) {
              if (!text.empty()) options.evidence_file = text;
@@ -450,11 +464,15 @@ CLI::App& add_context_command(CLI::App& app, ContextOptions& options) {
   CLI::App& inspect = *command.add_subcommand("inspect", "List its settings and states");
   CLI::App& verify = *command.add_subcommand("verify", "Compare all files with their checksums");
   CLI::App& pack = *command.add_subcommand(
+  add_state_options(command, options.model);
       "pack", "Copy what it has from the contexts it goes on after, so that it needs them no more");
   for (CLI::App* const action : {&inspect, &verify, &pack}) {
     add_path(*action, "CONTEXT", "DIR", options.context, "the context")->required();
   }
-  for (CLI::App* const action : {&verify, &pack}) add_model_options(*action, options.model);
+  for (CLI::App* const action : {&verify, &pack}) {
+    add_model_options(*action, options.model);
+    add_state_options(*action, options.model);
+  }
   pack.parse_complete_callback([&options] { options.action = ContextAction::kPack; });
   verify.parse_complete_callback([&options] { options.action = ContextAction::kVerify; });
   command.require_subcommand(1);
@@ -485,6 +503,7 @@ CLI::App& add_logits(CLI::App& app, LogitsOptions& options) {
            "write hashes of all that is computed to FILE.0, FILE.1, .. one for\neach rank; "
            "scripts/first-difference says where two runs part");
   command.footer(
+  add_state_options(command, options.model);
       "Without --out and --hash, prints the five best tokens of each recorded position.\n\n"
       "Example:\n  longreach logits --model model.pth --tokens ids.txt --calls 1000,1*20 --hash");
   return command;
@@ -795,6 +814,7 @@ CLI::App& add_eval(CLI::App& app, EvalOptions& options) {
     }
     CLI::Option* selection_mass = add_path(
         task, "--selection-mass", "FILE", options.selection_mass,
+    add_state_options(task, options.model);
         "measure which share of full attention lies in the chunks that\nqueries choose, by block "
         "and head: a table, and a CSV there");
     add_count(task, "--mass-one-in", options.mass_one_in, 1, kMaxTokens,
@@ -850,6 +870,10 @@ CLI::App& add_serve(CLI::App& app, ServeOptions& options) {
   add_count(command, "--parallel", options.n_parallel, 1, model::kStepRows,
             "texts that are generated at once, at most, if memory allows")
       ->default_str(fmt::to_string(options.n_parallel))
+  add_state_options(command, options.model);
+  add_path(command, "--states", "DIR", options.states,
+           "a folder of such files, which requests name without their endings:\n\"longreach\": "
+           "{\"state\": \"NAME\"}; --state-axes is of these, too");
       ->group("Running");
   add_count(command, "--max-waiting", options.max_waiting, 0, 1'000'000,
             "texts that wait beside those; what comes then is refused")

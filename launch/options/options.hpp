@@ -7,6 +7,7 @@
 #include "generation/sampler.hpp"
 #include "kernels/base/types.hpp"
 #include "launch/options/attention_options.hpp"
+#include "model/initial_state.hpp"
 #include "model/schema/config.hpp"
 #include "partition/plan.hpp"
 
@@ -39,6 +40,8 @@ struct ModelOptions {
 struct ContinuationOptions {
   std::size_t n_tokens = 256;  ///< At most so many are generated.
   generation::SamplerOptions
+  std::optional<std::filesystem::path> state;     ///< What sequences begin from; default: zeros.
+  std::optional<model::StateAxes> state_axes;     ///< Of that file; default: see InitialState.
       sampler;  ///< Seed and these two penalties here are not used: see below.
   std::optional<double> presence_penalty;   ///< Default: the sampler's, or 0 when greedy.
   std::optional<double> frequency_penalty;  ///< The same.
@@ -184,6 +187,8 @@ enum class BenchQuestion {
   kPrefill,   ///< Prompts.
   kMixed,     ///< A prompt that is read while other sequences decode.
   kExchange,  ///< What the shards of a stage send each other.
+  /// A folder of initial states that requests may name.
+  std::optional<std::filesystem::path> states;
 };
 
 /// What the streams of `bench decode` and `bench mixed` have read.

@@ -52,7 +52,7 @@ Format format_of(Bytes bytes) {
   // First, because the length that it starts with may look like anything else.
   if (looks_like_safetensors(bytes)) return Format::kSafetensors;
   if (is_gguf(bytes)) return Format::kGguf;
-  if (text.starts_with("PK\3\4") || text.starts_with("PK\5\6")) return Format::kTorchZip;
+  if (is_torch_zip(bytes)) return Format::kTorchZip;
   // Before zip archives, torch wrote several pickles, of protocol 2, one behind the other.
   if (text.starts_with("\x80\2")) return Format::kOldTorch;
   if (text.starts_with("version https://git-lfs")) return Format::kGitLfsPointer;
@@ -64,6 +64,8 @@ Format format_of(Bytes bytes) {
 bool is_safetensors_name(std::string_view name) {
   return name.ends_with(".safetensors") || name.ends_with(".st");
 }
+
+}  // namespace
 
 TensorFile read_tensor_file(Bytes bytes, const std::filesystem::path& path) {
   const std::string file = path.string();
@@ -92,6 +94,8 @@ TensorFile read_tensor_file(Bytes bytes, const std::filesystem::path& path) {
       "them",
       file);
 }
+
+namespace {
 
 // ---- what a folder holds
 

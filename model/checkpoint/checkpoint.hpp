@@ -22,6 +22,10 @@ namespace longreach::model {
 struct Family;
 
 /// The named tensors of a model. Move-only: it keeps the files mapped that its tensors point into.
+/// The tensors of a .pth, .safetensors or .st file, by the names it has for them. Errors:
+/// InputError naming the file, for anything else.
+TensorFile read_tensor_file(std::span<const std::byte> bytes, const std::filesystem::path& path);
+
 class Checkpoint {
  public:
   /// Opens a .pth, .safetensors, .st or .gguf file, a .safetensors.index.json, or a folder that

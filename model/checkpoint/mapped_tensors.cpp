@@ -1,0 +1,20 @@
+#include "model/checkpoint/mapped_tensors.hpp"
+
+#include "kernels/base/error.hpp"
+#include "model/checkpoint/checkpoint.hpp"
+#include "model/checkpoint/gguf_reader.hpp"
+#include "model/checkpoint/pth_reader.hpp"
+
+namespace longreach::model {
+
+MappedTensors::MappedTensors(const std::filesystem::path& path) : path_(path), file_(path) {
+  if (is_gguf(file_.bytes())) {
+    base::input_error("{}: expected a .pth, .safetensors or .st file, found GGUF", path.string());
+  }
+  contents_ = read_tensor_file(file_.bytes(), path);
+  for (const ChecksummedRange& range : contents_.checksums) check_crc32(range);
+}
+
+bool MappedTensors::is_torch() const { return is_torch_zip(file_.bytes()); }
+
+}  // namespace longreach::model
