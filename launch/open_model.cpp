@@ -117,15 +117,27 @@ void log_run(const partition::Grid& grid, const OpenedModel& opened,
 
 }  // namespace
 
+model::Checkpoint open_checkpoint(const std::filesystem::path& model,
+                                  const std::optional<LoraOption>& lora) {
+  model::Checkpoint checkpoint = model::Checkpoint::open(model);
+  if (lora) checkpoint.merge(model::read_lora(lora->path, lora->scale));
+  return checkpoint;
+}
+
 OpenedModel open_model(const ModelOptions& options) {
   set_up_log(options.verbosity);
-  model::Checkpoint checkpoint = model::Checkpoint::open(options.model);
+  model::Checkpoint checkpoint = open_checkpoint(options.model, options.lora);
   model::ModelConfig config = model::read_config(checkpoint);
   model::check_tensors(checkpoint, config);
   const dist::EngineOptions engine = engine_options(options, config);
   std::vector<InputFile> files;
   for (const auto& path : checkpoint.paths()) {
     files.push_back({path, InputFile::Readers::kAll});
+  }
+  if (checkpoint.lora() != nullptr) {
+    for (const auto& path : checkpoint.lora()->paths) {
+      files.push_back({path, InputFile::Readers::kAll});
+    }
   }
   if (checkpoint.preset() == nullptr) {
     files.push_back({model::config_path(checkpoint), InputFile::Readers::kAll});
@@ -160,7 +172,11 @@ NamedFiles model_files(const OpenedModel& opened, const ModelOptions& options,
     files.add_input("--model", file);
     files.add_input("the model's config.json", file.parent_path() / "config.json");
   }
+  if (const model::Lora* const lora = opened.checkpoint.lora()) {
+    for (const std::filesystem::path& file : lora->paths) files.add_input("--lora", file);
+  }
   files.add_input("the vocabulary", vocabulary_path(opened, tokenizer));
+  if (options.state) files.add_input("--state", *options.state);
   files.add_output("--trace", options.trace);
   return files;
 }
@@ -176,7 +192,6 @@ partition::RunSizes run_sizes(const OpenedModel& opened, const RunLength& length
   return sizes;
 }
 
-  if (options.state) files.add_input("--state", *options.state);
 void require_grid_fits(const model::AttentionConfig& attention, std::size_t n_ranks) {
   if (attention.mode == model::AttentionMode::kReference && n_ranks > 1) {
     base::input_error(
@@ -207,6 +222,7 @@ std::unique_ptr<dist::Engine> load_engine(OpenedModel& opened, RunLength length,
   const CoreShare& share = shares[world.rank()];
   dist::EngineOptions& options = opened.engine_options;
   options.n_threads = opened.n_threads.value_or(share.n_threads);
+  options.initial_states = opened.initial_states;
   Bound bound = bind_process(share, options.n_threads);
   options.thread_started = std::move(bound.thread_started);
   const std::vector<std::string> rank_texts = dist::gather_texts(
@@ -222,7 +238,6 @@ std::unique_ptr<dist::Engine> load_engine(OpenedModel& opened, RunLength length,
 std::unique_ptr<model::Tokenizer> open_tokenizer_of(const model::Checkpoint& checkpoint,
                                                     const model::ModelConfig& config,
                                                     const std::string& name) {
-  options.initial_states = opened.initial_states;
   if (!name.empty()) return model::open_tokenizer(name);
   if (!config.tokenizer.empty()) return model::open_tokenizer(config.tokenizer);
   base::input_error(

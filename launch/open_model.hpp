@@ -37,18 +37,22 @@ struct OpenedModel {
   partition::SequenceRoom room = {};  ///< Of the rank's replica, once the model is loaded.
 };
 
+/// The checkpoint with the LoRA, if there is one. Errors: InputError.
+model::Checkpoint open_checkpoint(const std::filesystem::path& model,
+                                  const std::optional<LoraOption>& lora);
+
 /// Opens the checkpoint and completes the options from it and from the machine; takes milliseconds.
 /// Errors: InputError.
 OpenedModel open_model(const ModelOptions& options);
+
+/// One more that sequences can begin from. Errors: InputError naming the file.
+void add_initial_state(OpenedModel& opened, const std::filesystem::path& file,
+                       std::optional<model::StateAxes> axes);
 
 /// The vocabulary file of --tokenizer or, if `name` is empty, of the model; a path that is empty if
 /// there is none besides the model's own files.
 std::filesystem::path vocabulary_path(const OpenedModel& opened, const std::string& name);
 /// What commands that run a model read and write: checkpoint, config.json and vocabulary
-/// One more that sequences can begin from. Errors: InputError naming the file.
-void add_initial_state(OpenedModel& opened, const std::filesystem::path& file,
-                       std::optional<model::StateAxes> axes);
-
 /// (`tokenizer` is the user's, if it is not empty), and the trace.
 NamedFiles model_files(const OpenedModel& opened, const ModelOptions& options,
                        const std::string& tokenizer);

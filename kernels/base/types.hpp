@@ -139,4 +139,21 @@ constexpr float half_to_float(std::uint16_t half) {
   return std::bit_cast<float>(sign | (wide << 23) | (mantissa << 13));
 }
 
+/// The nearest IEEE half, ties to even; infinite for what is too large. A NaN stays a NaN.
+constexpr std::uint16_t to_half(float x) {
+  const auto bits = std::bit_cast<std::uint32_t>(x);
+  const std::uint32_t sign = bits >> 16 & 0x8000U, magnitude = bits & 0x7fffffffU;
+  std::uint32_t half = 0;
+  if (magnitude > 0x7f800000U) {
+    half = 0x7e00U;
+  } else if (magnitude >= 0x47800000U) {  // 2^16
+    half = 0x7c00U;
+  } else if (magnitude < 0x38800000U) {  // 2^-14: subnormal, a multiple of 2^-24 as steps at 0.5
+    half = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + 0.5F) - 0x3f000000U;
+  } else {
+    half = (magnitude - (112U << 23) + 0xfffU + (magnitude >> 13 & 1U)) >> 13;
+  }
+  return static_cast<std::uint16_t>(sign | half);
+}
+
 }  // namespace longreach::base

@@ -219,10 +219,30 @@ void add_attention_options(CLI::App& app, model::AttentionConfig& attention,
   visit_attention_options(attention, AddAttentionOptions(app, parts));
 }
 
+/// FILE or FILE=SCALE; what follows the last = counts as a scale if it is a number.
+void add_lora(CLI::App& app, std::optional<LoraOption>& lora) {
+  constexpr double kMostScale = 1e6;
+  add_text(
+      app, "--lora", "FILE[=SCALE]",
+      "a LoRA to merge into the model as it is loaded, its product times\nSCALE (default: 1): "
+      "a .pth, .safetensors or .st file of lora_A and\nlora_B, which need SCALE alpha / r; or "
+      "a folder of PEFT, which says\nits alpha",
+      [&lora](const std::string& text) {
+        const std::size_t end = text.rfind('=');
+        const auto scale =
+            parse_number<double>(end == text.npos ? "" : std::string_view(text).substr(end + 1));
+        lora = LoraOption{scale ? text.substr(0, end) : text, scale.value_or(1)};
+        if (lora->path.empty() || !(std::abs(lora->scale) <= kMostScale)) {
+          refuse("--lora", fmt::format("a path, perhaps with =SCALE up to {}", kMostScale), text);
+        }
+      });
+}
+
 /// What a plan of a run depends on.
 void add_planned_options(CLI::App& app, ModelOptions& options) {
   using enum AttentionPart;
   add_path(app, "--model", "PATH", options.model, kModelHelp)->required();
+  add_lora(app, options.lora);
   add_attention_options(app, options.attention, {kMode, kChunks, kEviction});
   using base::WeightFormat;
   add_choice<std::optional<WeightFormat>, WeightFormat>(
@@ -258,6 +278,19 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
       ->group("Running");
 }
 
+/// Of commands in which texts begin.
+void add_state_options(CLI::App& app, ModelOptions& options) {
+  add_path(app, "--state", "FILE", options.state,
+           "the state that texts begin from in place of zeros (state tuning):\na .pth, .st or "
+           ".safetensors file of blocks.N.att.time_state");
+  using model::StateAxes;
+  add_choice<std::optional<StateAxes>, StateAxes>(
+      app, "--state-axes", options.state_axes,
+      {{std::string(name_of(StateAxes::kKeyValue)), StateAxes::kKeyValue},
+       {std::string(name_of(StateAxes::kValueKey)), StateAxes::kValueKey}},
+      "rows and columns of its matrices; default: value-key in a .pth,\nkey-value in the others");
+}
+
 /// Of commands that run many requests at once.
 void add_batch_options(CLI::App& app, BatchOptions& options, const std::string& what) {
   const std::string group = "Running";
@@ -278,19 +311,6 @@ void add_batch_options(CLI::App& app, BatchOptions& options, const std::string& 
 void add_prompts(CLI::App& command, GenerateOptions& options) {
   const std::string group = "Many prompts";
   CLI::Option* prompts =
-/// Of commands in which texts begin.
-void add_state_options(CLI::App& app, ModelOptions& options) {
-  add_path(app, "--state", "FILE", options.state,
-           "the state that texts begin from in place of zeros (state tuning):\na .pth, .st or "
-           ".safetensors file of blocks.N.att.time_state");
-  using model::StateAxes;
-  add_choice<std::optional<StateAxes>, StateAxes>(
-      app, "--state-axes", options.state_axes,
-      {{std::string(name_of(StateAxes::kKeyValue)), StateAxes::kKeyValue},
-       {std::string(name_of(StateAxes::kValueKey)), StateAxes::kValueKey}},
-      "rows and columns of its matrices; default: value-key in a .pth,\nkey-value in the others");
-}
-
       add_path(
           command, "--prompts", "FILE", options.prompts,
           "a file of prompts, a JSON object a line (see below);\nall are continued, many at once")
@@ -354,6 +374,7 @@ CLI::Option* add_context(CLI::App& command, Options& options, const char* what) 
 CLI::App& add_generate(CLI::App& app, GenerateOptions& options) {
   CLI::App& command = *app.add_subcommand("generate", "Continue a prompt");
   add_model_options(command, options.model);
+  add_state_options(command, options.model);
   CLI::Option* prompt =
       add_text(command, "--prompt", "TEXT", "the text to continue; default: standard input",
                [&options](const std::string& text) { options.prompt = text; });
@@ -374,7 +395,6 @@ CLI::App& add_generate(CLI::App& app, GenerateOptions& options) {
   add_path(command, "--tokenizer", "T", options.tokenizer, kTokenizerHelp);
   add_text(command, "--evidence", "[FILE]",
            "report the passages of the context that the answer looked at:\non standard error, or "
-  add_state_options(command, options.model);
            "as JSON lines in the file",
            [&options](const std::string& text) {
              if (!text.empty()) options.evidence_file = text;
@@ -444,6 +464,7 @@ CLI::App& add_read(CLI::App& app, ReadOptions& options) {
   CLI::App& command =
       *app.add_subcommand("read", "Read a text once, and save what it leaves behind");
   add_model_options(command, options.model);
+  add_state_options(command, options.model);
   add_path(command, "--file", "FILE", options.text_file,
            "the text to read; default: standard input");
   add_path(command, "--save", "DIR", options.save,
@@ -464,7 +485,6 @@ CLI::App& add_context_command(CLI::App& app, ContextOptions& options) {
   CLI::App& inspect = *command.add_subcommand("inspect", "List its settings and states");
   CLI::App& verify = *command.add_subcommand("verify", "Compare all files with their checksums");
   CLI::App& pack = *command.add_subcommand(
-  add_state_options(command, options.model);
       "pack", "Copy what it has from the contexts it goes on after, so that it needs them no more");
   for (CLI::App* const action : {&inspect, &verify, &pack}) {
     add_path(*action, "CONTEXT", "DIR", options.context, "the context")->required();
@@ -483,6 +503,7 @@ CLI::App& add_logits(CLI::App& app, LogitsOptions& options) {
   CLI::App& command =
       *app.add_subcommand("logits", "Compute logits, to compare with other programs");
   add_model_options(command, options.model);
+  add_state_options(command, options.model);
   add_path(command, "--tokens", "FILE", options.tokens,
            "token ids: .npy, a JSON list, or text separated by commas or blanks")
       ->required();
@@ -503,7 +524,6 @@ CLI::App& add_logits(CLI::App& app, LogitsOptions& options) {
            "write hashes of all that is computed to FILE.0, FILE.1, .. one for\neach rank; "
            "scripts/first-difference says where two runs part");
   command.footer(
-  add_state_options(command, options.model);
       "Without --out and --hash, prints the five best tokens of each recorded position.\n\n"
       "Example:\n  longreach logits --model model.pth --tokens ids.txt --calls 1000,1*20 --hash");
   return command;
@@ -531,6 +551,7 @@ CLI::App& add_tokenize(CLI::App& app, TokenizeOptions& options) {
 CLI::App& add_inspect(CLI::App& app, InspectOptions& options) {
   CLI::App& command = *app.add_subcommand("inspect", "List what a checkpoint holds");
   add_path(command, "--model", "PATH", options.model, kModelHelp)->required();
+  add_lora(command, options.lora);
   command.add_flag_callback(
       "--json", [&options] { options.format = ListingFormat::kJson; },
       "the same as one JSON object");
@@ -793,6 +814,7 @@ CLI::App& add_eval(CLI::App& app, EvalOptions& options) {
   for (const eval::TaskKind& kind : eval::task_kinds()) {
     CLI::App& task = *command.add_subcommand(std::string(kind.name), std::string(kind.summary));
     add_model_options(task, options.model);
+    add_state_options(task, options.model);
     add_path(task, "--tokenizer", "T", options.tokenizer, kTokenizerHelp);
     add_task_options(task, kind, options.task);
     add_path(task, "--out", "FILE", options.out,
@@ -814,7 +836,6 @@ CLI::App& add_eval(CLI::App& app, EvalOptions& options) {
     }
     CLI::Option* selection_mass = add_path(
         task, "--selection-mass", "FILE", options.selection_mass,
-    add_state_options(task, options.model);
         "measure which share of full attention lies in the chunks that\nqueries choose, by block "
         "and head: a table, and a CSV there");
     add_count(task, "--mass-one-in", options.mass_one_in, 1, kMaxTokens,
@@ -849,6 +870,10 @@ CLI::App& add_serve(CLI::App& app, ServeOptions& options) {
   CLI::App& command =
       *app.add_subcommand("serve", "Answer requests over HTTP, as the OpenAI interface has them");
   add_model_options(command, options.model);
+  add_state_options(command, options.model);
+  add_path(command, "--states", "DIR", options.states,
+           "a folder of such files, which requests name without their endings:\n\"longreach\": "
+           "{\"state\": \"NAME\"}; --state-axes is of these, too");
   add_path(command, "--tokenizer", "T", options.tokenizer, kTokenizerHelp);
   add_path(command, "--host", "NAME", options.host,
            "the address to listen at; 0.0.0.0: all of this machine's")
@@ -870,10 +895,6 @@ CLI::App& add_serve(CLI::App& app, ServeOptions& options) {
   add_count(command, "--parallel", options.n_parallel, 1, model::kStepRows,
             "texts that are generated at once, at most, if memory allows")
       ->default_str(fmt::to_string(options.n_parallel))
-  add_state_options(command, options.model);
-  add_path(command, "--states", "DIR", options.states,
-           "a folder of such files, which requests name without their endings:\n\"longreach\": "
-           "{\"state\": \"NAME\"}; --state-axes is of these, too");
       ->group("Running");
   add_count(command, "--max-waiting", options.max_waiting, 0, 1'000'000,
             "texts that wait beside those; what comes then is refused")

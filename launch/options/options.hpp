@@ -25,14 +25,23 @@ namespace longreach::launch {
 /// How much is reported on standard error beside errors and statistics.
 enum class Verbosity { kWarnings, kInfo };
 
+/// A LoRA that is merged into a model as it is loaded.
+struct LoraOption {
+  std::filesystem::path path;
+  double scale = 1;
+};
+
 /// Which model, and how it is run. Absent values are taken from the model or the machine.
 struct ModelOptions {
   std::filesystem::path model;
+  std::optional<LoraOption> lora;
   model::AttentionConfig attention = attention_defaults();  ///< See resolve_attention.
   std::optional<base::WeightFormat> weights;      ///< Default: bf16 for bf16 files, else f32.
   std::optional<std::size_t> n_threads;           ///< Of a rank; default: the cores it may use.
   std::optional<std::size_t> n_stages, n_shards;  ///< Default: planned.
   std::optional<std::filesystem::path> trace;     ///< Where all ranks' work is recorded.
+  std::optional<std::filesystem::path> state;     ///< What sequences begin from; default: zeros.
+  std::optional<model::StateAxes> state_axes;     ///< Of that file; default: see InitialState.
   Verbosity verbosity = Verbosity::kWarnings;
 };
 
@@ -40,8 +49,6 @@ struct ModelOptions {
 struct ContinuationOptions {
   std::size_t n_tokens = 256;  ///< At most so many are generated.
   generation::SamplerOptions
-  std::optional<std::filesystem::path> state;     ///< What sequences begin from; default: zeros.
-  std::optional<model::StateAxes> state_axes;     ///< Of that file; default: see InitialState.
       sampler;  ///< Seed and these two penalties here are not used: see below.
   std::optional<double> presence_penalty;   ///< Default: the sampler's, or 0 when greedy.
   std::optional<double> frequency_penalty;  ///< The same.
@@ -128,6 +135,7 @@ enum class ListingFormat { kText, kJson };
 /// `longreach inspect`.
 struct InspectOptions {
   std::filesystem::path model;
+  std::optional<LoraOption> lora;
   ListingFormat format = ListingFormat::kText;
 };
 
@@ -179,6 +187,8 @@ struct ServeOptions {
   std::optional<std::size_t> contexts_bytes;           ///< Of what is kept in it; default: by room.
   std::optional<std::size_t> states_every;             ///< As above.
   std::optional<std::size_t> cache_memory;             ///< See dist::EngineOptions.
+  /// A folder of initial states that requests may name.
+  std::optional<std::filesystem::path> states;
 };
 
 /// What `longreach bench` measures.
@@ -187,8 +197,6 @@ enum class BenchQuestion {
   kPrefill,   ///< Prompts.
   kMixed,     ///< A prompt that is read while other sequences decode.
   kExchange,  ///< What the shards of a stage send each other.
-  /// A folder of initial states that requests may name.
-  std::optional<std::filesystem::path> states;
 };
 
 /// What the streams of `bench decode` and `bench mixed` have read.

@@ -269,6 +269,32 @@ const Tensor& Checkpoint::get(std::string_view name, const std::vector<std::size
   return tensor;
 }
 
+void Checkpoint::merge(Lora lora) {
+  const Lora& merged = lora_.emplace(std::move(lora));
+  const std::string file = merged.paths.front().string();
+  if (family_ == nullptr) {
+    input_error("{}: expected a checkpoint to merge it into, found random weights", file);
+  }
+  for (const auto& [name, product] : merged.products) {
+    const std::string native = native_name(name, *family_);
+    const auto found = tensors_.find(native);
+    if (found == tensors_.end()) {
+      input_error("{}: is a LoRA of {}, which {} does not have", file, name, path_.string());
+    }
+    Tensor& matrix = found->second;
+    const std::vector<std::size_t> shape{product.n_out(), product.n_in()};
+    if (native == "emb.weight" || matrix.shape.size() != 2) {
+      input_error("{}: is a LoRA of {}, expected one of matrices that vectors are multiplied by",
+                  file, name);
+    }
+    if (matrix.shape != shape) {
+      input_error("{}: is a LoRA of {} for shape {}, found {}", file, name, shape_text(shape),
+                  shape_text(matrix.shape));
+    }
+    matrix.added = &product;
+  }
+}
+
 void Checkpoint::verify() const {
   for (const ChecksummedRange& range : checksums_) {
     check_crc32(range, [this] { release_pages(); });
@@ -284,6 +310,10 @@ std::string Checkpoint::fingerprint() const {
   for (const ChecksummedRange& range : checksums_) add(range.data.size(), range.crc32);
   for (const auto bytes : unchecked_) {
     add(bytes.size(), crc32_of(bytes, [this] { release_pages(); }));
+  }
+  if (lora_) {
+    const std::string of_lora = lora_->fingerprint();
+    hash.update(std::as_bytes(std::span(of_lora)));
   }
   return hash.hex_digest().substr(0, kFingerprintDigits);
 }

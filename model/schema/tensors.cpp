@@ -16,8 +16,8 @@ struct Hint {
 };
 
 constexpr std::array kHints = {
-    Hint{"lora_", "a factor of a LoRA that was not merged into the weights"},
-    Hint{".lora.", "a factor of a LoRA that was not merged into the weights"},
+    Hint{"lora_", "a factor of a LoRA that was not merged into the weights, as --lora does"},
+    Hint{".lora.", "a factor of a LoRA that was not merged into the weights, as --lora does"},
     Hint{".disha", "a part of an adapter (Bone, MiSS) that was not merged into the weights"},
     Hint{
         ".time_state",
