@@ -4,9 +4,7 @@
 #include "model/checkpoint/mapped_file.hpp"
 #include "model/checkpoint/tensor_file.hpp"
 
-#include <cstddef>
 #include <filesystem>
-#include <span>
 
 namespace longreach::model {
 
@@ -19,16 +17,14 @@ class MappedTensors {
 
   const std::filesystem::path& path() const { return path_; }
   /// By the names the file has for them.
-  const TensorMap& tensors() const { return contents_.tensors; }
+  const TensorMap& tensors() const { return tensors_; }
   /// Whether torch.save wrote it.
   bool is_torch() const;
-  const TensorFile& contents() const { return contents_; }
-  std::span<const std::byte> bytes() const { return file_.bytes(); }
 
  private:
   std::filesystem::path path_;
   MappedFile file_;
-  TensorFile contents_;
+  TensorMap tensors_;
 };
 
 }  // namespace longreach::model
