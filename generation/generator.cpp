@@ -127,8 +127,12 @@ RequestId Generator::add(Request request, EventSink sink, std::optional<dist::Se
   return active_.emplace(active->id, std::move(active)).first->first;
 }
 
+bool Generator::may_be_saved(const Active& active) const {
+  return options_.saved != nullptr && options_.keeps_prefixes && active.request.initial_state == 0;
+}
+
 std::size_t Generator::n_in_files(const Active& active) const {
-  if (active.session || options_.saved == nullptr || !options_.keeps_prefixes) return 0;
+  if (active.session || !may_be_saved(active)) return 0;
   const auto saved = options_.saved->find(active.request.prompt, active.n_sharable(), 0);
   return saved ? saved->n_tokens : 0;
 }
@@ -180,7 +184,8 @@ void Generator::begin_requests() {
 
 bool Generator::waits_for_prefix(const Active& active) const {
   if (active.session) return false;
-  const auto found = prefixes_.find(active.request.prompt, active.n_sharable());
+  const Request& request = active.request;
+  const auto found = prefixes_.find(request.initial_state, request.prompt, active.n_sharable());
   return found.n_promised > found.n_kept;
 }
 
@@ -209,7 +214,7 @@ void Generator::begin(Active& active) {
       active.n_shared = found.n_kept;
       share(active, found.kept, found.n_kept);
     } else {
-      active.session = engine_.new_session();
+      active.session = engine_.new_session(active.request.initial_state);
     }
     plan_borders(active, found);
     if (active.request.saving) plan_saving(active);
@@ -224,9 +229,10 @@ void Generator::begin(Active& active) {
 
 PrefixTree::Found Generator::recall(const Active& active) {
   const std::vector<TokenId>& prompt = active.request.prompt;
+  const PrefixTree::Root root = active.request.initial_state;
   const std::size_t most = active.n_sharable();
-  const auto found = prefixes_.find(prompt, most);
-  if (options_.saved == nullptr || !options_.keeps_prefixes) return found;
+  const auto found = prefixes_.find(root, prompt, most);
+  if (!may_be_saved(active)) return found;
   const auto saved = options_.saved->find(prompt, most, found.n_kept + kLeastGain);
   if (!saved) return found;
   const PrefixTree::KeptId kept = ++n_kept_;
@@ -236,8 +242,9 @@ PrefixTree::Found Generator::recall(const Active& active) {
     options_.saved->give_up(saved->context, error);
     return found;
   }
-  drop(prefixes_.keep(std::span(prompt).first(saved->n_tokens), kept, PrefixTree::Memory::kFiles));
-  return prefixes_.find(prompt, most);
+  drop(prefixes_.keep(root, std::span(prompt).first(saved->n_tokens), kept,
+                      PrefixTree::Memory::kFiles));
+  return prefixes_.find(root, prompt, most);
 }
 
 void Generator::plan_borders(Active& active, const PrefixTree::Found& found) {
@@ -259,7 +266,8 @@ void Generator::plan_borders(Active& active, const PrefixTree::Found& found) {
   for (const std::size_t n : lengths) {
     if (n < known + kLeastGain || n >= active.n_prompt()) continue;
     active.borders.push_back(n);
-    prefixes_.promise(std::span(active.request.prompt).first(n), active.id);
+    prefixes_.promise(active.request.initial_state, std::span(active.request.prompt).first(n),
+                      active.id);
     known = n;
   }
   std::ranges::reverse(active.borders);
@@ -272,7 +280,8 @@ void Generator::keep_prefix(Active& active) {
   const std::size_t n_read = active.n_read(), before = scheduler_.bytes_of(active.id);
   scheduler_.set_bytes(active.id, own_bytes(active, n_read));
   fit_prefixes();
-  const auto gone = prefixes_.keep(std::span(active.request.prompt).first(n_read), kept);
+  const auto gone = prefixes_.keep(active.request.initial_state,
+                                   std::span(active.request.prompt).first(n_read), kept);
   drop(gone);
   if (std::ranges::count(gone, kept) == 0) {
     share(active, kept, n_read);
@@ -295,7 +304,8 @@ void Generator::save(Active& active, const dist::Session& session) {
 }
 
 void Generator::plan_saving(Active& active) {
-  active.to_save = prefixes_.kept_along(active.request.prompt, active.session->n_tokens());
+  active.to_save = prefixes_.kept_along(active.request.initial_state, active.request.prompt,
+                                        active.session->n_tokens());
   for (const PrefixTree::KeptId kept : active.to_save) prefixes_.pin(kept);
 }
 
@@ -535,7 +545,7 @@ void Generator::accept_token(Active& active, const Pending::Drawn& drawn,
 }
 
 void Generator::report_read(const Active& active) const {
-  if (options_.saved == nullptr || !options_.keeps_prefixes || !active.session) return;
+  if (!may_be_saved(active) || !active.session) return;
   if (active.n_before > 0 || active.request.saving) return;
   const std::span<const TokenId> prompt = active.request.prompt;
   options_.saved->was_read(prompt.first(std::min(active.n_read(), active.n_prompt())));

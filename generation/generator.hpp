@@ -82,9 +82,10 @@ class Generator {
   /// them.
   void forget_prefixes();
 
-  /// How many first tokens of a prompt are kept in memory, or restored from files.
+  /// How many first tokens of a prompt are kept in memory, or restored from files, as they are read
+  /// after initial state 0.
   std::size_t n_known(std::span<const base::TokenId> prompt) const {
-    return prefixes_.find(prompt, prompt.size()).n_kept;
+    return prefixes_.find(0, prompt, prompt.size()).n_kept;
   }
 
   /// Lets the engine's other ranks leave their cores to others for a pause without requests.
@@ -171,6 +172,8 @@ class Generator {
 
   RequestId add(Request request, EventSink sink, std::optional<dist::Session> after);
   Active* find(RequestId id);
+  /// Whether its prompt may begin with a saved text, or become one.
+  bool may_be_saved(const Active& active) const;
   /// How many first tokens of its prompt a saved text has, whose memory is that of files.
   std::size_t n_in_files(const Active& active) const;
   void end_requests();

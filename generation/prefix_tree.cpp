@@ -19,8 +19,10 @@ PrefixTree::PrefixTree(std::size_t budget_bytes, SequenceBytes bytes)
     : budget_bytes_(budget_bytes), sequence_bytes_(bytes) {}
 
 template <typename Visit>
-void PrefixTree::walk(Tokens tokens, Visit&& visit) const {
-  const Node* node = &root_;
+void PrefixTree::walk(Root root, Tokens tokens, Visit&& visit) const {
+  const auto begin = roots_.find(root);
+  if (begin == roots_.end()) return;
+  const Node* node = &begin->second;
   while (node->n_tokens < tokens.size()) {
     const auto child = node->children.find(tokens[node->n_tokens]);
     if (child == node->children.end()) return;
@@ -33,25 +35,28 @@ void PrefixTree::walk(Tokens tokens, Visit&& visit) const {
   }
 }
 
-PrefixTree::Found PrefixTree::find(Tokens tokens, std::size_t most) const {
+PrefixTree::Found PrefixTree::find(Root root, Tokens tokens, std::size_t most) const {
   Found found;
-  walk(tokens.first(std::min(most, tokens.size())), [&found](const Node& node, std::size_t n) {
-    found.n_common = n;
-    if (n < node.n_tokens) return;
-    if (node.kept) {
-      found.n_kept = n;
-      found.kept = node.kept->id;
-    }
-    if (node.kept || node.promised) found.n_promised = n;
-  });
+  walk(root, tokens.first(std::min(most, tokens.size())),
+       [&found](const Node& node, std::size_t n) {
+         found.n_common = n;
+         if (n < node.n_tokens) return;
+         if (node.kept) {
+           found.n_kept = n;
+           found.kept = node.kept->id;
+         }
+         if (node.kept || node.promised) found.n_promised = n;
+       });
   return found;
 }
 
-std::vector<PrefixTree::KeptId> PrefixTree::kept_along(Tokens tokens, std::size_t most) const {
+std::vector<PrefixTree::KeptId> PrefixTree::kept_along(Root root, Tokens tokens,
+                                                       std::size_t most) const {
   std::vector<KeptId> along;
-  walk(tokens.first(std::min(most, tokens.size())), [&along](const Node& node, std::size_t n) {
-    if (n == node.n_tokens && node.kept) along.push_back(node.kept->id);
-  });
+  walk(root, tokens.first(std::min(most, tokens.size())),
+       [&along](const Node& node, std::size_t n) {
+         if (n == node.n_tokens && node.kept) along.push_back(node.kept->id);
+       });
   return along;
 }
 
@@ -61,9 +66,9 @@ void PrefixTree::use(KeptId kept) {
   used.n_uses = ++n_uses_;
 }
 
-PrefixTree::Node& PrefixTree::insert(Tokens tokens) {
+PrefixTree::Node& PrefixTree::insert(Root root, Tokens tokens) {
   LR_CHECK(!tokens.empty());
-  Node* node = &root_;
+  Node* node = &roots_[root];
   while (node->n_tokens < tokens.size()) {
     const Tokens rest = tokens.subspan(node->n_tokens);
     std::unique_ptr<Node>& child = node->children[rest.front()];
@@ -111,18 +116,19 @@ bool PrefixTree::can_hold(std::size_t n_tokens_in_memory) const {
   return budget_bytes_ > 0 && sequence_bytes_.of(n_tokens_in_memory) <= budget_bytes_;
 }
 
-std::size_t PrefixTree::tokens_in_files(Tokens tokens) const {
+std::size_t PrefixTree::tokens_in_files(Root root, Tokens tokens) const {
   std::size_t n_tokens = 0;
   for (const auto& [id, node] : kept_) {
     if (node->kept->memory != Memory::kFiles || node->n_tokens > tokens.size()) continue;
-    if (find(tokens, node->n_tokens).kept == id) n_tokens = std::max(n_tokens, node->n_tokens);
+    if (find(root, tokens, node->n_tokens).kept == id)
+      n_tokens = std::max(n_tokens, node->n_tokens);
   }
   return n_tokens;
 }
 
-void PrefixTree::promise(Tokens tokens, Owner owner) {
-  if (!can_hold(tokens.size() - tokens_in_files(tokens))) return;
-  Node& node = insert(tokens);
+void PrefixTree::promise(Root root, Tokens tokens, Owner owner) {
+  if (!can_hold(tokens.size() - tokens_in_files(root, tokens))) return;
+  Node& node = insert(root, tokens);
   if (node.kept || node.promised) return;
   node.promised = owner;
   promised_.emplace(owner, &node);
@@ -138,13 +144,15 @@ void PrefixTree::withdraw(Owner owner) {
   }
 }
 
-std::vector<PrefixTree::KeptId> PrefixTree::keep(Tokens tokens, KeptId kept, Memory memory) {
-  Node& node = insert(tokens);
+std::vector<PrefixTree::KeptId> PrefixTree::keep(Root root, Tokens tokens, KeptId kept,
+                                                 Memory memory) {
+  Node& node = insert(root, tokens);
   if (node.promised) {
     std::erase_if(promised_, [&node](const auto& each) { return each.second == &node; });
     node.promised.reset();
   }
-  const std::size_t n_in_files = memory == Memory::kFiles ? tokens.size() : tokens_in_files(tokens);
+  const std::size_t n_in_files =
+      memory == Memory::kFiles ? tokens.size() : tokens_in_files(root, tokens);
   if (!can_hold(tokens.size() - n_in_files) || (node.kept && node.kept->n_pins > 0)) {
     prune(&node);
     return {kept};

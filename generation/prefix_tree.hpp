@@ -28,6 +28,8 @@ class PrefixTree {
   using KeptId = std::uint64_t;
   using Owner = std::uint64_t;
   using Tokens = std::span<const base::TokenId>;
+  /// What was there before a first token. Sequences of different roots have nothing in common.
+  using Root = std::size_t;
 
   /// A budget of 0 keeps nothing.
   PrefixTree(std::size_t budget_bytes, SequenceBytes bytes);
@@ -46,22 +48,22 @@ class PrefixTree {
     std::size_t n_common = 0;    ///< How far a path goes the same way: a prefix others have, too.
   };
   /// Looks at the first `most` tokens.
-  Found find(Tokens tokens, std::size_t most) const;
+  Found find(Root root, Tokens tokens, std::size_t most) const;
   /// All that is kept along the first `most` tokens, the shortest prefix first.
-  std::vector<KeptId> kept_along(Tokens tokens, std::size_t most) const;
+  std::vector<KeptId> kept_along(Root root, Tokens tokens, std::size_t most) const;
   /// Something kept was used.
   void use(KeptId kept);
 
   /// Somebody is going to keep these tokens (not none). Of several, the first one's promise counts.
   /// No promise is made of what the budget cannot hold.
-  void promise(Tokens tokens, Owner owner);
+  void promise(Root root, Tokens tokens, Owner owner);
   /// Takes back what of the owner's promises was not kept.
   void withdraw(Owner owner);
 
   /// Keeps something after these tokens (not none), in place of what may be kept there and is not
   /// pinned. Returns what has to go for it, perhaps itself; nothing else goes for what the budget
   /// cannot hold. Whatever comes of it, a promise of these tokens is no longer one.
-  std::vector<KeptId> keep(Tokens tokens, KeptId kept, Memory memory = Memory::kOwn);
+  std::vector<KeptId> keep(Root root, Tokens tokens, KeptId kept, Memory memory = Memory::kOwn);
 
   /// Of all that is kept.
   std::size_t bytes() const;
@@ -81,7 +83,7 @@ class PrefixTree {
   /// Calls visit(node, n_common) for the nodes along the tokens, the last of which they may end or
   /// part inside of, having n_common tokens in common with it.
   template <typename Visit>
-  void walk(Tokens tokens, Visit&& visit) const;
+  void walk(Root root, Tokens tokens, Visit&& visit) const;
 
   struct Kept {
     KeptId id = 0;
@@ -102,8 +104,8 @@ class PrefixTree {
 
   bool can_hold(std::size_t n_tokens_in_memory) const;
   /// How many of the tokens lie in files, as far as something kept there shows.
-  std::size_t tokens_in_files(Tokens tokens) const;
-  Node& insert(Tokens tokens);
+  std::size_t tokens_in_files(Root root, Tokens tokens) const;
+  Node& insert(Root root, Tokens tokens);
   /// Takes away nodes that nothing needs, from this one upwards: those left have something kept or
   /// promised, or are where paths part.
   void prune(Node* node);
@@ -116,7 +118,7 @@ class PrefixTree {
 
   std::size_t budget_bytes_;
   SequenceBytes sequence_bytes_;
-  Node root_;
+  std::map<Root, Node> roots_;
   std::map<KeptId, Node*> kept_;
   std::multimap<Owner, Node*> promised_;
   double clock_ = 0;  ///< The greatest value of what has gone.

@@ -46,6 +46,7 @@ struct Request {
   /// Lengths of first parts of the prompt that other prompts are likely to begin with, too.
   std::vector<std::size_t> shared_lengths = {};
   std::optional<Saving> saving = {};
+  std::size_t initial_state = 0;                ///< See dist::Engine::new_session.
   int priority = 0;                             ///< Higher ones leave the queue first.
   std::optional<double> deadline_seconds = {};  ///< Ends it so long after it was submitted.
 };

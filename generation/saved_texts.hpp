@@ -1,4 +1,5 @@
-/// Texts that were read and saved earlier (dist/context/), as beginnings of prompts.
+/// Texts that were read and saved earlier (dist/context/), as beginnings of prompts. All were read
+/// after the engine's initial state 0.
 #pragma once
 
 #include "dist/context/context_directory.hpp"

@@ -116,9 +116,16 @@ void log_run(const partition::Grid& grid, const OpenedModel& opened,
 
 }  // namespace
 
+model::Checkpoint open_checkpoint(const std::filesystem::path& model,
+                                  const std::optional<LoraOption>& lora) {
+  model::Checkpoint checkpoint = model::Checkpoint::open(model);
+  if (lora) checkpoint.merge(model::read_lora(lora->path, lora->scale));
+  return checkpoint;
+}
+
 OpenedModel open_model(const ModelOptions& options) {
   set_up_log(options.verbosity);
-  model::Checkpoint checkpoint = model::Checkpoint::open(options.model);
+  model::Checkpoint checkpoint = open_checkpoint(options.model, options.lora);
   model::ModelConfig config = model::read_config(checkpoint);
   model::check_tensors(checkpoint, config);
   const dist::EngineOptions engine = engine_options(options, checkpoint, config);
@@ -126,12 +133,29 @@ OpenedModel open_model(const ModelOptions& options) {
   for (const auto& path : checkpoint.paths()) {
     files.push_back({path, InputFile::Readers::kAll});
   }
+  if (checkpoint.lora() != nullptr) {
+    for (const auto& path : checkpoint.lora()->paths) {
+      files.push_back({path, InputFile::Readers::kAll});
+    }
+  }
   if (checkpoint.preset() == nullptr) {
     files.push_back({model::config_path(checkpoint), InputFile::Readers::kAll});
   }
-  return {
+  OpenedModel opened{
       std::move(checkpoint), std::move(config), engine, {{}, options.n_stages, options.n_shards},
-      options.n_threads,     std::move(files),  {}};
+      options.n_threads,     std::move(files)};
+  if (options.state) {
+    add_initial_state(opened, *options.state, options.state_axes);
+  } else {
+    opened.initial_states.emplace_back();
+  }
+  return opened;
+}
+
+void add_initial_state(OpenedModel& opened, const std::filesystem::path& file,
+                       std::optional<model::StateAxes> axes) {
+  opened.initial_states.emplace_back(file, axes, opened.config);
+  opened.files.push_back({file, InputFile::Readers::kAll});
 }
 
 base::WeightFormat default_weights(const model::Checkpoint& checkpoint,
@@ -153,7 +177,11 @@ NamedFiles model_files(const OpenedModel& opened, const ModelOptions& options,
     files.add_input("--model", file);
     files.add_input("the model's config.json", file.parent_path() / "config.json");
   }
+  if (const model::Lora* const lora = opened.checkpoint.lora()) {
+    for (const std::filesystem::path& file : lora->paths) files.add_input("--lora", file);
+  }
   files.add_input("the vocabulary", vocabulary_path(opened, tokenizer));
+  if (options.state) files.add_input("--state", *options.state);
   files.add_output("--trace", options.trace);
   return files;
 }
@@ -199,6 +227,7 @@ std::unique_ptr<dist::Engine> load_engine(OpenedModel& opened, RunLength length,
   const CoreShare& share = shares[world.rank()];
   dist::EngineOptions& options = opened.engine_options;
   options.n_threads = opened.n_threads.value_or(share.n_threads);
+  options.initial_states = opened.initial_states;
   Bound bound = bind_process(share, options.n_threads);
   options.thread_started = std::move(bound.thread_started);
   const std::vector<std::string> rank_texts = dist::gather_texts(

@@ -7,6 +7,7 @@
 #include "launch/output_files.hpp"
 #include "launch/same_files.hpp"
 #include "model/checkpoint/checkpoint.hpp"
+#include "model/initial_state.hpp"
 #include "model/schema/config.hpp"
 #include "model/tokenizer/tokenizer.hpp"
 #include "partition/memory.hpp"
@@ -31,8 +32,14 @@ struct OpenedModel {
   partition::PlanRequest grid;           ///< Stages and shards the user asks for.
   std::optional<std::size_t> n_threads;  ///< The same; else load_engine chooses.
   std::vector<InputFile> files;          ///< What the run reads, the model's own files first.
-  partition::SequenceRoom room = {};     ///< Of the rank's replica, once the model is loaded.
+  /// What sequences begin from, as dist::EngineOptions has it: the run's, and what a command adds.
+  std::vector<model::InitialState> initial_states = {};
+  partition::SequenceRoom room = {};  ///< Of the rank's replica, once the model is loaded.
 };
+
+/// The checkpoint with the LoRA, if there is one. Errors: InputError.
+model::Checkpoint open_checkpoint(const std::filesystem::path& model,
+                                  const std::optional<LoraOption>& lora);
 
 /// Opens the checkpoint and completes the options from it and from the machine; takes milliseconds.
 /// Errors: InputError.
@@ -41,6 +48,10 @@ OpenedModel open_model(const ModelOptions& options);
 /// How weights are kept unless --weights says otherwise.
 base::WeightFormat default_weights(const model::Checkpoint& checkpoint,
                                    const model::ModelConfig& config);
+
+/// One more that sequences can begin from. Errors: InputError naming the file.
+void add_initial_state(OpenedModel& opened, const std::filesystem::path& file,
+                       std::optional<model::StateAxes> axes);
 
 /// The vocabulary file of --tokenizer or, if `name` is empty, of the model; a path that is empty if
 /// there is none besides the model's own files.

@@ -1,5 +1,6 @@
 #include "launch/run_settings.hpp"
 
+#include "dist/context/context_directory.hpp"
 #include "kernels/base/error.hpp"
 #include "kernels/base/json.hpp"
 #include "kernels/simd/isa.hpp"
@@ -31,6 +32,9 @@ eval::Settings run_settings(const OpenedModel& opened, const model::Tokenizer& t
   settings.emplace_back("isa", kernels::active_isa());
   if (opened.checkpoint.preset() == nullptr) {
     settings.emplace_back("checkpoint", opened.checkpoint.fingerprint());
+  }
+  if (const auto& initial = opened.initial_states.front(); !initial.path().empty()) {
+    settings.emplace_back(std::string(dist::kInitialStateSetting), initial.fingerprint());
   }
   if (attention.mode == model::AttentionMode::kReference) {
     add(attention_settings(attention, AttentionPart::kEviction));

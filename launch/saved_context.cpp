@@ -36,6 +36,9 @@ dist::ContextSettings context_settings(const OpenedModel& opened, const model::T
     settings.emplace_back("checkpoint", opened.checkpoint.fingerprint());
   }
   settings.emplace_back("weights", base::name_of(opened.engine_options.weights));
+  if (const auto& initial = opened.initial_states.front(); !initial.path().empty()) {
+    settings.emplace_back(dist::kInitialStateSetting, initial.fingerprint());
+  }
   if (!any_isa) settings.emplace_back("isa", kernels::active_isa());
   for (const AttentionPart part :
        {AttentionPart::kCache, AttentionPart::kMode, AttentionPart::kChunks}) {

@@ -341,7 +341,7 @@ void read_stream(const Fields& fields, const ServedModel& served, CompletionRequ
     request.with_usage = Fields(*options).flag("include_usage");
   }
   if (const json* const own = fields.object("longreach")) {
-    Fields(*own).allow("longreach", {"context", "deadline", "evidence", "progress"});
+    Fields(*own).allow("longreach", {"context", "deadline", "evidence", "progress", "state"});
     if (Fields(*own).find("deadline") != nullptr) {
       request.deadline_seconds = Fields(*own).real("deadline", 0, kLatestDeadline, 0);
     }
@@ -366,6 +366,23 @@ const json* context_id(const Fields& fields, const ServedModel& served) {
   if (served.contexts == nullptr)
     throw ApiError(400, "longreach: this server keeps no contexts", kField);
   return id;
+}
+
+/// The number of the initial state that is named; 0 if none is.
+std::size_t read_initial_state(const Fields& fields, const ServedModel& served) {
+  constexpr const char* kField = "longreach";
+  const json* const own = fields.object(kField);
+  const json* const name = own == nullptr ? nullptr : Fields(*own).find("state");
+  if (name == nullptr) return 0;
+  if (!name->is_string()) refuse(kField, "a state's name", *name);
+  if (served.states.empty()) {
+    throw ApiError(400, "longreach: this server has no initial states to choose from", kField);
+  }
+  const auto found = served.states.find(name->get<std::string>());
+  if (found != served.states.end()) return found->second;
+  throw ApiError(
+      404, fmt::format("longreach: the initial state {} does not exist", base::json_text(*name)),
+      kField, "state_not_found");
 }
 
 void check_length(std::size_t n_prompt, std::size_t n_new, const ServedModel& served,
@@ -477,7 +494,14 @@ CompletionRequest read_completion(Endpoint endpoint, std::string body, const Ser
   request.stop_strings = read_stops(fields);
   read_logprobs(fields, request);
   read_stream(fields, served, request);
+  request.initial_state = read_initial_state(fields, served);
   const json* const context = context_id(fields, served);
+  if (context != nullptr && request.initial_state != 0) {
+    throw ApiError(400,
+                   "longreach: a context was read after the server's own initial state: expected "
+                   "no state beside it",
+                   "longreach");
+  }
   if (endpoint == Endpoint::kChat) {
     // The first turn begins after an empty line, as all do.
     request.prompts = one_prompt(
@@ -521,6 +545,7 @@ std::vector<generation::Request> requests_of(const CompletionRequest& request) {
       each.n_top_logprobs = request.n_top_logprobs;
       each.wants_evidence = request.with_evidence;
       each.deadline_seconds = request.deadline_seconds;
+      each.initial_state = request.initial_state;
       if (request.echo && request.n_top_logprobs && prompt.size() > 1) {
         each.prompt_logprobs_from = 1;
       }

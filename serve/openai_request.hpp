@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -50,6 +51,8 @@ struct ServedModel {
   ChatTemplate chat = world_chat();
   const ContextLibrary* contexts =
       nullptr;  ///< That prompts may go on after; null if there are none.
+  /// Initial states that requests may name, by number of the engine's.
+  std::map<std::string, std::size_t> states = {};
 };
 
 /// How the end token, which has no text, is written where tokens are named.
@@ -72,6 +75,7 @@ struct CompletionRequest {
   bool with_progress = false;                   ///< A stream says how much of the prompts was read.
   bool with_evidence = false;                   ///< Of the passages that answers looked at.
   std::optional<double> deadline_seconds = {};  ///< Texts end so long after they were asked for.
+  std::size_t initial_state = 0;                ///< See dist::Engine::new_session.
 
   std::size_t n_texts() const { return prompts.size() * n; }
 };

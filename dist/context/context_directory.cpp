@@ -66,6 +66,12 @@ nlohmann::ordered_json json_of(const SavedState& state) {
   return {{"n_tokens", state.n_tokens}, {"tokens_crc32", state.tokens_crc32}};
 }
 
+std::string initial_state_of(const ContextSettings& settings) {
+  const auto found =
+      std::ranges::find(settings, kInitialStateSetting, &ContextSettings::value_type::first);
+  return found == settings.end() ? "none" : found->second;
+}
+
 void copy_state(const std::filesystem::path& from, const std::filesystem::path& to) {
   const File source(from, File::Mode::kRead);
   std::vector<std::byte> bytes(source.size_bytes());
@@ -245,6 +251,8 @@ std::optional<ContextDirectory::Difference> ContextDirectory::difference_from(
       return Difference{name, found->second, value};
     }
   }
+  const std::string saved = initial_state_of(settings_), wanted = initial_state_of(settings);
+  if (saved != wanted) return Difference{std::string(kInitialStateSetting), saved, wanted};
   return std::nullopt;
 }
 

@@ -15,6 +15,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -22,6 +23,9 @@ namespace longreach::dist {
 
 /// What decides what is saved, as names and values.
 using ContextSettings = std::vector<std::pair<std::string, std::string>>;
+
+/// The one that says which initial state the first token was read after; without it, zeros.
+inline constexpr std::string_view kInitialStateSetting = "initial_state";
 
 /// A state that is saved completely.
 struct SavedState {
@@ -67,7 +71,7 @@ class ContextDirectory {
   /// Whether it has a state of its own.
   bool has_own_state() const { return n_tokens() > folders_.back().n_before; }
 
-  /// Whether no common name has another value.
+  /// Whether no common name has another value, and it began from the same initial state.
   bool has(const ContextSettings& settings) const;
   /// Refuses what does not.
   void require(const ContextSettings& settings) const;

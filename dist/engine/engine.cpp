@@ -76,9 +76,10 @@ void Engine::serve() {
   stage_.finish_fingerprints();
 }
 
-Session Engine::new_session() {
+Session Engine::new_session(std::size_t initial_state) {
+  LR_CHECK(initial_state < std::max<std::size_t>(1, options_.initial_states.size()));
   const std::uint32_t id = n_sessions_++;
-  pipeline_.submit(OpenSession{id}, {});
+  pipeline_.submit(OpenSession{id, static_cast<std::uint32_t>(initial_state)}, {});
   return {*this, id, 0};
 }
 

@@ -100,7 +100,9 @@ class Engine {
   // From here on: on the leader only. What is of all ranks of the job is called by the leaders of
   // all replicas, in the same order.
 
-  Session new_session();
+  /// A session that has read nothing, and begins from an initial state of options.initial_states,
+  /// by its number.
+  Session new_session(std::size_t initial_state = 0);
   /// A session that has read what `session` has, in O(state): closed chunks of the cache are
   /// shared.
   Session fork(const Session& session);

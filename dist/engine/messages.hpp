@@ -24,6 +24,7 @@ struct StepHeader {
 /// Begin a session.
 struct OpenSession {
   std::uint32_t session;
+  std::uint32_t initial_state;  ///< See Engine::new_session.
 };
 /// Begin a session as a copy of another.
 struct ForkSession {

@@ -212,7 +212,7 @@ bool Pipeline::handle(const EngineMessage& message, const model::Progress& progr
   pass_on(message);  // the stages do not wait for each other
   return std::visit(
       Overloaded{
-          [&](const OpenSession& m) { return stage_.open(m.session), true; },
+          [&](const OpenSession& m) { return stage_.open(m), true; },
           [&](const ForkSession& m) { return stage_.fork(m.session, m.source), true; },
           [&](const CloseSession& m) { return stage_.close(m.session), true; },
           [&](const FillSession& m) {

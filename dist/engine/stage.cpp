@@ -29,6 +29,7 @@ Stage::Stage(const GridPosition& grid_position, const model::Checkpoint& checkpo
     : checkpoint_(checkpoint),
       config_(config),
       attention_(options.attention),
+      initial_states_(options.initial_states),
       blocks_(layout.stage_blocks[grid_position.stage]),
       first_rank_(grid_position.stage * grid_position.grid.n_shards),
       recorder_(recorder),
@@ -57,8 +58,17 @@ Stage::Stage(const GridPosition& grid_position, const model::Checkpoint& checkpo
   context_.observer = &fingerprints_.emplace(*options.fingerprints, rank, grid_position.shard);
 }
 
-void Stage::open(std::uint32_t session) {
-  sessions_.emplace(session, model::SequenceState(config_, attention_, blocks_, exchange_));
+model::SequenceState& Stage::add_session(std::uint32_t session) {
+  const auto [added, is_new] =
+      sessions_.emplace(session, model::SequenceState(config_, attention_, blocks_, exchange_));
+  LR_CHECK(is_new);
+  return added->second;
+}
+
+void Stage::open(const OpenSession& message) {
+  model::SequenceState& state = add_session(message.session);
+  if (initial_states_.empty()) return;
+  initial_states_[message.initial_state].copy_to(state, weights_.part, config_.n_head);
 }
 
 void Stage::fork(std::uint32_t session, std::uint32_t source) {
@@ -104,9 +114,8 @@ void Stage::close(std::uint32_t session) {
 }
 
 void Stage::restore(const RestoreSession& message) {
-  open(message.session);
   contexts_.at(message.context)
-      .restore(sessions_.at(message.session), message.n_tokens,
+      .restore(add_session(message.session), message.n_tokens,
                exchange_.chunk_store().reaches_all());
 }
 

@@ -11,6 +11,7 @@
 #include "dist/trace/selection_meter.hpp"
 #include "model/checkpoint/checkpoint.hpp"
 #include "model/forward.hpp"
+#include "model/initial_state.hpp"
 #include "model/schema/config.hpp"
 
 #include <cstddef>
@@ -36,6 +37,9 @@ struct EngineOptions {
   std::vector<ContextFolders> contexts = {};  ///< Saved sessions, or what is to hold one.
   /// Most bytes of mapped chunks that this rank holds in memory; default: the system decides.
   std::optional<std::size_t> cache_memory = {};
+  /// What sessions can begin from, by number; none: zeros, as number 0. They must outlive the
+  /// engine.
+  std::span<const model::InitialState> initial_states = {};
 };
 
 /// One rank's blocks at work. Neither copied nor moved.
@@ -53,7 +57,7 @@ class Stage {
   const model::AttentionConfig& attention() const { return attention_; }
 
   // Sessions. All ranks begin and end the same ones in the same order.
-  void open(std::uint32_t session);
+  void open(const OpenSession& message);
   void fork(std::uint32_t session, std::uint32_t source);
   /// Makes up the state that n_tokens more tokens leave (model/synthetic.hpp). Returns false when
   /// `progress` stopped it.
@@ -115,6 +119,8 @@ class Stage {
   kernels::ThreadPool& pool() { return pool_; }
 
  private:
+  /// A session that begins from zeros.
+  model::SequenceState& add_session(std::uint32_t session);
   /// The error of one shard for all of them, empty if none has one. Collective: the shards.
   std::string first_error(const std::string& own);
   base::MatView<const float> logits_of(base::MatView<const float> x,
@@ -123,6 +129,7 @@ class Stage {
   const model::Checkpoint& checkpoint_;
   const model::ModelConfig& config_;
   model::AttentionConfig attention_;
+  std::span<const model::InitialState> initial_states_;
   partition::Range blocks_;
   std::size_t first_rank_;  ///< Of the stage.
   Recorder& recorder_;

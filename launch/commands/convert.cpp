@@ -176,7 +176,7 @@ bool write(base::OutputFile& out, const ConvertOptions& options,
 }  // namespace
 
 int run(const ConvertOptions& options) {
-  const model::Checkpoint checkpoint = model::Checkpoint::open(options.model);
+  const model::Checkpoint checkpoint = open_checkpoint(options.model, options.lora);
   const model::ModelConfig source = model::read_config(checkpoint);
   model::check_tensors(checkpoint, source);
   if (checkpoint.packed() != nullptr) {

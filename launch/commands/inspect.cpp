@@ -3,6 +3,7 @@
 #include "kernels/base/error.hpp"
 #include "kernels/base/json.hpp"
 #include "launch/machine/machine.hpp"
+#include "launch/open_model.hpp"
 #include "launch/standard_streams.hpp"
 #include "model/checkpoint/checkpoint.hpp"
 #include "model/checkpoint/printable.hpp"
@@ -60,6 +61,7 @@ struct Listing {
   std::string path;
   const model::Family* family;      ///< nullptr: of random weights.
   const model::PackedInfo* packed;  ///< nullptr: not packed.
+  const model::Lora* lora;          ///< nullptr: none is merged.
   model::ModelConfig config;
   std::size_t n_tensors = 0;
   Size size;
@@ -81,6 +83,7 @@ Listing list(const model::Checkpoint& checkpoint) {
   Listing listing{.path = checkpoint.path().string(),
                   .family = checkpoint.family(),
                   .packed = checkpoint.packed(),
+                  .lora = checkpoint.lora(),
                   .config = model::read_config(checkpoint),
                   .n_tensors = checkpoint.tensors().size(),
                   .size = {},
@@ -141,6 +144,11 @@ std::string as_text(const Listing& listing) {
     text += fmt::format("family {} (names of {})\n", listing.family->name, listing.family->origin);
   }
   if (listing.packed != nullptr) text += "packed for the kernels\n";
+  if (const model::Lora* const lora = listing.lora) {
+    text += fmt::format("with the LoRA {}, times {}, merged into {} matrices\n",
+                        base::utf8_name(lora->paths.front().string()), lora->scale,
+                        lora->products.size());
+  }
   text += fmt::format("{} parameters in {} tensors, {}\n", grouped(listing.size.n_parameters),
                       listing.n_tensors, bytes_text(listing.size.n_bytes));
   text += fmt::format("vocabulary {}, {} channels in {} heads of {}, channel mix {}, matrices {}\n",
@@ -201,6 +209,11 @@ std::string as_json_text(const Listing& listing) {
                {"top_k", config.attention.top_k},
                {"tokenizer", base::utf8_name(config.tokenizer)},
                {"end_token", config.end_token}};
+  if (const model::Lora* const lora = listing.lora) {
+    json["lora"] = {{"path", base::utf8_name(lora->paths.front().string())},
+                    {"scale", lora->scale},
+                    {"matrices", lora->products.size()}};
+  }
   Json groups = Json::array();
   for (const Group& group : listing.groups) groups.push_back(as_json(group));
   json["groups"] = std::move(groups);
@@ -210,7 +223,7 @@ std::string as_json_text(const Listing& listing) {
 }  // namespace
 
 int run(const InspectOptions& options) {
-  const model::Checkpoint checkpoint = model::Checkpoint::open(options.model);
+  const model::Checkpoint checkpoint = open_checkpoint(options.model, options.lora);
   const Listing listing = list(checkpoint);
   write_output(options.format == ListingFormat::kJson ? as_json_text(listing) : as_text(listing));
   return 0;

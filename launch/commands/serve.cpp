@@ -16,6 +16,7 @@
 #include "launch/saved_context.hpp"
 #include "launch/service_manager.hpp"
 #include "launch/signals.hpp"
+#include "launch/state_folder.hpp"
 #include "launch/usage.hpp"
 #include "serve/api.hpp"
 #include "serve/http_server.hpp"
@@ -26,6 +27,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -98,8 +100,21 @@ generation::GeneratorOptions generator_options_of(const ServeOptions& options,
   return generator;
 }
 
+using StateNumbers = std::map<std::string, std::size_t>;
+
+/// Opens what requests may begin from beside the run's own initial state; their numbers.
+StateNumbers add_states(const ServeOptions& options, OpenedModel& opened) {
+  StateNumbers numbers;
+  if (!options.states) return numbers;
+  for (const auto& [name, file] : states_in(*options.states)) {
+    numbers.emplace(name, opened.initial_states.size());
+    add_initial_state(opened, file, options.model.state_axes);
+  }
+  return numbers;
+}
+
 /// Answers requests on the leader, until a signal ends it.
-void answer_requests(const ServeOptions& options, const OpenedModel& opened,
+void answer_requests(const ServeOptions& options, const OpenedModel& opened, StateNumbers states,
                      PreparedServer& prepared, dist::Engine& engine, const StopSignals& signals) {
   generation::SavedTexts saved = saved_texts(opened);
   generation::Generator generator(engine, opened.config, *prepared.tokenizer,
@@ -116,10 +131,16 @@ void answer_requests(const ServeOptions& options, const OpenedModel& opened,
                     opened.engine_options.contexts, engine, generator, saved);
   }
   ContextLibrary* const contexts = library ? &*library : nullptr;
-  const serve::ServedModel served{
-      model_name(opened.checkpoint), *prepared.tokenizer,    opened.config.vocab_size,
-      opened.config.end_token,       options.context_tokens, max_open,
-      engine.has_evidence(),         prepared.chat,          contexts};
+  const serve::ServedModel served{model_name(opened.checkpoint),
+                                  *prepared.tokenizer,
+                                  opened.config.vocab_size,
+                                  opened.config.end_token,
+                                  options.context_tokens,
+                                  max_open,
+                                  engine.has_evidence(),
+                                  prepared.chat,
+                                  contexts,
+                                  std::move(states)};
   serve::HttpServer& server = *prepared.server;
   serve::Api api(served, service, contexts, metrics, server, {prepared.keys, LONGREACH_VERSION});
   // An error of the engine ends the server before what it calls.
@@ -145,6 +166,7 @@ void answer_requests(const ServeOptions& options, const OpenedModel& opened,
 int run(const ServeOptions& options, dist::World& world) {
   const StopSignals signals;
   OpenedModel opened = world.agree([&] { return open_model(options.model); });
+  StateNumbers states = world.agree([&] { return add_states(options, opened); });
   opened.engine_options.cache_memory = options.cache_memory;
   if (opened.engine_options.recording == dist::Recording::kNothing) {
     opened.engine_options.recording = dist::Recording::kTotals;  // metrics say how busy ranks are
@@ -163,7 +185,7 @@ int run(const ServeOptions& options, dist::World& world) {
     engine->serve();
     return 0;
   }
-  answer_requests(options, opened, prepared, *engine, signals);
+  answer_requests(options, opened, std::move(states), prepared, *engine, signals);
   write_trace(*engine, options.model);
   log_usage(*engine, options.model);
   return signals.exit_code();

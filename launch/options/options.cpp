@@ -232,10 +232,30 @@ CLI::Option* add_weights(CLI::App& app, std::optional<base::WeightFormat>& weigh
       "files");
 }
 
+/// FILE or FILE=SCALE; what follows the last = counts as a scale if it is a number.
+void add_lora(CLI::App& app, std::optional<LoraOption>& lora) {
+  constexpr double kMostScale = 1e6;
+  add_text(
+      app, "--lora", "FILE[=SCALE]",
+      "a LoRA to merge into the model as it is loaded, its product times\nSCALE (default: 1): "
+      "a .pth, .safetensors or .st file of lora_A and\nlora_B, which need SCALE alpha / r; or "
+      "a folder of PEFT, which says\nits alpha",
+      [&lora](const std::string& text) {
+        const std::size_t end = text.rfind('=');
+        const auto scale =
+            parse_number<double>(end == text.npos ? "" : std::string_view(text).substr(end + 1));
+        lora = LoraOption{scale ? text.substr(0, end) : text, scale.value_or(1)};
+        if (lora->path.empty() || !(std::abs(lora->scale) <= kMostScale)) {
+          refuse("--lora", fmt::format("a path, perhaps with =SCALE up to {}", kMostScale), text);
+        }
+      });
+}
+
 /// What a plan of a run depends on.
 void add_planned_options(CLI::App& app, ModelOptions& options) {
   using enum AttentionPart;
   add_path(app, "--model", "PATH", options.model, kModelHelp)->required();
+  add_lora(app, options.lora);
   add_attention_options(app, options.attention, {kMode, kChunks, kEviction});
   add_weights(app, options.weights)->group("Running");
   add_attention_options(app, options.attention, {kCache});
@@ -261,6 +281,19 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
          "--verbose", [&options] { options.verbosity = Verbosity::kInfo; },
          "report on standard error how the model is run")
       ->group("Running");
+}
+
+/// Of commands in which texts begin.
+void add_state_options(CLI::App& app, ModelOptions& options) {
+  add_path(app, "--state", "FILE", options.state,
+           "the state that texts begin from in place of zeros (state tuning):\na .pth, .st or "
+           ".safetensors file of blocks.N.att.time_state");
+  using model::StateAxes;
+  add_choice<std::optional<StateAxes>, StateAxes>(
+      app, "--state-axes", options.state_axes,
+      {{std::string(name_of(StateAxes::kKeyValue)), StateAxes::kKeyValue},
+       {std::string(name_of(StateAxes::kValueKey)), StateAxes::kValueKey}},
+      "rows and columns of its matrices; default: value-key in a .pth,\nkey-value in the others");
 }
 
 /// Of commands that run many requests at once.
@@ -346,6 +379,7 @@ CLI::Option* add_context(CLI::App& command, Options& options, const char* what) 
 CLI::App& add_generate(CLI::App& app, GenerateOptions& options) {
   CLI::App& command = *app.add_subcommand("generate", "Continue a prompt");
   add_model_options(command, options.model);
+  add_state_options(command, options.model);
   CLI::Option* prompt =
       add_text(command, "--prompt", "TEXT", "the text to continue; default: standard input",
                [&options](const std::string& text) { options.prompt = text; });
@@ -435,6 +469,7 @@ CLI::App& add_read(CLI::App& app, ReadOptions& options) {
   CLI::App& command =
       *app.add_subcommand("read", "Read a text once, and save what it leaves behind");
   add_model_options(command, options.model);
+  add_state_options(command, options.model);
   add_path(command, "--file", "FILE", options.text_file,
            "the text to read; default: standard input");
   add_path(command, "--save", "DIR", options.save,
@@ -459,7 +494,10 @@ CLI::App& add_context_command(CLI::App& app, ContextOptions& options) {
   for (CLI::App* const action : {&inspect, &verify, &pack}) {
     add_path(*action, "CONTEXT", "DIR", options.context, "the context")->required();
   }
-  for (CLI::App* const action : {&verify, &pack}) add_model_options(*action, options.model);
+  for (CLI::App* const action : {&verify, &pack}) {
+    add_model_options(*action, options.model);
+    add_state_options(*action, options.model);
+  }
   pack.parse_complete_callback([&options] { options.action = ContextAction::kPack; });
   verify.parse_complete_callback([&options] { options.action = ContextAction::kVerify; });
   command.require_subcommand(1);
@@ -470,6 +508,7 @@ CLI::App& add_logits(CLI::App& app, LogitsOptions& options) {
   CLI::App& command =
       *app.add_subcommand("logits", "Compute logits, to compare with other programs");
   add_model_options(command, options.model);
+  add_state_options(command, options.model);
   add_path(command, "--tokens", "FILE", options.tokens,
            "token ids: .npy, a JSON list, or text separated by commas or blanks")
       ->required();
@@ -517,6 +556,7 @@ CLI::App& add_tokenize(CLI::App& app, TokenizeOptions& options) {
 CLI::App& add_inspect(CLI::App& app, InspectOptions& options) {
   CLI::App& command = *app.add_subcommand("inspect", "List what a checkpoint holds");
   add_path(command, "--model", "PATH", options.model, kModelHelp)->required();
+  add_lora(command, options.lora);
   command.add_flag_callback(
       "--json", [&options] { options.format = ListingFormat::kJson; },
       "the same as one JSON object");
@@ -528,6 +568,7 @@ CLI::App& add_convert(CLI::App& app, ConvertOptions& options) {
   CLI::App& command =
       *app.add_subcommand("convert", "Write a checkpoint as .safetensors, in the authors' names");
   add_path(command, "--model", "PATH", options.model, kModelHelp)->required();
+  add_lora(command, options.lora);
   add_path(
       command, "--out", "FILE", options.out,
       "the file, which ends in .safetensors; a config.json is written beside\nit if it needs one")
@@ -813,6 +854,7 @@ CLI::App& add_eval(CLI::App& app, EvalOptions& options) {
   for (const eval::TaskKind& kind : eval::task_kinds()) {
     CLI::App& task = *command.add_subcommand(std::string(kind.name), std::string(kind.summary));
     add_model_options(task, options.model);
+    add_state_options(task, options.model);
     add_path(task, "--tokenizer", "T", options.tokenizer, kTokenizerHelp);
     add_task_options(task, kind, options.task);
     add_path(task, "--out", "FILE", options.out,
@@ -868,6 +910,10 @@ CLI::App& add_serve(CLI::App& app, ServeOptions& options) {
   CLI::App& command =
       *app.add_subcommand("serve", "Answer requests over HTTP, as the OpenAI interface has them");
   add_model_options(command, options.model);
+  add_state_options(command, options.model);
+  add_path(command, "--states", "DIR", options.states,
+           "a folder of such files, which requests name without their endings:\n\"longreach\": "
+           "{\"state\": \"NAME\"}; --state-axes is of these, too");
   add_path(command, "--tokenizer", "T", options.tokenizer, kTokenizerHelp);
   add_path(command, "--host", "NAME", options.host,
            "the address to listen at; 0.0.0.0: all of this machine's")

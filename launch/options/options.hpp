@@ -7,6 +7,7 @@
 #include "generation/sampler.hpp"
 #include "kernels/base/types.hpp"
 #include "launch/options/attention_options.hpp"
+#include "model/initial_state.hpp"
 #include "model/schema/config.hpp"
 #include "partition/plan.hpp"
 
@@ -24,14 +25,23 @@ namespace longreach::launch {
 /// How much is reported on standard error beside errors and statistics.
 enum class Verbosity { kWarnings, kInfo };
 
+/// A LoRA that is merged into a model as it is loaded.
+struct LoraOption {
+  std::filesystem::path path;
+  double scale = 1;
+};
+
 /// Which model, and how it is run. Absent values are taken from the model or the machine.
 struct ModelOptions {
   std::filesystem::path model;
+  std::optional<LoraOption> lora;
   model::AttentionConfig attention = attention_defaults();  ///< See resolve_attention.
   std::optional<base::WeightFormat> weights;      ///< Default: bf16 for bf16 files, else f32.
   std::optional<std::size_t> n_threads;           ///< Of a rank; default: the cores it may use.
   std::optional<std::size_t> n_stages, n_shards;  ///< Default: planned.
   std::optional<std::filesystem::path> trace;     ///< Where all ranks' work is recorded.
+  std::optional<std::filesystem::path> state;     ///< What sequences begin from; default: zeros.
+  std::optional<model::StateAxes> state_axes;     ///< Of that file; default: see InitialState.
   Verbosity verbosity = Verbosity::kWarnings;
 };
 
@@ -125,12 +135,14 @@ enum class ListingFormat { kText, kJson };
 /// `longreach inspect`.
 struct InspectOptions {
   std::filesystem::path model;
+  std::optional<LoraOption> lora;
   ListingFormat format = ListingFormat::kText;
 };
 
 /// `longreach convert`.
 struct ConvertOptions {
   std::filesystem::path model;
+  std::optional<LoraOption> lora;
   std::filesystem::path out;
   std::optional<base::DType> dtype;  ///< Of all tensors; default: as in the file.
   std::size_t n_new_blocks = 0;      ///< Sparse blocks that are added.
@@ -189,6 +201,8 @@ struct ServeOptions {
   std::optional<std::size_t> contexts_bytes;           ///< Of what is kept in it; default: by room.
   std::optional<std::size_t> states_every;             ///< As above.
   std::optional<std::size_t> cache_memory;             ///< See dist::EngineOptions.
+  /// A folder of initial states that requests may name.
+  std::optional<std::filesystem::path> states;
 };
 
 /// What `longreach bench` measures.

@@ -52,7 +52,7 @@ Format format_of(Bytes bytes) {
   // First, because the length that it starts with may look like anything else.
   if (looks_like_safetensors(bytes)) return Format::kSafetensors;
   if (is_gguf(bytes)) return Format::kGguf;
-  if (text.starts_with("PK\3\4") || text.starts_with("PK\5\6")) return Format::kTorchZip;
+  if (is_torch_zip(bytes)) return Format::kTorchZip;
   // Before zip archives, torch wrote several pickles, of protocol 2, one behind the other.
   if (text.starts_with("\x80\2")) return Format::kOldTorch;
   if (text.starts_with("version https://git-lfs")) return Format::kGitLfsPointer;
@@ -64,6 +64,8 @@ Format format_of(Bytes bytes) {
 bool is_safetensors_name(std::string_view name) {
   return name.ends_with(".safetensors") || name.ends_with(".st");
 }
+
+}  // namespace
 
 TensorFile read_tensor_file(Bytes bytes, const std::filesystem::path& path) {
   const std::string file = path.string();
@@ -92,6 +94,8 @@ TensorFile read_tensor_file(Bytes bytes, const std::filesystem::path& path) {
       "them",
       file);
 }
+
+namespace {
 
 // ---- what a folder holds
 
@@ -267,6 +271,36 @@ const Tensor& Checkpoint::get(std::string_view name, const std::vector<std::size
   return tensor;
 }
 
+void Checkpoint::merge(Lora lora) {
+  const Lora& merged = lora_.emplace(std::move(lora));
+  const std::string file = merged.paths.front().string();
+  if (family_ == nullptr) {
+    input_error("{}: expected a checkpoint to merge it into, found random weights", file);
+  }
+  if (packed_) {
+    input_error("{}: cannot be merged into packed weights; convert --packed --lora merges it first",
+                file);
+  }
+  for (const auto& [name, product] : merged.products) {
+    const std::string native = native_name(name, *family_);
+    const auto found = tensors_.find(native);
+    if (found == tensors_.end()) {
+      input_error("{}: is a LoRA of {}, which {} does not have", file, name, path_.string());
+    }
+    Tensor& matrix = found->second;
+    const std::vector<std::size_t> shape{product.n_out(), product.n_in()};
+    if (native == "emb.weight" || matrix.shape.size() != 2) {
+      input_error("{}: is a LoRA of {}, expected one of matrices that vectors are multiplied by",
+                  file, name);
+    }
+    if (matrix.shape != shape) {
+      input_error("{}: is a LoRA of {} for shape {}, found {}", file, name, shape_text(shape),
+                  shape_text(matrix.shape));
+    }
+    matrix.added = &product;
+  }
+}
+
 void Checkpoint::verify() const {
   for (const ChecksummedRange& range : checksums_) {
     check_crc32(range, [this] { release_all_pages(); });
@@ -283,6 +317,10 @@ std::string Checkpoint::fingerprint() const {
   for (const ChecksummedRange& range : checksums_) add(range.data.size(), range.crc32);
   for (const auto bytes : unchecked_) {
     add(bytes.size(), crc32_of(bytes, [this] { release_all_pages(); }));
+  }
+  if (lora_) {
+    const std::string of_lora = lora_->fingerprint();
+    hash.update(std::as_bytes(std::span(of_lora)));
   }
   return hash.hex_digest().substr(0, kFingerprintDigits);
 }

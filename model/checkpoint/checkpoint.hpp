@@ -5,6 +5,7 @@
 #pragma once
 
 #include "model/checkpoint/gguf_reader.hpp"
+#include "model/checkpoint/lora.hpp"
 #include "model/checkpoint/mapped_file.hpp"
 #include "model/checkpoint/preset.hpp"
 #include "model/checkpoint/tensor_file.hpp"
@@ -20,6 +21,10 @@
 namespace longreach::model {
 
 struct Family;
+
+/// The tensors of a .pth, .safetensors or .st file, by the names it has for them. Errors:
+/// InputError naming the file, for anything else.
+TensorFile read_tensor_file(std::span<const std::byte> bytes, const std::filesystem::path& path);
 
 /// The named tensors of a model. Move-only: it keeps the files mapped that its tensors point into.
 class Checkpoint {
@@ -40,6 +45,8 @@ class Checkpoint {
   const Preset* preset() const { return preset_; }
   /// How the files name tensors; nullptr for a preset.
   const Family* family() const { return family_; }
+  /// What merge() has added; nullptr if nothing was.
+  const Lora* lora() const { return lora_ ? &*lora_ : nullptr; }
   /// What a GGUF file says besides its tensors; nullptr for other files.
   const GgufMetadata* metadata() const { return metadata_ ? &*metadata_ : nullptr; }
   /// What a file of packed weights says besides its tensors; nullptr for other files.
@@ -54,11 +61,18 @@ class Checkpoint {
   /// Errors: InputError naming file, tensor, expected and found shape.
   const Tensor& get(std::string_view name, const std::vector<std::size_t>& shape) const;
 
+  /// Adds the products of a LoRA to the matrices they belong to, which are summed where they are
+  /// read (model/checkpoint/matrix_rows.hpp). Its names are those of the model or of the family.
+  /// Errors: InputError naming the LoRA's file and the matrix, for one that the model does not have
+  /// or that has another shape; for a preset.
+  void merge(Lora lora);
+
   /// Reads every byte that has a checksum and compares (.pth; .safetensors carries none). Keeps no
   /// more than some megabytes of the files in memory while it does. Errors: InputError naming the
   /// file and the entry.
   void verify() const;
-  /// A hash that distinguishes files by their contents, whatever their names. Takes the checksums
+  /// A hash that distinguishes files, and what was merged into them, by their contents, whatever
+  /// their names. Takes the checksums
   /// that verify() compares, and reads all of a file that has none; keeps as little of it in
   /// memory. That of packed weights is that of the files they were made of.
   std::string fingerprint() const;
@@ -84,6 +98,7 @@ class Checkpoint {
   std::optional<PackedInfo> packed_;
   std::vector<MappedFile> files_;
   TensorMap tensors_;
+  std::optional<Lora> lora_;
   std::vector<ChecksummedRange> checksums_;
   std::vector<std::span<const std::byte>> unchecked_;  ///< Files without checksums.
 };

@@ -1,6 +1,9 @@
 #include "model/checkpoint/matrix_rows.hpp"
 
+#include "kernels/base/error.hpp"
+
 #include <algorithm>
+#include <vector>
 
 namespace longreach::model {
 namespace {
@@ -30,6 +33,47 @@ kernels::StridedMatrix contiguous(const base::Buffer<Number>& numbers, base::DTy
   return {reinterpret_cast<const std::byte*>(numbers.data()), dtype, n_rows, n_cols, n_cols, 1};
 }
 
+float rounded_to(base::DType dtype, float number) {
+  switch (dtype) {
+    case base::DType::kF32:
+      return number;
+    case base::DType::kBf16:
+      return base::to_float(base::to_bf16(number));
+    case base::DType::kF16:
+      return base::half_to_float(base::to_half(number));
+  }
+  return number;
+}
+
+/// Adds row `row` of a product to that of a matrix.
+void add_row(const LowRankProduct& product, std::size_t row, base::DType dtype,
+             std::span<float> to) {
+  std::vector<float> sums(to.size());
+  for (std::size_t k = 0; k < product.rank; ++k) {
+    const float factor = product.second[row * product.rank + k];
+    const float* const first = product.first.data() + k * to.size();
+    for (std::size_t c = 0; c < to.size(); ++c) sums[c] += factor * first[c];
+  }
+  for (std::size_t c = 0; c < to.size(); ++c) {
+    to[c] = rounded_to(dtype, to[c] + product.scale * sums[c]);
+  }
+}
+
+/// A row without what is added.
+void read_row_alone(const Tensor& matrix, std::size_t row, std::span<float> to) {
+  if (matrix.blocks && matrix.strides.back() == 1) {
+    const std::size_t row_stride = matrix.strides[matrix.strides.size() - 2];
+    read_numbers(*matrix.blocks, matrix.data, row * row_stride, to);
+    return;
+  }
+  if (matrix.made || matrix.blocks) {
+    for (std::size_t c = 0; c < to.size(); ++c) to[c] = matrix.at(row * to.size() + c);
+    return;
+  }
+  const kernels::StridedMatrix numbers = in_place(matrix, {row, row + 1});
+  for (std::size_t c = 0; c < to.size(); ++c) to[c] = numbers.at(0, c);
+}
+
 }  // namespace
 
 MatrixRows::MatrixRows(const Tensor& matrix, partition::Range rows, kernels::ThreadPool& pool) {
@@ -43,11 +87,11 @@ MatrixRows::MatrixRows(const Tensor& matrix, partition::Range rows, kernels::Thr
       }
     });
     view_ = contiguous(made_, base::DType::kBf16, rows.size(), n_cols);
-  } else if (matrix.blocks) {
-    from_blocks_ = read_rows<float>(rows.size(), n_cols, pool, [&](std::size_t i, auto row) {
+  } else if (matrix.blocks || matrix.added != nullptr) {
+    numbers_ = read_rows<float>(rows.size(), n_cols, pool, [&](std::size_t i, auto row) {
       read_row(matrix, rows.begin + i, row);
     });
-    view_ = contiguous(from_blocks_, base::DType::kF32, rows.size(), n_cols);
+    view_ = contiguous(numbers_, base::DType::kF32, rows.size(), n_cols);
   } else {
     view_ = in_place(matrix, rows);
   }
@@ -61,17 +105,8 @@ kernels::StridedMatrix MatrixRows::rows_as_inputs() const {
 }
 
 void read_row(const Tensor& matrix, std::size_t row, std::span<float> to) {
-  if (matrix.blocks && matrix.strides.back() == 1) {
-    const std::size_t row_stride = matrix.strides[matrix.strides.size() - 2];
-    read_numbers(*matrix.blocks, matrix.data, row * row_stride, to);
-    return;
-  }
-  if (matrix.made || matrix.blocks) {
-    for (std::size_t c = 0; c < to.size(); ++c) to[c] = matrix.at(row * to.size() + c);
-    return;
-  }
-  const kernels::StridedMatrix numbers = in_place(matrix, {row, row + 1});
-  for (std::size_t c = 0; c < to.size(); ++c) to[c] = numbers.at(0, c);
+  read_row_alone(matrix, row, to);
+  if (matrix.added != nullptr) add_row(*matrix.added, row, matrix.dtype, to);
 }
 
 }  // namespace longreach::model

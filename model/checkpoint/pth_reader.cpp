@@ -250,6 +250,11 @@ void check_byte_order(const ZipEntries& entries, const std::string& root, std::s
 
 }  // namespace
 
+bool is_torch_zip(std::span<const std::byte> bytes) {
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  return text.starts_with("PK\3\4") || text.starts_with("PK\5\6");
+}
+
 TensorFile read_pth(std::span<const std::byte> bytes, std::string_view file) {
   const ZipEntries entries = read_zip_entries(bytes, file);
   const std::string root = find_root(entries, file);

@@ -9,6 +9,9 @@
 
 namespace longreach::model {
 
+/// Whether these bytes begin like a zip archive, as files of torch.save do.
+bool is_torch_zip(std::span<const std::byte> bytes);
+
 /// The tensors of a `.pth` that holds one flat dict (or OrderedDict) of name: tensor. Entries that
 /// are plain values (numbers, strings, None) are skipped. Reads the directory and the pickle, whose
 /// checksum is compared; the checksums of all entries are returned, except where the writer

@@ -105,7 +105,7 @@ bool SafetensorsWriter::append(std::span<const std::byte> bytes) {
 }
 
 bool SafetensorsWriter::append(const Tensor& tensor, base::DType dtype, std::string_view name) {
-  const bool is_in_file = !tensor.made && !tensor.blocks;
+  const bool is_in_file = !tensor.made && !tensor.blocks && tensor.added == nullptr;
   if (is_in_file && tensor.dtype == dtype && tensor.is_contiguous()) {
     return append({tensor.data, tensor.stored_bytes()});
   }

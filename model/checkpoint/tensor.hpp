@@ -21,12 +21,24 @@ struct PackedPanels {
   std::size_t n_bytes = 0;  ///< Of its panels; whoever uses them compares it with the shape.
 };
 
+/// A product of two factors, which is added to a matrix.
+struct LowRankProduct {
+  std::size_t rank = 0;
+  std::vector<float> first;   ///< (rank, n_in): A.
+  std::vector<float> second;  ///< (n_out, rank): B.
+  float scale = 1;            ///< Of B A.
+
+  std::size_t n_in() const { return first.size() / rank; }
+  std::size_t n_out() const { return second.size() / rank; }
+};
+
 /// A strided view of numbers in a file. Element (i, j, ..) lies at
 /// data + (i * strides[0] + j * strides[1] + ..) * size_of(dtype). The reader that made it has
 /// checked that every element lies inside the file. A tensor in blocks is f32 to its readers, and
 /// the sum counts elements from the first block on. A made tensor lies nowhere: it is contiguous
 /// bf16. Elements of both are read with at() or model/checkpoint/matrix_rows. Those of a packed one
-/// are not read: it has a shape, and panels as its data.
+/// are not read: it has a shape, and panels as its data. Of a matrix that a product is added to,
+/// matrix_rows gives the sums.
 struct Tensor {
   base::DType dtype = base::DType::kF32;
   std::vector<std::size_t> shape;
@@ -35,12 +47,14 @@ struct Tensor {
   std::optional<RandomNumbers> made = {};   ///< In place of data; indices are row-major.
   std::optional<BlockFormat> blocks = {};   ///< What data are, in place of numbers of dtype.
   std::optional<PackedPanels> packed = {};  ///< The same.
+  const LowRankProduct* added = nullptr;    ///< To the numbers; the checkpoint owns it.
 
   /// The product of the shape.
   std::size_t size() const;
   /// Whether the elements lie behind one another in row-major order.
   bool is_contiguous() const;
-  /// The element at a row-major index, as f32 (exact); for small tensors and tests.
+  /// The element at a row-major index, as f32 (exact), but for what is added; for small tensors and
+  /// tests.
   float at(std::size_t index) const;
   /// Bytes of its elements in the file, or of as many as are made.
   std::size_t stored_bytes() const;

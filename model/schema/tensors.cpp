@@ -16,10 +16,12 @@ struct Hint {
 };
 
 constexpr std::array kHints = {
-    Hint{"lora_", "a factor of a LoRA that was not merged into the weights"},
-    Hint{".lora.", "a factor of a LoRA that was not merged into the weights"},
+    Hint{"lora_", "a factor of a LoRA that was not merged into the weights, as --lora does"},
+    Hint{".lora.", "a factor of a LoRA that was not merged into the weights, as --lora does"},
     Hint{".disha", "a part of an adapter (Bone, MiSS) that was not merged into the weights"},
-    Hint{".time_state", "an initial state that was merged into the file"},
+    Hint{
+        ".time_state",
+        "an initial state that was merged into the file; --state takes one from a file of its own"},
     Hint{".time_offset", "a part of an initial state that was merged into the file"},
     Hint{".ts_state", "a part of an initial state that was merged into the file"},
     Hint{".ffn.s_emb", "a table of DeepEmbed (RWKV-7a, RWKV-7b)"},

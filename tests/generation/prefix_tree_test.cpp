@@ -14,6 +14,7 @@ namespace {
 using Tokens = std::vector<base::TokenId>;
 using KeptIds = std::vector<PrefixTree::KeptId>;
 
+constexpr PrefixTree::Root kRoot = 0;
 constexpr SequenceBytes kBytes{.fixed = 10, .per_token = 1};
 
 /// So many tokens that begin with a given one, for paths that part at once.
@@ -181,11 +182,11 @@ TEST(PrefixTreeTest, EqualsAListOfPrefixesAfterAnyOperations) {
       switch (random() % 6) {
         case 0:
         case 1:
-          ASSERT_EQ(tree.keep(tokens, i), reference.keep(tokens, i));
+          ASSERT_EQ(tree.keep(kRoot, tokens, i), reference.keep(tokens, i));
           break;
         case 2:
         case 3:
-          tree.promise(tokens, owner);
+          tree.promise(kRoot, tokens, owner);
           reference.promise(tokens, owner);
           break;
         case 4:
@@ -201,94 +202,108 @@ TEST(PrefixTreeTest, EqualsAListOfPrefixesAfterAnyOperations) {
       EXPECT_LE(tree.bytes(), budget);
       const Tokens asked = random_tokens(random, seen);
       const std::size_t most = random() % (asked.size() + 3);
-      expect_same(tree.find(asked, most), reference.find(asked, most));
-      expect_same(tree.find(tokens, tokens.size()), reference.find(tokens, tokens.size()));
+      expect_same(tree.find(kRoot, asked, most), reference.find(asked, most));
+      expect_same(tree.find(kRoot, tokens, tokens.size()), reference.find(tokens, tokens.size()));
     }
   }
 }
 
 TEST(PrefixTreeTest, FindsTheLongestKeptPrefix) {
   PrefixTree tree(1000, kBytes);
-  tree.keep(Tokens{1, 2}, 7);
-  tree.keep(Tokens{1, 2, 3, 4}, 8);
-  tree.promise(Tokens{1, 2, 3, 4, 5}, 1);
-  expect_same(tree.find(Tokens{1, 2, 3, 4, 5, 6}, 6), {4, 8, 5, 5});
-  expect_same(tree.find(Tokens{1, 2, 3, 4, 5, 6}, 3), {2, 7, 2, 3});
-  expect_same(tree.find(Tokens{1, 2, 3, 9}, 4), {2, 7, 2, 3});
-  expect_same(tree.find(Tokens{1, 9}, 2), {0, 0, 0, 1});
-  expect_same(tree.find(Tokens{}, 2), {});
+  tree.keep(kRoot, Tokens{1, 2}, 7);
+  tree.keep(kRoot, Tokens{1, 2, 3, 4}, 8);
+  tree.promise(kRoot, Tokens{1, 2, 3, 4, 5}, 1);
+  expect_same(tree.find(kRoot, Tokens{1, 2, 3, 4, 5, 6}, 6), {4, 8, 5, 5});
+  expect_same(tree.find(kRoot, Tokens{1, 2, 3, 4, 5, 6}, 3), {2, 7, 2, 3});
+  expect_same(tree.find(kRoot, Tokens{1, 2, 3, 9}, 4), {2, 7, 2, 3});
+  expect_same(tree.find(kRoot, Tokens{1, 9}, 2), {0, 0, 0, 1});
+  expect_same(tree.find(kRoot, Tokens{}, 2), {});
+}
+
+TEST(PrefixTreeTest, SequencesOfDifferentRootsShareNothingButTheBudget) {
+  constexpr PrefixTree::Root kOther = 1;
+  PrefixTree tree(30, kBytes);
+  tree.keep(kRoot, Tokens{1, 2}, 7);
+  tree.promise(kOther, Tokens{1, 2, 3}, 1);
+  expect_same(tree.find(kOther, Tokens{1, 2, 3}, 3), {0, 0, 3, 3});
+  expect_same(tree.find(kRoot, Tokens{1, 2, 3}, 3), {2, 7, 2, 2});
+  EXPECT_EQ(tree.keep(kOther, Tokens{1, 2}, 8), KeptIds{});
+  EXPECT_EQ(tree.kept_along(kOther, Tokens{1, 2, 3}, 3), KeptIds{8});
+  EXPECT_EQ(tree.kept_along(kRoot, Tokens{1, 2, 3}, 3), KeptIds{7});
+  EXPECT_EQ(tree.keep(kOther, Tokens{1, 9}, 9), KeptIds{7});
+  expect_same(tree.find(kRoot, Tokens{1, 2, 3}, 3), {});
 }
 
 TEST(PrefixTreeTest, WithdrawsPromisesOfWhichOneBeginsAnother) {
   PrefixTree tree(1000, kBytes);
-  tree.promise(Tokens{1, 2}, 1);
-  tree.promise(Tokens{1, 2, 3, 4}, 1);
-  tree.promise(Tokens{1, 2, 5}, 2);
+  tree.promise(kRoot, Tokens{1, 2}, 1);
+  tree.promise(kRoot, Tokens{1, 2, 3, 4}, 1);
+  tree.promise(kRoot, Tokens{1, 2, 5}, 2);
   tree.withdraw(1);
-  expect_same(tree.find(Tokens{1, 2, 3, 4}, 4), {0, 0, 0, 2});
+  expect_same(tree.find(kRoot, Tokens{1, 2, 3, 4}, 4), {0, 0, 0, 2});
   tree.withdraw(2);
-  expect_same(tree.find(Tokens{1, 2, 3, 4}, 4), {});
+  expect_same(tree.find(kRoot, Tokens{1, 2, 3, 4}, 4), {});
 }
 
 TEST(PrefixTreeTest, WhatWasKeptStaysWhenPromisesAreWithdrawn) {
   PrefixTree tree(1000, kBytes);
-  tree.promise(Tokens{1, 2}, 1);
-  EXPECT_EQ(tree.keep(Tokens{1, 2}, 5), KeptIds{});
+  tree.promise(kRoot, Tokens{1, 2}, 1);
+  EXPECT_EQ(tree.keep(kRoot, Tokens{1, 2}, 5), KeptIds{});
   tree.withdraw(1);
-  expect_same(tree.find(Tokens{1, 2}, 2), {2, 5, 2, 2});
+  expect_same(tree.find(kRoot, Tokens{1, 2}, 2), {2, 5, 2, 2});
 }
 
 TEST(PrefixTreeTest, KeepsInPlaceOfWhatIsThere) {
   PrefixTree tree(1000, kBytes);
-  tree.keep(Tokens{1, 2}, 5);
-  EXPECT_EQ(tree.keep(Tokens{1, 2}, 6), KeptIds{5});
+  tree.keep(kRoot, Tokens{1, 2}, 5);
+  EXPECT_EQ(tree.keep(kRoot, Tokens{1, 2}, 6), KeptIds{5});
   EXPECT_EQ(tree.bytes(), kBytes.of(2));
 }
 
 TEST(PrefixTreeTest, WhatTheBudgetCannotHoldGoesAloneAndIsNotPromised) {
   PrefixTree tree(100, kBytes);
-  tree.keep(path(1, 20), 1);
-  tree.keep(path(2, 20), 2);
+  tree.keep(kRoot, path(1, 20), 1);
+  tree.keep(kRoot, path(2, 20), 2);
   const Tokens large = path(3, 91);
-  tree.promise(large, 9);
-  EXPECT_EQ(tree.find(large, 91).n_promised, 0u);
-  EXPECT_EQ(tree.keep(large, 3), KeptIds{3});
+  tree.promise(kRoot, large, 9);
+  EXPECT_EQ(tree.find(kRoot, large, 91).n_promised, 0u);
+  EXPECT_EQ(tree.keep(kRoot, large, 3), KeptIds{3});
   EXPECT_EQ(tree.bytes(), 2 * kBytes.of(20));
-  expect_same(tree.find(large, 91), {});
-  EXPECT_EQ(tree.keep(path(4, 90), 4).size(), 2u);  // just fits, alone
+  expect_same(tree.find(kRoot, large, 91), {});
+  EXPECT_EQ(tree.keep(kRoot, path(4, 90), 4).size(), 2u);  // just fits, alone
 }
 
 TEST(PrefixTreeTest, ABudgetOfNothingKeepsNothing) {
   PrefixTree tree(0, {});
-  tree.promise(Tokens{1}, 1);
-  EXPECT_EQ(tree.keep(Tokens{1}, 1), KeptIds{1});
-  expect_same(tree.find(Tokens{1}, 1), {});
+  tree.promise(kRoot, Tokens{1}, 1);
+  EXPECT_EQ(tree.keep(kRoot, Tokens{1}, 1), KeptIds{1});
+  expect_same(tree.find(kRoot, Tokens{1}, 1), {});
 }
 
 TEST(PrefixTreeTest, WhatIsCheapToReadAgainGoesFirst) {
   PrefixTree tree(150, kBytes);
-  tree.keep(path(1, 5), 1);   // a third of its bytes are those of tokens
-  tree.keep(path(2, 80), 2);  // eight ninths
-  EXPECT_EQ(tree.keep(path(3, 60), 3), (KeptIds{1, 3}));
-  tree.keep(path(4, 5), 4);
+  tree.keep(kRoot, path(1, 5), 1);   // a third of its bytes are those of tokens
+  tree.keep(kRoot, path(2, 80), 2);  // eight ninths
+  EXPECT_EQ(tree.keep(kRoot, path(3, 60), 3), (KeptIds{1, 3}));
+  tree.keep(kRoot, path(4, 5), 4);
   EXPECT_EQ(tree.bytes(), kBytes.of(80) + kBytes.of(5));
 }
 
 TEST(PrefixTreeTest, WhatWasNotUsedForLongGoesFirst) {
   PrefixTree tree(3 * kBytes.of(20), kBytes);
-  for (base::TokenId i = 1; i <= 3; ++i) tree.keep(path(i, 20), static_cast<std::uint64_t>(i));
+  for (base::TokenId i = 1; i <= 3; ++i) tree.keep(kRoot, path(i, 20), static_cast<std::uint64_t>(i));
   tree.use(1);
-  EXPECT_EQ(tree.keep(path(4, 20), 4), KeptIds{2});
+  EXPECT_EQ(tree.keep(kRoot, path(4, 20), 4), KeptIds{2});
   tree.use(3);
-  EXPECT_EQ(tree.keep(path(5, 20), 5), KeptIds{1});
+  EXPECT_EQ(tree.keep(kRoot, path(5, 20), 5), KeptIds{1});
 }
 
 TEST(PrefixTreeTest, WhatIsNeverUsedGoesHoweverMuchItSaves) {
   PrefixTree tree(kBytes.of(60) + 2 * kBytes.of(5), kBytes);
-  tree.keep(path(1, 60), 1);
+  tree.keep(kRoot, path(1, 60), 1);
   bool is_gone = false;
   for (base::TokenId i = 2; i < 20 && !is_gone; ++i) {
-    const KeptIds gone = tree.keep(path(i, 5), static_cast<std::uint64_t>(i));
+    const KeptIds gone = tree.keep(kRoot, path(i, 5), static_cast<std::uint64_t>(i));
     is_gone = std::ranges::count(gone, 1u) > 0;
   }
   EXPECT_TRUE(is_gone);
@@ -301,44 +316,44 @@ TEST(PrefixTreeTest, OfALongDialogueTheLastTurnsStay) {
   std::size_t n_gone = 0;
   for (std::uint64_t turn = 1; turn <= 1000; ++turn) {
     dialogue.insert(dialogue.end(), 20, static_cast<base::TokenId>(turn));
-    n_gone += tree.keep(dialogue, turn).size();
+    n_gone += tree.keep(kRoot, dialogue, turn).size();
   }
   EXPECT_GT(n_gone, 0u);
-  EXPECT_EQ(tree.find(dialogue, dialogue.size()).n_kept, dialogue.size());
+  EXPECT_EQ(tree.find(kRoot, dialogue, dialogue.size()).n_kept, dialogue.size());
 }
 
 TEST(PrefixTreeTest, ChunksInFilesDoNotCount) {
   PrefixTree small(30, kBytes), tree(1100, kBytes);
   const Tokens saved = path(1, 1000);
-  EXPECT_EQ(small.keep(saved, 1), KeptIds{1});
-  EXPECT_EQ(small.keep(saved, 2, PrefixTree::Memory::kFiles), KeptIds{});
+  EXPECT_EQ(small.keep(kRoot, saved, 1), KeptIds{1});
+  EXPECT_EQ(small.keep(kRoot, saved, 2, PrefixTree::Memory::kFiles), KeptIds{});
   EXPECT_EQ(small.bytes(), kBytes.fixed);
-  EXPECT_EQ(tree.keep(saved, 1), KeptIds{});
+  EXPECT_EQ(tree.keep(kRoot, saved, 1), KeptIds{});
   EXPECT_EQ(tree.bytes(), kBytes.fixed + 1000);
-  EXPECT_EQ(tree.keep(saved, 2, PrefixTree::Memory::kFiles), KeptIds{1});
+  EXPECT_EQ(tree.keep(kRoot, saved, 2, PrefixTree::Memory::kFiles), KeptIds{1});
   Tokens longer = saved;
   longer.resize(saved.size() + 10);
-  EXPECT_EQ(tree.keep(longer, 3), KeptIds{});
+  EXPECT_EQ(tree.keep(kRoot, longer, 3), KeptIds{});
   EXPECT_EQ(tree.bytes(), 2 * kBytes.fixed + 10);
   // Also where the whole would not fit.
-  EXPECT_EQ(small.keep(longer, 3), KeptIds{});
-  EXPECT_EQ(small.find(longer, longer.size()).kept, 3u);
+  EXPECT_EQ(small.keep(kRoot, longer, 3), KeptIds{});
+  EXPECT_EQ(small.find(kRoot, longer, longer.size()).kept, 3u);
   EXPECT_EQ(small.bytes(), 2 * kBytes.fixed + 10);
 }
 
 TEST(PrefixTreeTest, WhatIsPinnedStays) {
   PrefixTree tree(30, {10, 0});
   const std::vector<base::TokenId> a{1, 1}, b{2, 2}, c{3, 3}, d{4, 4};
-  EXPECT_TRUE(tree.keep(a, 1).empty());
-  EXPECT_TRUE(tree.keep(b, 2).empty());
-  EXPECT_TRUE(tree.keep(c, 3).empty());
+  EXPECT_TRUE(tree.keep(kRoot, a, 1).empty());
+  EXPECT_TRUE(tree.keep(kRoot, b, 2).empty());
+  EXPECT_TRUE(tree.keep(kRoot, c, 3).empty());
   tree.pin(1);
   tree.pin(1);
   EXPECT_EQ(tree.pinned_bytes(), 10);
-  EXPECT_EQ(tree.keep(d, 4), (std::vector<PrefixTree::KeptId>{2}));
-  EXPECT_EQ(tree.keep(a, 5), (std::vector<PrefixTree::KeptId>{5}));  // nor is another put there
+  EXPECT_EQ(tree.keep(kRoot, d, 4), (std::vector<PrefixTree::KeptId>{2}));
+  EXPECT_EQ(tree.keep(kRoot, a, 5), (std::vector<PrefixTree::KeptId>{5}));  // nor is another put there
   EXPECT_EQ(tree.set_budget(0), (std::vector<PrefixTree::KeptId>{3, 4}));
-  EXPECT_EQ(tree.find(a, 2).kept, 1u);
+  EXPECT_EQ(tree.find(kRoot, a, 2).kept, 1u);
   tree.unpin(1);
   EXPECT_TRUE(tree.set_budget(10).empty());
   EXPECT_EQ(tree.pinned_bytes(), 10);
@@ -351,26 +366,26 @@ TEST(PrefixTreeTest, NamesAllThatIsKeptAlongAPath) {
   PrefixTree tree(1000, {10, 1});
   const std::vector<base::TokenId> tokens{1, 2, 3, 4, 5, 6}, other{1, 2, 9};
   const PrefixTree::Tokens path = tokens;
-  EXPECT_TRUE(tree.keep(path, 6).empty());
-  EXPECT_TRUE(tree.keep(path.first(2), 2).empty());
-  EXPECT_TRUE(tree.keep(other, 3).empty());
-  tree.promise(path.first(4), 7);
-  EXPECT_TRUE(tree.keep(path.first(5), 5).empty());
-  EXPECT_EQ(tree.kept_along(tokens, 6), (std::vector<PrefixTree::KeptId>{2, 5, 6}));
-  EXPECT_EQ(tree.kept_along(tokens, 5), (std::vector<PrefixTree::KeptId>{2, 5}));
-  EXPECT_EQ(tree.kept_along(tokens, 4), (std::vector<PrefixTree::KeptId>{2}));
-  EXPECT_EQ(tree.kept_along(other, 9), (std::vector<PrefixTree::KeptId>{2, 3}));
-  EXPECT_TRUE(tree.kept_along(path.last(2), 2).empty());
+  EXPECT_TRUE(tree.keep(kRoot, path, 6).empty());
+  EXPECT_TRUE(tree.keep(kRoot, path.first(2), 2).empty());
+  EXPECT_TRUE(tree.keep(kRoot, other, 3).empty());
+  tree.promise(kRoot, path.first(4), 7);
+  EXPECT_TRUE(tree.keep(kRoot, path.first(5), 5).empty());
+  EXPECT_EQ(tree.kept_along(kRoot, tokens, 6), (std::vector<PrefixTree::KeptId>{2, 5, 6}));
+  EXPECT_EQ(tree.kept_along(kRoot, tokens, 5), (std::vector<PrefixTree::KeptId>{2, 5}));
+  EXPECT_EQ(tree.kept_along(kRoot, tokens, 4), (std::vector<PrefixTree::KeptId>{2}));
+  EXPECT_EQ(tree.kept_along(kRoot, other, 9), (std::vector<PrefixTree::KeptId>{2, 3}));
+  EXPECT_TRUE(tree.kept_along(kRoot, path.last(2), 2).empty());
 }
 
 TEST(PrefixTreeTest, NobodyWaitsForWhatWasRefused) {
   PrefixTree tree(100, {10, 10});
   const std::vector<base::TokenId> tokens{1, 2, 3, 4};
-  tree.promise(tokens, 7);
-  EXPECT_EQ(tree.find(tokens, 4).n_promised, 4);
+  tree.promise(kRoot, tokens, 7);
+  EXPECT_EQ(tree.find(kRoot, tokens, 4).n_promised, 4);
   tree.set_budget(20);
-  EXPECT_EQ(tree.keep(tokens, 1), (std::vector<PrefixTree::KeptId>{1}));
-  EXPECT_EQ(tree.find(tokens, 4).n_promised, 0);
+  EXPECT_EQ(tree.keep(kRoot, tokens, 1), (std::vector<PrefixTree::KeptId>{1}));
+  EXPECT_EQ(tree.find(kRoot, tokens, 4).n_promised, 0);
   tree.withdraw(7);
 }
 

@@ -1,6 +1,7 @@
 """Checkpoints for tests, written as other programs write them: names and shapes of every family, GGUF, and numbers in blocks.
 Sources: the converters of transformers, flash-linear-attention, web-rwkv and llama.cpp."""
 import array
+import io
 import json
 import math
 import pickle
@@ -65,6 +66,32 @@ def read_pth(path):
             content = archive.read(f"{root}/data/{key}")
             tensors[name] = Tensor("BF16", shape, content[2 * offset:2 * (offset + math.prod(shape))])
         return tensors
+
+
+def pth(tensors):
+    """A file of torch.save: its zip archive, and the pickle that names each tensor's storage."""
+    def number(value):
+        return b"J" + struct.pack("<i", value)
+
+    def text(value):
+        return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+    def numbers(values):
+        return b"(" + b"".join(map(number, values)) + b"t"
+
+    storages = {"F32": "FloatStorage", "F16": "HalfStorage", "BF16": "BFloat16Storage"}
+    content, stream = b"\x80\x02}(", io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for key, (name, tensor) in enumerate(tensors.items()):
+            strides = [math.prod(tensor.shape[at + 1:]) for at in range(len(tensor.shape))]
+            storage = (b"(" + text("storage") + f"ctorch\n{storages[tensor.dtype]}\n".encode() + text(str(key)) + text("cpu") +
+                       number(math.prod(tensor.shape)) + b"tQ")
+            content += (text(name) + b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + number(0) + numbers(tensor.shape) +
+                        numbers(strides) + b"\x89ccollections\nOrderedDict\n)RtR")
+            archive.writestr(f"archive/data/{key}", tensor.data)
+        archive.writestr("archive/data.pkl", content + b"u.")
+        archive.writestr("archive/version", "3\n")
+    return stream.getvalue()
 
 
 def safetensors(tensors):

@@ -30,7 +30,7 @@ class Unused(program.ProgramTest):
     def test_what_is_not_used_is_named(self):
         for name, meaning in {"rwkv.blocks.0.ffn.s_emb.weight": "DeepEmbed",
                               "rwkv.blocks.1.att.key.lora_A": "LoRA",
-                              "rwkv.blocks.2.att.time_state": "initial state",
+                              "rwkv.blocks.2.att.time_state": "--state",
                               "moba.1.att.gate": "sparse blocks of another kind"}.items():
             command = self.command({name: Tensor("BF16", [64], bytes(128))})
             with self.subTest(name=name):
