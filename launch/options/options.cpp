@@ -34,6 +34,7 @@ constexpr std::size_t kMostPrompts = 1'000'000;
 constexpr std::size_t kMostTokenIds = std::size_t{1} << 31;
 constexpr std::size_t kMostNewBlocks = 1000;
 constexpr double kLeastRate = 0.001;
+constexpr double kMostScale = 1e6;
 
 /// Takes the text of one value; throws CLI::ValidationError through the functions below.
 using TakeText = std::function<void(const std::string&)>;
@@ -234,7 +235,6 @@ CLI::Option* add_weights(CLI::App& app, std::optional<base::WeightFormat>& weigh
 
 /// FILE or FILE=SCALE; what follows the last = counts as a scale if it is a number.
 void add_lora(CLI::App& app, std::optional<LoraOption>& lora) {
-  constexpr double kMostScale = 1e6;
   add_text(
       app, "--lora", "FILE[=SCALE]",
       "a LoRA to merge into the model as it is loaded, its product times\nSCALE (default: 1): "
