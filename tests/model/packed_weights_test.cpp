@@ -7,6 +7,7 @@
 #include "model/weights.hpp"
 #include "tests/support/bytes.hpp"
 #include "tests/support/input_error.hpp"
+#include "tests/support/source_folder.hpp"
 #include "tests/support/temp_folder.hpp"
 
 #include <gtest/gtest.h>
@@ -26,8 +27,7 @@ constexpr auto kFormats = {WeightFormat::kF32, WeightFormat::kBf16, WeightFormat
                            WeightFormat::kInt4};
 
 /// Of ranks that are no whole blocks.
-const std::filesystem::path kModel =
-    std::filesystem::path(LONGREACH_SOURCE_DIR) / "tests/golden/data/d/model.pth";
+const std::filesystem::path kModel = test::source_folder() / "tests/golden/data/d/model.pth";
 
 class PackedWeights : public ::testing::Test {
  protected:

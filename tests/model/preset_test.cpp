@@ -104,12 +104,13 @@ TEST(Preset, HasSparseChannelMixesWhereItsNameSaysSo) {
     const auto now = random.normal(kChannels), before = random.normal(kChannels);
     std::vector<double> mixed(kChannels);
     for (std::size_t c = 0; c < kChannels; ++c) {
-      const double x = now[c] + (before[c] - now[c]) * shift.at(c);
-      mixed[c] = x * scale.at(c) + bias.at(c);
+      const double x = double{now[c]} + double{before[c] - now[c]} * double{shift.at(c)};
+      mixed[c] = x * double{scale.at(c)} + double{bias.at(c)};
     }
     for (std::size_t f = 0; f < kHidden; ++f) {
       double sum = 0;
-      for (std::size_t c = 0; c < kChannels; ++c) sum += mixed[c] * key.at(f * kChannels + c);
+      for (std::size_t c = 0; c < kChannels; ++c)
+        sum += mixed[c] * double{key.at(f * kChannels + c)};
       n_zero += sum <= 0 ? 1 : 0;
     }
   }
