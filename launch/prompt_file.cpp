@@ -78,7 +78,7 @@ ContinuationOptions options_of(const json& line, ContinuationOptions options) {
 }
 
 std::vector<TokenId> tokens_of(const json& line, const model::Tokenizer& tokenizer,
-                               std::size_t vocab_size) {
+                               std::optional<TokenId> bos, std::size_t vocab_size) {
   if (line.contains("prompt") == line.contains("tokens")) {
     base::input_error("expected either \"prompt\" or \"tokens\", found {}",
                       line.contains("prompt") ? "both" : "neither");
@@ -95,6 +95,7 @@ std::vector<TokenId> tokens_of(const json& line, const model::Tokenizer& tokeniz
           "--tokenizer fit the model?)",
           *foreign, vocab_size);
     }
+    begin_text(tokens, bos, vocab_size);
   } else {
     if (!line["tokens"].is_array()) refuse_field("tokens", "a list of token ids", line["tokens"]);
     for (const json& each : line["tokens"]) {
@@ -134,7 +135,8 @@ std::string fingerprint(std::string_view settings, std::string_view text,
 }
 
 void read_line(PromptLine& prompt, std::string_view text, const ContinuationOptions& options,
-               const model::Tokenizer& tokenizer, std::size_t vocab_size) {
+               const model::Tokenizer& tokenizer, std::optional<TokenId> bos,
+               std::size_t vocab_size) {
   const json line = base::parse_json(std::string(text), "the line");
   if (!line.is_object())
     base::input_error("expected a JSON object, found {}", base::json_text(line));
@@ -147,7 +149,7 @@ void read_line(PromptLine& prompt, std::string_view text, const ContinuationOpti
   const ContinuationOptions own = options_of(line, options);
   const std::uint64_t seed =
       line.contains("seed") ? *own.seed : own.seed.value_or(0) + prompt.number;
-  prompt.request = request_of(own, tokens_of(line, tokenizer, vocab_size), seed);
+  prompt.request = request_of(own, tokens_of(line, tokenizer, bos, vocab_size), seed);
 }
 
 OrderedJson logprobs_json(const generation::Logprobs& logprobs) {
@@ -179,15 +181,15 @@ std::string text_of(const OrderedJson& object) {
 
 std::vector<PromptLine> read_prompts(const std::filesystem::path& file,
                                      const ContinuationOptions& options,
-                                     const model::Tokenizer& tokenizer, std::size_t vocab_size,
-                                     std::string_view settings) {
+                                     const model::Tokenizer& tokenizer, std::optional<TokenId> bos,
+                                     std::size_t vocab_size, std::string_view settings) {
   std::vector<PromptLine> prompts;
   base::for_lines(base::read_file(file), [&](std::size_t number, std::string_view text) {
     PromptLine& prompt = prompts.emplace_back();
     prompt.number = number;
     prompt.id = std::to_string(number);
     try {
-      read_line(prompt, text, options, tokenizer, vocab_size);
+      read_line(prompt, text, options, tokenizer, bos, vocab_size);
     } catch (const base::InputError& error) {
       prompt.error = error.what();
     }

@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,11 +30,13 @@ struct PromptLine {
 };
 
 /// The prompts of a file; blank lines are none. What is wrong with a line is its own affair and
-/// stands in it. `settings` are what decides results beside the line. Errors: InputError for a file
+/// stands in it. `bos` comes first in texts, not before token ids. `settings` are what decides
+/// results beside the line. Errors: InputError for a file
 /// that cannot be read or has no prompts.
 std::vector<PromptLine> read_prompts(const std::filesystem::path& file,
                                      const ContinuationOptions& options,
-                                     const model::Tokenizer& tokenizer, std::size_t vocab_size,
+                                     const model::Tokenizer& tokenizer,
+                                     std::optional<base::TokenId> bos, std::size_t vocab_size,
                                      std::string_view settings);
 
 /// What was generated.

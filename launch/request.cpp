@@ -37,4 +37,11 @@ generation::Request request_of(const ContinuationOptions& options,
   return request;
 }
 
+void begin_text(std::vector<base::TokenId>& tokens, std::optional<base::TokenId> bos,
+                std::size_t vocab_size) {
+  if (!bos) return;
+  check_vocabulary({&*bos, 1}, vocab_size, "--bos");
+  tokens.insert(tokens.begin(), *bos);
+}
+
 }  // namespace longreach::launch

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace longreach::launch {
@@ -17,5 +18,10 @@ void check_vocabulary(const ContinuationOptions& options, std::size_t vocab_size
 /// logits are hashed.
 generation::Request request_of(const ContinuationOptions& options,
                                std::vector<base::TokenId> prompt, std::uint64_t seed);
+
+/// Puts the token of --bos first in a text that begins, if there is one. Errors: InputError naming
+/// the option, for one outside the vocabulary.
+void begin_text(std::vector<base::TokenId>& tokens, std::optional<base::TokenId> bos,
+                std::size_t vocab_size);
 
 }  // namespace longreach::launch

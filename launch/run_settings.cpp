@@ -15,7 +15,8 @@ std::string model_name(const model::Checkpoint& checkpoint) {
   return preset != nullptr ? std::string(preset->name) : checkpoint.path().filename().string();
 }
 
-eval::Settings run_settings(const OpenedModel& opened, const model::Tokenizer& tokenizer) {
+eval::Settings run_settings(const OpenedModel& opened, const model::Tokenizer& tokenizer,
+                            std::optional<base::TokenId> bos) {
   const model::AttentionConfig& attention = opened.engine_options.attention;
   eval::Settings settings;
   const auto add = [&](const eval::Settings& more) {
@@ -27,6 +28,7 @@ eval::Settings run_settings(const OpenedModel& opened, const model::Tokenizer& t
   add({{"tokenizer", std::filesystem::path(tokenizer.name()).filename().string()},
        {"vocabulary", eval::hash_of_vocabulary(tokenizer, opened.config.vocab_size)},
        {"end_token", static_cast<std::uint64_t>(opened.config.end_token)}});
+  if (bos) settings.emplace_back("bos", static_cast<std::uint64_t>(*bos));
   add(attention_settings(attention, AttentionPart::kMode));
   add(attention_settings(attention, AttentionPart::kChunks));
   settings.emplace_back("isa", kernels::active_isa());

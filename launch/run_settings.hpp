@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -16,8 +17,9 @@ namespace longreach::launch {
 std::string model_name(const model::Checkpoint& checkpoint);
 
 /// The model's files are known by what they hold and compute (see eval::model_fingerprint) rather
-/// than by where they lie.
-eval::Settings run_settings(const OpenedModel& opened, const model::Tokenizer& tokenizer);
+/// than by where they lie. `bos` is the first token of texts.
+eval::Settings run_settings(const OpenedModel& opened, const model::Tokenizer& tokenizer,
+                            std::optional<base::TokenId> bos);
 
 /// Errors: InputError naming --replicas.
 void require_replicas(std::size_t n_replicas, std::size_t n_ranks);

@@ -145,6 +145,13 @@ std::vector<TokenId> encode_prompt(std::string_view text, std::string_view field
   return tokens;
 }
 
+/// A text that begins where nothing was read yet: after the model's first token, unless it has it.
+std::vector<TokenId> with_bos(std::vector<TokenId> text, const ServedModel& served) {
+  const bool has_it = !text.empty() && text.front() == served.bos;
+  if (served.bos && !has_it) text.insert(text.begin(), *served.bos);
+  return text;
+}
+
 /// Whether a value is a list, of ids or not.
 bool is_list(const json& value) { return value.is_array() || value.is_binary(); }
 
@@ -177,10 +184,18 @@ std::vector<std::vector<TokenId>> one_prompt(std::vector<TokenId> prompt) {
   return prompts;
 }
 
+/// What stands before a prompt.
+enum class Before { kNothing, kContext };
+
 /// A text, a list of token ids, or a list of either.
-std::vector<std::vector<TokenId>> read_prompts(json value, const ServedModel& served) {
+std::vector<std::vector<TokenId>> read_prompts(json value, const ServedModel& served,
+                                               Before before) {
   constexpr const char* kField = "prompt";
-  const auto text = [&](json& each) { return encode_prompt(taken_text(each), kField, served); };
+  const auto text = [&](json& each) {
+    auto tokens = encode_prompt(taken_text(each), kField, served);
+    if (before == Before::kNothing) tokens = with_bos(std::move(tokens), served);
+    return tokens;
+  };
   if (value.is_string()) return one_prompt(text(value));
   if (value.is_binary()) return one_prompt(token_ids(value, kField, served));
   if (!value.is_array() || value.empty()) {
@@ -216,8 +231,7 @@ std::string read_content(json value) {
   return content;
 }
 
-/// `before` stands before the first turn.
-std::vector<TokenId> read_messages(json list, const ServedModel& served, std::string_view before) {
+std::vector<TokenId> read_messages(json list, const ServedModel& served, Before before) {
   constexpr const char* kField = "messages";
   if (!list.is_array() || list.empty()) refuse(kField, "a list of one message at least", list);
   std::vector<ChatMessage> messages;
@@ -237,7 +251,9 @@ std::vector<TokenId> read_messages(json list, const ServedModel& served, std::st
     messages.push_back(std::move(message));
   }
   std::string text = served.chat.prompt(std::exchange(messages, {}));
-  return encode(text.insert(0, before), kField, served);
+  if (before == Before::kNothing) return with_bos(encode(text, kField, served), served);
+  // The first turn begins after an empty line, as all do.
+  return encode(text.insert(0, "\n\n"), kField, served);
 }
 
 std::vector<std::string> read_stops(const Fields& fields) {
@@ -496,6 +512,7 @@ CompletionRequest read_completion(Endpoint endpoint, std::string body, const Ser
   read_stream(fields, served, request);
   request.initial_state = read_initial_state(fields, served);
   const json* const context = context_id(fields, served);
+  const Before place = context != nullptr ? Before::kContext : Before::kNothing;
   if (context != nullptr && request.initial_state != 0) {
     throw ApiError(400,
                    "longreach: a context was read after the server's own initial state: expected "
@@ -503,13 +520,11 @@ CompletionRequest read_completion(Endpoint endpoint, std::string body, const Ser
                    "longreach");
   }
   if (endpoint == Endpoint::kChat) {
-    // The first turn begins after an empty line, as all do.
-    request.prompts = one_prompt(
-        read_messages(std::move(object["messages"]), served, context != nullptr ? "\n\n" : ""));
+    request.prompts = one_prompt(read_messages(std::move(object["messages"]), served, place));
     const auto& stops = served.chat.stops;
     request.stop_strings.insert(request.stop_strings.end(), stops.begin(), stops.end());
   } else {
-    request.prompts = read_prompts(std::move(object["prompt"]), served);
+    request.prompts = read_prompts(std::move(object["prompt"]), served, place);
   }
   for (const auto& prompt : request.prompts) {
     if (prompt.empty())
@@ -561,7 +576,7 @@ ContextText read_context(std::string body, const ServedModel& served) {
   ContextText context{{}, read_name(fields).value_or("")};
   json& text = object[field];
   if (text.is_string()) {
-    context.tokens = encode(text.get_ref<const std::string&>(), field, served);
+    context.tokens = with_bos(encode(text.get_ref<const std::string&>(), field, served), served);
   } else if (is_list(text)) {
     context.tokens = token_ids(text, field, served);
   } else {

@@ -53,6 +53,7 @@ struct ServedModel {
       nullptr;  ///< That prompts may go on after; null if there are none.
   /// Initial states that requests may name, by number of the engine's.
   std::map<std::string, std::size_t> states = {};
+  std::optional<base::TokenId> bos = {};  ///< Comes first in texts, not before token ids.
 };
 
 /// How the end token, which has no text, is written where tokens are named.

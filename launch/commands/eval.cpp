@@ -1,6 +1,7 @@
 #include "launch/commands/eval.hpp"
 
 #include "eval/examiner.hpp"
+#include "eval/first_token.hpp"
 #include "eval/results.hpp"
 #include "eval/run.hpp"
 #include "eval/selection_mass.hpp"
@@ -21,6 +22,7 @@
 #include "launch/saved_context.hpp"
 #include "launch/signals.hpp"
 #include "launch/standard_streams.hpp"
+#include "launch/token_file.hpp"
 #include "launch/usage.hpp"
 
 #include <fmt/format.h>
@@ -35,8 +37,10 @@
 namespace longreach::launch {
 namespace {
 
-std::size_t longest(const eval::Task& task) {
-  return std::ranges::max(task.specs(), {}, &eval::QuestionSpec::length).length;
+/// The tokens of the longest question, that of --bos included.
+std::size_t longest(const EvalOptions& options, const eval::Task& task) {
+  const std::size_t n = std::ranges::max(task.specs(), {}, &eval::QuestionSpec::length).length;
+  return options.bos ? n + 1 : n;
 }
 
 /// How many of the rows need no logits: all but those of losses, which need the head as decoded
@@ -72,7 +76,11 @@ PreparedTask prepare(const EvalOptions& options, const OpenedModel& opened) {
   PreparedTask prepared;
   prepared.tokenizer = open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer);
   prepared.task = options.kind->make(options.task, *prepared.tokenizer);
-  prepared.settings = run_settings(opened, *prepared.tokenizer);
+  if (options.bos) {
+    check_vocabulary({&*options.bos, 1}, opened.config.vocab_size, "--bos");
+    prepared.task = eval::with_first_token(std::move(prepared.task), *options.bos);
+  }
+  prepared.settings = run_settings(opened, *prepared.tokenizer, options.bos);
   for (auto& setting : eval::task_settings(*options.kind, options.task, *prepared.task)) {
     prepared.settings.push_back(std::move(setting));
   }
@@ -114,8 +122,9 @@ generation::GeneratorOptions examiner_options(const EvalOptions& options, const 
 }
 
 /// Tokens of a question that are not in files of contexts, of the one that has most.
-std::size_t most_in_memory(const OpenedModel& opened, const PreparedTask& prepared) {
-  const std::size_t n_longest = longest(*prepared.task);
+std::size_t most_in_memory(const EvalOptions& options, const OpenedModel& opened,
+                           const PreparedTask& prepared) {
+  const std::size_t n_longest = longest(options, *prepared.task);
   if (opened.engine_options.contexts.empty()) return n_longest;
   generation::SavedTexts saved = saved_texts(opened);
   std::size_t n_least = n_longest;
@@ -220,12 +229,12 @@ int run(const EvalOptions& options, dist::World& world) {
   };
   Work work = world.agree([&] {
     if (!world.leads_job()) return Work();
-    return Work{prepared.n_left(), most_in_memory(opened, prepared)};
+    return Work{prepared.n_left(), most_in_memory(options, opened, prepared)};
   });
   world.communicator().broadcast(std::as_writable_bytes(std::span(&work, 1)), 0);
   std::vector<eval::MassCell> masses;
   if (work.n_left > 0) {
-    const std::size_t n_tokens = world.leads_job() ? longest(*prepared.task) : 0;
+    const std::size_t n_tokens = world.leads_job() ? longest(options, *prepared.task) : 0;
     const double share = world.leads_job() ? prompt_share(options, n_tokens) : 0;
     const char* option = options.task.lengths.empty() ? "--input" : "--lengths";
     const auto engine =

@@ -79,6 +79,7 @@ Prompt tokenize(const GenerateOptions& options, const OpenedModel& opened,
       open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer), {}, 0, {}, {}};
   std::vector<TokenId> tokens = prompt.tokenizer->encode(text);
   check_vocabulary(tokens, vocab_size, "the prompt (does --tokenizer fit the model?)");
+  if (!options.context) begin_text(tokens, options.bos, vocab_size);
   if (!options.context && !options.save) {
     prompt.all = std::move(tokens);
     return prompt;

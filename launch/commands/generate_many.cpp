@@ -258,10 +258,10 @@ Preparation prepare(const GenerateOptions& options, const OpenedModel& opened, b
   check_vocabulary(options.continuation, vocab_size);
   Preparation prepared;
   prepared.tokenizer = open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer);
-  prepared.settings = run_settings(opened, *prepared.tokenizer);
+  prepared.settings = run_settings(opened, *prepared.tokenizer, options.bos);
   prepared.prompts = std::make_unique<Prompts>(
-      read_prompts(*options.prompts, options.continuation, *prepared.tokenizer, vocab_size,
-                   eval::settings_text(prepared.settings)));
+      read_prompts(*options.prompts, options.continuation, *prepared.tokenizer, options.bos,
+                   vocab_size, eval::settings_text(prepared.settings)));
   if (leads_job) prepared.results = std::make_unique<Results>(*options.out, *prepared.prompts);
   return prepared;
 }

@@ -8,6 +8,7 @@
 #include "kernels/base/write_all.hpp"
 #include "launch/open_model.hpp"
 #include "launch/progress.hpp"
+#include "launch/request.hpp"
 #include "launch/saved_context.hpp"
 #include "launch/signals.hpp"
 #include "launch/standard_streams.hpp"
@@ -47,6 +48,7 @@ Reading open_reading(const ReadOptions& options, const OpenedModel& opened) {
   reading.tokens = reading.tokenizer->encode(text);
   check_vocabulary(reading.tokens, opened.config.vocab_size,
                    "the text (does --tokenizer fit the model?)");
+  begin_text(reading.tokens, options.bos, opened.config.vocab_size);
   reading.context.emplace(dist::ContextDirectory::open_to_write(
       options.save, context_settings(opened, reading.tokenizer.get())));
   require_beginning(*reading.context, reading.tokens);

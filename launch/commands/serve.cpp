@@ -17,6 +17,7 @@
 #include "launch/service_manager.hpp"
 #include "launch/signals.hpp"
 #include "launch/state_folder.hpp"
+#include "launch/token_file.hpp"
 #include "launch/usage.hpp"
 #include "serve/api.hpp"
 #include "serve/http_server.hpp"
@@ -75,6 +76,7 @@ PreparedServer prepare(const ServeOptions& options, const OpenedModel& opened) {
   check_contexts_size(options, opened);
   PreparedServer prepared;
   prepared.tokenizer = open_tokenizer_of(opened.checkpoint, opened.config, options.tokenizer);
+  if (options.bos) check_vocabulary({&*options.bos, 1}, opened.config.vocab_size, "--bos");
   if (options.api_key_file) prepared.keys = read_keys(*options.api_key_file);
   if (options.chat_template) {
     prepared.chat =
@@ -140,7 +142,8 @@ void answer_requests(const ServeOptions& options, const OpenedModel& opened, Sta
                                   engine.has_evidence(),
                                   prepared.chat,
                                   contexts,
-                                  std::move(states)};
+                                  std::move(states),
+                                  options.bos};
   serve::HttpServer& server = *prepared.server;
   serve::Api api(served, service, contexts, metrics, server, {prepared.keys, LONGREACH_VERSION});
   // An error of the engine ends the server before what it calls.

@@ -283,6 +283,18 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
       ->group("Running");
 }
 
+void add_bos(CLI::App& app, std::optional<base::TokenId>& bos) {
+  add_text(app, "--bos", "ID|none",
+           "put this token first in a text: World models know texts that begin\nwith 0, the end "
+           "token; not before token ids, nor after a context;\ndefault: none",
+           [&bos](const std::string& text) {
+             bos.reset();
+             if (text == "none") return;
+             bos = read_integer<base::TokenId>("--bos", text, 0,
+                                               std::numeric_limits<base::TokenId>::max());
+           });
+}
+
 /// Of commands in which texts begin.
 void add_state_options(CLI::App& app, ModelOptions& options) {
   add_path(app, "--state", "FILE", options.state,
@@ -398,6 +410,7 @@ CLI::App& add_generate(CLI::App& app, GenerateOptions& options) {
             "generate at most so many tokens")
       ->default_str("256");
   add_path(command, "--tokenizer", "T", options.tokenizer, kTokenizerHelp);
+  add_bos(command, options.bos);
   add_text(command, "--evidence", "[FILE]",
            "report the passages of the context that the answer looked at:\non standard error, or "
            "as JSON lines in the file",
@@ -478,6 +491,7 @@ CLI::App& add_read(CLI::App& app, ReadOptions& options) {
   add_states_every(command, options.states_every);
   add_cache_memory(command, options.cache_memory);
   add_path(command, "--tokenizer", "T", options.tokenizer, kTokenizerHelp);
+  add_bos(command, options.bos);
   command.footer(
       "Ctrl-C saves what was read; the same command goes on from there.\n\n"
       "Example:\n  longreach read --model model.pth --file book.txt --save book.ctx\n"
@@ -856,6 +870,7 @@ CLI::App& add_eval(CLI::App& app, EvalOptions& options) {
     add_model_options(task, options.model);
     add_state_options(task, options.model);
     add_path(task, "--tokenizer", "T", options.tokenizer, kTokenizerHelp);
+    add_bos(task, options.bos);
     add_task_options(task, kind, options.task);
     add_path(task, "--out", "FILE", options.out,
              "results, one JSON object a question; a run that was\nstopped goes on where its file "
@@ -915,6 +930,7 @@ CLI::App& add_serve(CLI::App& app, ServeOptions& options) {
            "a folder of such files, which requests name without their endings:\n\"longreach\": "
            "{\"state\": \"NAME\"}; --state-axes is of these, too");
   add_path(command, "--tokenizer", "T", options.tokenizer, kTokenizerHelp);
+  add_bos(command, options.bos);
   add_path(command, "--host", "NAME", options.host,
            "the address to listen at; 0.0.0.0: all of this machine's")
       ->default_str(options.host);

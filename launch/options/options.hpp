@@ -72,8 +72,9 @@ struct GenerateOptions {
   std::optional<std::filesystem::path> prompt_file;   ///< Neither: the prompt is standard input.
   std::optional<std::filesystem::path> prompts, out;  ///< Many prompts, and their results.
   ContinuationOptions continuation;
-  BatchOptions batch;     ///< Of many prompts.
-  std::string tokenizer;  ///< "bytes" or a vocabulary file; empty: the model's.
+  BatchOptions batch;                ///< Of many prompts.
+  std::string tokenizer;             ///< "bytes" or a vocabulary file; empty: the model's.
+  std::optional<base::TokenId> bos;  ///< The first token of a text.
   std::optional<std::filesystem::path> context;        ///< What was read before the prompt.
   std::optional<std::size_t> at;                       ///< So many tokens of it; default: all.
   bool any_isa = false;                                ///< See context_settings.
@@ -91,6 +92,7 @@ struct ReadOptions {
   std::optional<std::size_t> states_every;         ///< Tokens, rounded up to whole chunks.
   std::optional<std::size_t> cache_memory;         ///< See dist::EngineOptions.
   std::string tokenizer;                           ///< As above.
+  std::optional<base::TokenId> bos;                ///< The first token of the text.
 };
 
 enum class ContextAction { kInspect, kVerify, kPack };
@@ -175,8 +177,9 @@ struct EvalOptions {
   ModelOptions model;
   const eval::TaskKind* kind = nullptr;  ///< Never null when a command line asked for it.
   eval::TaskOptions task;
-  std::string tokenizer;      ///< "bytes" or a vocabulary file; empty: the model's.
-  std::filesystem::path out;  ///< Results, one JSON object a line.
+  std::string tokenizer;             ///< "bytes" or a vocabulary file; empty: the model's.
+  std::optional<base::TokenId> bos;  ///< The first token of a text.
+  std::filesystem::path out;         ///< Results, one JSON object a line.
   std::optional<std::filesystem::path> csv, svg, png;
   std::optional<std::filesystem::path> selection_mass;  ///< What the choice of chunks misses.
   std::size_t mass_one_in = 64;                         ///< Queries, of which one is measured.
@@ -189,7 +192,8 @@ struct EvalOptions {
 /// `longreach serve`.
 struct ServeOptions {
   ModelOptions model;
-  std::string tokenizer;  ///< "bytes" or a file; empty: the model's.
+  std::string tokenizer;             ///< "bytes" or a file; empty: the model's.
+  std::optional<base::TokenId> bos;  ///< The first token of a text.
   std::string host = "127.0.0.1";
   std::uint16_t port = 8080;                           ///< 0: any that is free.
   std::optional<std::filesystem::path> api_key_file;   ///< A key a line; default: all may.

@@ -166,6 +166,8 @@ Lora read_lora(const std::filesystem::path& path, double scale) {
   const MappedTensors file(is_folder ? path / kPeftTensors : path);
   const std::string name = file.path().string();
   Lora lora{{file.path()}, scale, {}};
+  const auto by_matrix = factors_in(file);
+  if (by_matrix.empty()) input_error("{}: holds no factors of a LoRA", name);
   std::optional<Scaling> scaling;
   const bool is_of_peft = std::ranges::any_of(
       file.tensors(), [](const auto& each) { return each.first.starts_with(kPeftPrefix); });
@@ -173,8 +175,6 @@ Lora read_lora(const std::filesystem::path& path, double scale) {
     lora.paths.push_back(file.path().parent_path() / kPeftConfig);
     scaling = read_scaling(lora.paths.back());
   }
-  const auto by_matrix = factors_in(file);
-  if (by_matrix.empty()) input_error("{}: holds no factors of a LoRA", name);
   for (const auto& [matrix, factors] : by_matrix) {
     if (!factors.first || !factors.second) {
       input_error("{}: the LoRA of {} has a factor {} and no {}", name, matrix,

@@ -2,6 +2,7 @@
 """Initial states: the oracle's logits from either form of file, the same bits on any grid, and nothing shared with other states."""
 import json
 import pathlib
+import re
 import struct
 
 import checkpoint_files as files
@@ -111,13 +112,21 @@ class Texts(ServerTest):
         self.second.write_bytes(files.safetensors(state(4, 2)))  # transposed
 
     def generate(self, prompt, *options):
-        return self.output("generate", "--model", MODEL, "--prompt", prompt, "-n", 12, "--temperature", 0, "--ban-token", 0,
-                           "--threads", 1, *options).decode()
+        """The digits that the statistics know the logits by."""
+        done = self.run_program("generate", "--model", MODEL, "--prompt", prompt, "-n", 12, "--temperature", 0, "--ban-token", 0,
+                                "--threads", 1, *options)
+        return re.search(r"logits ([0-9a-f]+)", done.stderr.decode())[1]
 
-    def texts(self, prompt):
-        texts = [self.generate(prompt, *options) for options in ((), ("--state", self.first), ("--state", self.second))]
-        self.assertEqual(len(set(texts)), 3)
-        return texts
+    def logprobs(self, prompt):
+        """Those of the tokens that follow, by the name of the state."""
+        prompts = self.file("prompts.jsonl", json.dumps({"prompt": prompt, "n": 12, "temperature": 0, "logprobs": 0}) + "\n")
+        found = {}
+        for name, options in {None: (), "first": ("--state", self.first), "second": ("--state", self.second)}.items():
+            out = self.folder / f"{name}.jsonl"
+            self.output("generate", "--model", MODEL, "--prompts", prompts, "--out", out, "--ban-token", 0, "--threads", 1, *options)
+            found[name] = [each["logprob"] for each in json.loads(out.read_text())["logprobs"]]
+        self.assertEqual(len(set(map(tuple, found.values()))), 3)
+        return found
 
     def test_contexts_know_what_they_began_from(self):
         context = self.folder / "c.ctx"
@@ -126,6 +135,7 @@ class Texts(ServerTest):
         self.output(*read, "--state", self.first)
         want = self.generate("The grass is green. " * 20 + "The", "--state", self.first)
         self.assertEqual(self.generate("The", "--context", context, "--state", self.first), want)
+        self.assertNotEqual(self.generate("The grass is green. " * 20 + "The"), want)
         asks = ["generate", "--model", MODEL, "--context", context, "--prompt", "The"]
         for options in ((), ("--state", self.second)):
             self.assert_refused([*asks, *options], str(context), "initial_state")
@@ -139,12 +149,10 @@ class Texts(ServerTest):
                             str(plain), "initial_state")
 
     def test_results_know_it(self):
-        prompt = "The sky is blue. "
         out = self.folder / "out.jsonl"
-        prompts = self.file("prompts.jsonl", json.dumps({"prompt": prompt, "n": 12, "temperature": 0}) + "\n")
-        many = ["generate", "--model", MODEL, "--prompts", prompts, "--out", out, "--ban-token", 0, "--threads", 1]
+        prompts = self.file("prompts.jsonl", json.dumps({"prompt": "The sky is blue. ", "n": 3}) + "\n")
+        many = ["generate", "--model", MODEL, "--prompts", prompts, "--out", out, "--threads", 1]
         self.output(*many, "--state", self.first)
-        self.assertEqual(json.loads(out.read_text())["text"], self.texts(prompt)[1])
         for options in ((), ("--state", self.second)):
             self.assert_refused([*many, *options], str(out))
         results = self.folder / "passkey.jsonl"
@@ -159,17 +167,17 @@ class Texts(ServerTest):
 
     def test_a_server_shares_nothing_between_states(self):
         prompt = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again. "
-        want = dict(zip((None, "first", "second"), self.texts(prompt)))
+        want = self.logprobs(prompt)
         contexts = self.folder / "contexts"
         server = self.serve("--states", self.states, "--contexts", contexts)
 
         def ask(name, **fields):
-            return server.complete(prompt, max_tokens=12, temperature=0, ignore_eos=True, longreach={"state": name, **fields})
+            return server.complete(prompt, max_tokens=12, temperature=0, ignore_eos=True, logprobs=0, longreach={"state": name, **fields})
         for cached in (False, True):
             for name in (None, "first", "second"):
                 with self.subTest(name=name, cached=cached):
                     answer = ask(name)
-                    self.assertEqual(answer["choices"][0]["text"], want[name])
+                    self.assertEqual(answer["choices"][0]["logprobs"]["token_logprobs"], want[name])
                     self.assertEqual(answer["usage"]["prompt_tokens_details"]["cached_tokens"] > 0, cached)
         for value, status, code in (("third", 404, "state_not_found"), (3, 400, None)):
             got, answer = server.ask("POST", "/v1/completions", {"prompt": prompt, "longreach": {"state": value}})
@@ -181,8 +189,8 @@ class Texts(ServerTest):
         # A server with another state does not know the context.
         other = self.serve("--state", self.first, "--contexts", contexts)
         self.assertEqual(other.ask("GET", "/v1/contexts")[1]["data"], [])
-        answer = other.complete(prompt, max_tokens=12, temperature=0, ignore_eos=True)
-        self.assertEqual(answer["choices"][0]["text"], want["first"])
+        answer = other.complete(prompt, max_tokens=12, temperature=0, ignore_eos=True, logprobs=0)
+        self.assertEqual(answer["choices"][0]["logprobs"]["token_logprobs"], want["first"])
         got, answer = other.ask("POST", "/v1/completions", {"prompt": prompt, "longreach": {"state": "first"}})
         self.assertEqual((got, answer["error"]["param"]), (400, "longreach"))
 

@@ -10,7 +10,7 @@ import job
 import program
 from checkpoint_files import Tensor
 
-CASE = pathlib.Path(__file__).resolve().parents[1] / "golden/data/a/model.pth"  # bf16, with sparse blocks; names begin with "rwkv."
+CASE = program.CHECKPOINT  # bf16, with sparse blocks; names begin with "rwkv."
 PLAIN = pathlib.Path(__file__).resolve().parents[1] / "golden/data/d/model.pth"
 TARGETS = ("rwkv.blocks.0.att.receptance", "rwkv.blocks.3.ffn.key", "rwkv.blocks.2.ffn.value", "moba.1.att.output", "rwkv.head")
 RANK = 3
