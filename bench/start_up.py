@@ -84,8 +84,9 @@ def main():
                 times[case].append(seconds)
     for case in cases:
         _, peak = run(program, *case, watches=True)
-        memory = ", ".join(f"{kind} {peak[kind] / 1e6:.0f} MB" for kind in KINDS)
-        print(f"{','.join(map(str, case))}: {statistics.median(times[case]):.3f} s ({min(times[case]):.3f} to {max(times[case]):.3f}), {memory}")
+        seconds = times[case]
+        print(f"{','.join(map(str, case))}: {statistics.median(seconds):.3f} s ({min(seconds):.3f} to {max(seconds):.3f})",
+              *(f"{kind} {peak[kind] / 1e6:.0f} MB" for kind in KINDS), sep=", ")
 
 
 if __name__ == "__main__":

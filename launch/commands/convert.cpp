@@ -107,18 +107,41 @@ std::optional<ConfigFile> needed_config_file(const fs::path& out,
   return file;
 }
 
+/// Gives a tensor so many dimensions, by those of length 1 that it begins with.
+void set_dimensions(model::Tensor& tensor, std::size_t n) {
+  while (tensor.shape.size() < n) {
+    tensor.shape.insert(tensor.shape.begin(), 1);
+    tensor.strides.insert(tensor.strides.begin(), 0);
+  }
+  while (tensor.shape.size() > n && tensor.shape.front() == 1) {
+    tensor.shape.erase(tensor.shape.begin());
+    tensor.strides.erase(tensor.strides.begin());
+  }
+}
+
+/// Of the checkpoint and of new blocks, in the shapes of the authors' files.
+model::TensorMap all_tensors(const model::Checkpoint& checkpoint,
+                             const model::NewBlocks& new_blocks, const model::ModelConfig& config) {
+  model::TensorMap tensors = checkpoint.tensors();
+  tensors.insert(new_blocks.tensors.begin(), new_blocks.tensors.end());
+  for (const model::ListedTensor& listed : model::list_tensors(config)) {
+    const auto found = tensors.find(listed.name);
+    if (found != tensors.end()) set_dimensions(found->second, listed.shape.size());
+  }
+  return tensors;
+}
+
 std::vector<model::OutputTensor> output_tensors(const ConvertOptions& options,
-                                                const model::Checkpoint& checkpoint,
+                                                const model::TensorMap& tensors,
                                                 const model::NewBlocks& new_blocks,
                                                 const model::ModelConfig& config) {
-  std::vector<model::OutputTensor> tensors;
-  const auto add = [&](const std::string& name, const model::Tensor& numbers, base::DType dtype) {
-    tensors.push_back({config.n_sparse > 0 ? model::name_in_rwkv_x(name) : name,
-                       options.dtype.value_or(dtype), numbers});
-  };
-  for (const auto& [name, tensor] : checkpoint.tensors()) add(name, tensor, tensor.dtype);
-  for (const auto& [name, tensor] : new_blocks.tensors) add(name, tensor, config.dtype);
-  return tensors;
+  std::vector<model::OutputTensor> outputs;
+  for (const auto& [name, tensor] : tensors) {
+    const bool is_new = new_blocks.tensors.contains(name);
+    outputs.push_back({config.n_sparse > 0 ? model::name_in_rwkv_x(name) : name,
+                       options.dtype.value_or(is_new ? config.dtype : tensor.dtype), tensor});
+  }
+  return outputs;
 }
 
 /// The status line of writing, and whether to go on.
@@ -139,13 +162,6 @@ class WriteProgress {
   StatusLine line_{PlainLines::kNone};
 };
 
-model::TensorMap all_tensors(const model::Checkpoint& checkpoint,
-                             const model::NewBlocks& new_blocks) {
-  model::TensorMap tensors = checkpoint.tensors();
-  tensors.insert(new_blocks.tensors.begin(), new_blocks.tensors.end());
-  return tensors;
-}
-
 /// By which runs of a packed model know it: as its source, unless it is another model or random.
 std::string source_of(const model::Checkpoint& checkpoint, const model::NewBlocks& new_blocks) {
   const bool is_source = checkpoint.preset() == nullptr && new_blocks.tensors.empty();
@@ -156,6 +172,7 @@ std::string source_of(const model::Checkpoint& checkpoint, const model::NewBlock
 bool write(base::OutputFile& out, const ConvertOptions& options,
            const model::Checkpoint& checkpoint, const model::NewBlocks& new_blocks,
            const model::ModelConfig& config, const StopSignals& signals) {
+  const model::TensorMap tensors = all_tensors(checkpoint, new_blocks, config);
   WriteProgress progress(signals);
   const auto after_piece = [&](std::size_t n_done, std::size_t n_all) {
     checkpoint.release_pages();
@@ -165,11 +182,11 @@ bool write(base::OutputFile& out, const ConvertOptions& options,
     const base::WeightFormat format = options.weights.value_or(default_weights(checkpoint, config));
     kernels::ThreadPool pool(share_cores(std::vector{describe_machine()}).front().n_threads);
     return model::write_packed(
-        out, all_tensors(checkpoint, new_blocks), config,
+        out, tensors, config,
         {kernels::PanelLayout::in_use(format), source_of(checkpoint, new_blocks)}, pool,
         after_piece);
   }
-  return model::write_safetensors(out, output_tensors(options, checkpoint, new_blocks, config),
+  return model::write_safetensors(out, output_tensors(options, tensors, new_blocks, config),
                                   after_piece);
 }
 

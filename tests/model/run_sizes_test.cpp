@@ -143,7 +143,8 @@ TEST(RunSizes, OfWeightsAreWhatIsLoaded) {
       std::size_t n_bytes = 0;
       const auto count = [&]<typename Field>(const Field& field, const TensorSpec&) {
         if constexpr (std::is_same_v<Field, Vector>) n_bytes += field.size() * sizeof(float);
-        if constexpr (std::is_same_v<Field, kernels::PackedMatrix>) n_bytes += field.panels().size();
+        if constexpr (std::is_same_v<Field, kernels::PackedMatrix>)
+          n_bytes += field.panels().size();
       };
       for (std::size_t i = 0; i < order.size(); ++i) {
         n_bytes = 0;
