@@ -42,7 +42,7 @@ Engine::Engine(Communicator& world, const model::Checkpoint& checkpoint,
       recorder_(options.recording),
       stage_(grid_position_, checkpoint, config_, layout_, options, recorder_),
       logits_(grid_position_, config.vocab_size, config.n_head * config.n_sparse, recorder_),
-      pipeline_(grid_position_, stage_, logits_, recorder_),
+      pipeline_(grid_position_, stage_, logits_, recorder_, options.reports_busy),
       reports_(*grid_position_.ranks),
       n_contexts_(options.contexts.size()),
       n_exceptions_(std::uncaught_exceptions()) {

@@ -83,13 +83,14 @@ std::span<std::byte> Pipeline::StepMessage::used() {
 }
 
 Pipeline::Pipeline(GridPosition& grid_position, Stage& stage, LogitsReturn& logits,
-                   Recorder& recorder)
+                   Recorder& recorder, bool reports_busy)
     : grid_position_(grid_position),
       stage_(stage),
       logits_(logits),
       recorder_(recorder),
       rest_(*grid_position.ranks),
-      busy_(*grid_position.ranks, recorder, kBusyInterval) {
+      busy_(*grid_position.ranks, recorder,
+            reports_busy ? kBusyInterval : BusyReports::Clock::duration::max()) {
   const auto new_message = [&] {
     return StepMessage(stage.config().n_embd, stage.v_first_columns());
   };

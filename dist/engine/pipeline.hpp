@@ -23,7 +23,8 @@ namespace longreach::dist {
 class Pipeline {
  public:
   /// All arguments must outlive it. Collective: the ranks of the replica.
-  Pipeline(GridPosition& grid_position, Stage& stage, LogitsReturn& logits, Recorder& recorder);
+  Pipeline(GridPosition& grid_position, Stage& stage, LogitsReturn& logits, Recorder& recorder,
+           bool reports_busy);
 
   /// Runs a step of these tokens here and passes it on; on the leader. Returns false when
   /// `progress` stopped it, which only a grid of one rank may. Collective: the shards of the first

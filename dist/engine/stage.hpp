@@ -33,6 +33,8 @@ struct EngineOptions {
   ChunkMemory chunks = ChunkMemory::kShared;
   kernels::ThreadStart thread_started = {};  ///< As kernels::ThreadPool takes it.
   Recording recording = Recording::kNothing;
+  /// Whether ranks report to the leader how busy they are, about once a second; they must record.
+  bool reports_busy = false;
   std::optional<std::filesystem::path> fingerprints = {};  ///< Of all that is computed.
   std::vector<ContextFolders> contexts = {};  ///< Saved sessions, or what is to hold one.
   /// Most bytes of mapped chunks that this rank holds in memory; default: the system decides.

@@ -171,6 +171,7 @@ int run(const ServeOptions& options, dist::World& world) {
   OpenedModel opened = world.agree([&] { return open_model(options.model); });
   StateNumbers states = world.agree([&] { return add_states(options, opened); });
   opened.engine_options.cache_memory = options.cache_memory;
+  opened.engine_options.reports_busy = true;
   if (opened.engine_options.recording == dist::Recording::kNothing) {
     opened.engine_options.recording = dist::Recording::kTotals;  // metrics say how busy ranks are
   }
