@@ -20,6 +20,23 @@ namespace longreach::kernels::HWY_NAMESPACE {
 
 constexpr std::size_t kVecsPerPanel = kPanelCols / kLanes;
 
+/// Adds a step to the sums of a tile: `x` is its input of the first row, `weights` are those of the
+/// first panel.
+template <std::size_t kRows, std::size_t kVecs, typename T>
+HWY_INLINE void add_step(const float* HWY_RESTRICT x, std::size_t x_stride,
+                         const T* HWY_RESTRICT weights, std::size_t panel_stride,
+                         hn::Vec<Wide> (&sum)[kRows][kVecs]) {
+  const Wide d;
+  hn::Vec<Wide> w[kVecs];
+  for (std::size_t v = 0; v < kVecs; ++v) {
+    w[v] = load(d, weights + (v / kVecsPerPanel) * panel_stride + (v % kVecsPerPanel) * kLanes);
+  }
+  for (std::size_t r = 0; r < kRows; ++r) {
+    const auto x_k = hn::Set(d, x[r * x_stride]);
+    for (std::size_t v = 0; v < kVecs; ++v) sum[r][v] = hn::MulAdd(x_k, w[v], sum[r][v]);
+  }
+}
+
 /// Writes the sums of a tile. Zeros are written without a sign: a sum that underflows to -0 would
 /// keep it where inputs that are zero are skipped, and lose it where they are multiplied.
 template <std::size_t kRows, std::size_t kVecs>
@@ -61,15 +78,7 @@ class PanelKernel {
     const std::size_t n_k = x_.cols(), k_stride = panels_.k_stride;
     for (std::size_t k = 0; k < n_k; ++k) {
       if constexpr (kRows == 1) prefetch_behind<kPanels>(data, k);
-      hn::Vec<Wide> w[kVecs];
-      for (std::size_t v = 0; v < kVecs; ++v) {
-        w[v] = load(d, data + (v / kVecsPerPanel) * panel_stride + k * k_stride +
-                           (v % kVecsPerPanel) * kLanes);
-      }
-      for (std::size_t r = 0; r < kRows; ++r) {
-        const auto x_k = hn::Set(d, x[r * x_stride + k]);
-        for (std::size_t v = 0; v < kVecs; ++v) sum[r][v] = hn::MulAdd(x_k, w[v], sum[r][v]);
-      }
+      add_step<kRows, kVecs>(x + k, x_stride, data + k * k_stride, panel_stride, sum);
     }
     store<kRows, kVecs>(sum, y, y_stride);
   }
@@ -139,15 +148,7 @@ class StepsKernel {
                                : next_pair + steps_[(ahead - n_steps) % n_steps] * k_stride,
                k_stride * sizeof(T));
       const std::size_t k = steps_[i];
-      hn::Vec<Wide> w[kVecs];
-      for (std::size_t v = 0; v < kVecs; ++v) {
-        w[v] = load(d, data + (v / kVecsPerPanel) * panel_stride + k * k_stride +
-                           (v % kVecsPerPanel) * kLanes);
-      }
-      for (std::size_t r = 0; r < kRows; ++r) {
-        const auto x_k = hn::Set(d, x[r * x_stride + k]);
-        for (std::size_t v = 0; v < kVecs; ++v) sum[r][v] = hn::MulAdd(x_k, w[v], sum[r][v]);
-      }
+      add_step<kRows, kVecs>(x + k, x_stride, data + k * k_stride, panel_stride, sum);
     }
     store<kRows, kVecs>(sum, y, y_stride);
   }
