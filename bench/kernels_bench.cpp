@@ -90,7 +90,7 @@ std::vector<kernels::PackedMatrix> matrices(std::size_t n_out, std::size_t n_in,
                                             kernels::ThreadPool& pool) {
   const std::vector<float> source = numbers(n_out * n_in);
   std::vector<kernels::PackedMatrix> result;
-  for (std::size_t bytes = 0; bytes < least_bytes; bytes += result.back().size_bytes()) {
+  for (std::size_t bytes = 0; bytes < least_bytes; bytes += result.back().panels().size()) {
     result.emplace_back(kernels::StridedMatrix{reinterpret_cast<const std::byte*>(source.data()),
                                                base::DType::kF32, n_out, n_in, n_in, 1},
                         format, pool);
@@ -111,7 +111,7 @@ void matrix_one_row(benchmark::State& state, base::WeightFormat format) {
   const double seconds = median_seconds(state, [&](std::size_t i) {
     kernels::multiply(pool, {x.data(), 1, n_in}, weights[i % weights.size()], {y.data(), 1, n_out});
   });
-  tell_bandwidth(state, pool, static_cast<double>(weights[0].size_bytes()) / seconds);
+  tell_bandwidth(state, pool, static_cast<double>(weights[0].panels().size()) / seconds);
 }
 
 /// Many rows times one matrix, as in reading a prompt; one thread.

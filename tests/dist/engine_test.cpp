@@ -208,7 +208,7 @@ TEST_P(EngineMemory, IsWhatWasEstimated) {
   const partition::Layout layout = golden.layout(1, 1);
   Recorder recorder(Recording::kNothing);
   Stage stage(grid_position, golden.checkpoint, golden.config, layout, options, recorder);
-  stage.open(0);
+  stage.open({.session = 0, .initial_state = 0});
   const std::size_t n = golden.tokens.size();
   stage.embed(golden.tokens, stage.rows(n));
   stage.run(model::Step(std::vector{model::Segment{.n_rows = static_cast<std::uint32_t>(n)}}), {});
