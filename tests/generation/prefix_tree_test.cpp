@@ -291,7 +291,8 @@ TEST(PrefixTreeTest, WhatIsCheapToReadAgainGoesFirst) {
 
 TEST(PrefixTreeTest, WhatWasNotUsedForLongGoesFirst) {
   PrefixTree tree(3 * kBytes.of(20), kBytes);
-  for (base::TokenId i = 1; i <= 3; ++i) tree.keep(kRoot, path(i, 20), static_cast<std::uint64_t>(i));
+  for (base::TokenId i = 1; i <= 3; ++i)
+    tree.keep(kRoot, path(i, 20), static_cast<std::uint64_t>(i));
   tree.use(1);
   EXPECT_EQ(tree.keep(kRoot, path(4, 20), 4), KeptIds{2});
   tree.use(3);
@@ -351,7 +352,8 @@ TEST(PrefixTreeTest, WhatIsPinnedStays) {
   tree.pin(1);
   EXPECT_EQ(tree.pinned_bytes(), 10);
   EXPECT_EQ(tree.keep(kRoot, d, 4), (std::vector<PrefixTree::KeptId>{2}));
-  EXPECT_EQ(tree.keep(kRoot, a, 5), (std::vector<PrefixTree::KeptId>{5}));  // nor is another put there
+  EXPECT_EQ(tree.keep(kRoot, a, 5),
+            (std::vector<PrefixTree::KeptId>{5}));  // nor is another put there
   EXPECT_EQ(tree.set_budget(0), (std::vector<PrefixTree::KeptId>{3, 4}));
   EXPECT_EQ(tree.find(kRoot, a, 2).kept, 1u);
   tree.unpin(1);

@@ -99,11 +99,11 @@ class Lora(job.JobTest):
             with self.subTest(dtype=dtype):
                 self.assertEqual(self.hash_of(model, "--lora", f"{adapter}=0.75"), want)
                 self.assertNotEqual(self.hash_of(model), want)
-                for stages, shards in ((1, 2), (2, 1)):
+                for stages, shards in ((1, 2), (2, 1)) if dtype == "BF16" else ():
                     done = self.run_ranks(2, *self.command(model, "--lora", f"{adapter}=0.75", "--stages", stages, "--shards", shards))
                     self.assertEqual((done.returncode, done.stdout), (0, want), done.stderr)
                 self.assertEqual(self.hash_of(model, "--lora", f"{adapter}=0.75", "--weights", "int8"),
-                                 self.merged_hash(0.75, "--weights", "int8", tensors=tensors))
+                                 self.hash_of(self.folder / "merged.safetensors", "--weights", "int8"))
 
     def test_forms(self):
         want = self.merged_hash(2)
