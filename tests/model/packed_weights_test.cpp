@@ -52,6 +52,29 @@ class PackedWeights : public ::testing::Test {
   ModelConfig config_ = read_config(source_);
 };
 
+/// The steps of all panels, whether those of two alternate or not.
+template <typename T>
+std::string steps_of(const kernels::PackedMatrix& matrix) {
+  std::string all;
+  for (std::size_t panel = 0; panel < kernels::panel_count(matrix.n_out()); ++panel) {
+    const std::size_t place = panel % kernels::kPairedPanels;
+    const kernels::Panels<T> pair = matrix.steps<T>(panel - place);
+    for (std::size_t k = 0; k < matrix.n_in(); ++k) {
+      const T* const step = pair.data + place * pair.panel_stride + k * pair.k_stride;
+      all.append(reinterpret_cast<const char*>(step), kernels::kPanelCols * sizeof(T));
+    }
+  }
+  return all;
+}
+
+std::string bytes_of(const kernels::PackedMatrix& matrix) {
+  if (matrix.format() == WeightFormat::kF32) return steps_of<float>(matrix);
+  if (matrix.format() == WeightFormat::kBf16 && !matrix.has_bf16_blocks()) {
+    return steps_of<base::Bf16>(matrix);
+  }
+  return {reinterpret_cast<const char*>(matrix.panels().data()), matrix.panels().size()};
+}
+
 /// All that was loaded: the bytes of panels, and numbers.
 std::vector<std::string> contents(Weights& weights) {
   std::vector<std::string> all;
@@ -60,14 +83,13 @@ std::vector<std::string> contents(Weights& weights) {
     if constexpr (std::is_same_v<Field, Tensor>) {
       all.push_back(shape_text(field.shape));
     } else {
-      std::span<const std::byte> bytes;
       if constexpr (std::is_same_v<Field, Vector>) {
-        bytes = std::as_bytes(std::span(field));
+        const auto bytes = std::as_bytes(std::span(field));
+        all.emplace_back(reinterpret_cast<const char*>(bytes.data()), bytes.size());
       } else {
-        bytes = field.panels();
         all.push_back(fmt::format("{} {}", field.n_out(), field.n_in()));
+        all.push_back(bytes_of(field));
       }
-      all.emplace_back(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     }
   };
   visit_input_tensors(weights, add);
