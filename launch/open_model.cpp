@@ -41,6 +41,15 @@ dist::EngineOptions engine_options(const ModelOptions& options, const model::Che
   return engine;
 }
 
+void require_packed_format(const ModelOptions& options, const model::Checkpoint& checkpoint) {
+  if (checkpoint.packed() == nullptr || !options.weights) return;
+  const base::WeightFormat packed = checkpoint.packed()->layout.format;
+  if (packed == *options.weights) return;
+  base::input_error("{}: its weights are packed as {} and cannot be run as {}",
+                    checkpoint.path().string(), base::name_of(packed),
+                    base::name_of(*options.weights));
+}
+
 /// What must be the same on all ranks, for a message when it is not.
 std::string run_text(const OpenedModel& opened, std::size_t n_replicas) {
   const model::ModelConfig& config = opened.config;
@@ -128,6 +137,7 @@ OpenedModel open_model(const ModelOptions& options) {
   model::Checkpoint checkpoint = open_checkpoint(options.model, options.lora);
   model::ModelConfig config = model::read_config(checkpoint);
   model::check_tensors(checkpoint, config);
+  require_packed_format(options, checkpoint);
   const dist::EngineOptions engine = engine_options(options, checkpoint, config);
   std::vector<InputFile> files;
   for (const auto& path : checkpoint.paths()) {
@@ -181,7 +191,9 @@ NamedFiles model_files(const OpenedModel& opened, const ModelOptions& options,
     for (const std::filesystem::path& file : lora->paths) files.add_input("--lora", file);
   }
   files.add_input("the vocabulary", vocabulary_path(opened, tokenizer));
-  if (options.state) files.add_input("--state", *options.state);
+  for (const model::InitialState& state : opened.initial_states) {
+    if (!state.path().empty()) files.add_input("an initial state", state.path());
+  }
   files.add_output("--trace", options.trace);
   return files;
 }

@@ -3,10 +3,11 @@
 #include "kernels/base/error.hpp"
 #include "kernels/base/sha256.hpp"
 #include "kernels/recurrence/recurrence.hpp"
+#include "model/checkpoint/mapped_tensors.hpp"
 #include "model/checkpoint/matrix_rows.hpp"
 
 #include <algorithm>
-#include <array>
+#include <cmath>
 #include <set>
 #include <span>
 #include <utility>
@@ -81,21 +82,25 @@ std::string_view name_of(StateAxes axes) {
 InitialState::InitialState(const std::filesystem::path& path, std::optional<StateAxes> axes,
                            const ModelConfig& config)
     : path_(path) {
-  const MappedTensors& file = file_.emplace(path);
+  const MappedTensors file(path);
   const StateAxes in_file =
       axes.value_or(file.is_torch() ? StateAxes::kValueKey : StateAxes::kKeyValue);
   refuse_others(file, config);
   const std::vector<BlockRef> order = config.execution_order();
   base::Sha256 hash;
-  std::array<float, kHeadStateSize> numbers{};
   for (std::size_t i = 0; i < order.size(); ++i) {
     if (order[i].kind != BlockKind::kRwkv) continue;
-    const Tensor& matrices =
-        matrices_.emplace(i, matrices_of(order[i], file, in_file, config)).first->second;
+    const Tensor matrices = matrices_of(order[i], file, in_file, config);
+    std::vector<float>& numbers = matrices_[i];
+    numbers.resize(config.n_head * kHeadStateSize);
     for (std::size_t head = 0; head < config.n_head; ++head) {
-      read_head(matrices, head, numbers);
-      hash.update(std::as_bytes(std::span(numbers)));
+      read_head(matrices, head, std::span(numbers).subspan(head * kHeadStateSize, kHeadStateSize));
     }
+    if (!std::ranges::all_of(numbers, [](float number) { return std::isfinite(number); })) {
+      base::input_error("{}: tensor {}: holds a number that is not finite", path.string(),
+                        state_name(order[i]));
+    }
+    hash.update(std::as_bytes(std::span(numbers)));
   }
   fingerprint_ = hash.hex_digest().substr(0, kStateDigits);
 }
@@ -106,9 +111,9 @@ void InitialState::copy_to(SequenceState& state, const Part& part, std::size_t n
     if (place < part.blocks.begin || place >= part.blocks.end) continue;
     const std::span<float> wkv =
         std::get<RwkvState>(state.blocks[place - part.blocks.begin]).wkv.span();
-    for (std::size_t head = heads.begin; head < heads.end; ++head) {
-      read_head(matrices, head, wkv.subspan((head - heads.begin) * kHeadStateSize, kHeadStateSize));
-    }
+    std::ranges::copy(
+        std::span(matrices).subspan(heads.begin * kHeadStateSize, heads.size() * kHeadStateSize),
+        wkv.begin());
   }
 }
 

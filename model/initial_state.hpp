@@ -2,7 +2,6 @@
 /// "state tuning" trains it. The token shifts begin from zeros all the same.
 #pragma once
 
-#include "model/checkpoint/mapped_tensors.hpp"
 #include "model/schema/config.hpp"
 #include "model/state.hpp"
 #include "model/weights.hpp"
@@ -13,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace longreach::model {
 
@@ -26,7 +26,7 @@ enum class StateAxes {
 /// As on the command line: "key-value" or "value-key".
 std::string_view name_of(StateAxes axes);
 
-/// Move-only: it reads its file, which is mapped, whenever a sequence begins.
+/// Holds its numbers in memory, so that the file may change.
 class InitialState {
  public:
   /// Zeros.
@@ -34,7 +34,7 @@ class InitialState {
   /// That of a file of tensors `blocks.N.att.time_state`, (heads, 64, 64) in any dtype, for all
   /// executed RWKV blocks. The axes are by default value-key in a .pth file and key-value in the
   /// others. Errors: InputError naming file and tensor, for one that is missing, has another shape
-  /// or that the model does not use.
+  /// or that the model does not use, and for numbers that are not finite.
   InitialState(const std::filesystem::path& path, std::optional<StateAxes> axes,
                const ModelConfig& config);
 
@@ -49,9 +49,8 @@ class InitialState {
 
  private:
   std::filesystem::path path_;
-  std::optional<MappedTensors> file_;
   /// [heads][64 key channels][64 value channels], by place in the execution order.
-  std::map<std::size_t, Tensor> matrices_;
+  std::map<std::size_t, std::vector<float>> matrices_;
   std::string fingerprint_ = "none";
 };
 

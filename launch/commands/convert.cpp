@@ -21,6 +21,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -38,13 +39,18 @@ constexpr std::string_view kEnding = ".safetensors";
 std::string name_of_file(const fs::path& path) { return base::utf8_name(path.string()); }
 
 /// What is written beside what, before anything long begins.
-void check_output(const ConvertOptions& options, const model::Checkpoint& checkpoint) {
+void check_output(const ConvertOptions& options, const model::Checkpoint& checkpoint,
+                  const std::string& vocabulary) {
   const std::string name = name_of_file(options.out);
   if (!name.ends_with(kEnding)) {
     base::input_error("--out: expected a name that ends in {}, found {}", kEnding, name);
   }
   NamedFiles files;
   for (const fs::path& file : checkpoint.paths()) files.add_input("--model", file);
+  if (const model::Lora* const lora = checkpoint.lora()) {
+    for (const fs::path& file : lora->paths) files.add_input("--lora", file);
+  }
+  files.add_input("the vocabulary", vocabulary);
   files.add_output("--out", options.out);
   files.check_outputs();
   if (!base::OutputFile(options.out).is_plain()) {
@@ -64,6 +70,16 @@ model::ModelConfig output_config(const ConvertOptions& options, model::ModelConf
                       asked.chunk_size != 0 ? "--chunk-size" : "--top-k");
   }
   config.attention = resolve_attention(asked, config.attention);
+  return config;
+}
+
+/// That of the file, which has only executed blocks if it is packed.
+model::ModelConfig config_of_file(const ConvertOptions& options, model::ModelConfig config) {
+  if (!options.packs) return config;
+  const std::vector<model::BlockRef> order = config.execution_order();
+  config.n_rwkv = static_cast<std::size_t>(
+      std::ranges::count(order, model::BlockKind::kRwkv, &model::BlockRef::kind));
+  config.low_ranks.resize(config.n_rwkv);
   return config;
 }
 
@@ -92,8 +108,21 @@ struct ConfigFile {
   std::string text;
 };
 
+/// A checkpoint of the folder beside the file that is to be written; empty if there is none.
+fs::path other_checkpoint(const fs::path& folder, const fs::path& out) {
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::string ending = entry->path().extension().string();
+    const bool is_checkpoint =
+        ending == kEnding || ending == ".pth" || ending == ".st" || ending == ".gguf";
+    if (is_checkpoint && entry->path().filename() != out.filename()) return entry->path();
+  }
+  return {};
+}
+
 /// Nothing if the folder says already what the file does not. Errors: InputError for a config.json
-/// that says otherwise.
+/// that says otherwise, and for another checkpoint that a new one would be of, too.
 std::optional<ConfigFile> needed_config_file(const fs::path& out,
                                              const model::ModelConfig& config) {
   const fs::path folder = fs::absolute(out).parent_path();
@@ -103,6 +132,13 @@ std::optional<ConfigFile> needed_config_file(const fs::path& out,
     base::input_error(
         "{}: is another model's or another run's: write to a folder of its own, or remove it",
         name_of_file(file.path));
+  }
+  if (const fs::path other = other_checkpoint(folder, out); !other.empty()) {
+    base::input_error(
+        "{}: would be the config.json of {}, too: write to a folder of its own, as it says what "
+        "the "
+        "file cannot",
+        name_of_file(file.path), name_of_file(other));
   }
   return file;
 }
@@ -199,13 +235,14 @@ int run(const ConvertOptions& options) {
   if (checkpoint.packed() != nullptr) {
     base::input_error("{}: is packed, convert what it was made of", name_of_file(options.model));
   }
-  check_output(options, checkpoint);
+  check_output(options, checkpoint, source.tokenizer);
   const model::NewBlocks new_blocks =
       options.n_new_blocks == 0
           ? model::NewBlocks()
           : model::make_sparse_blocks(checkpoint, source, options.n_new_blocks);
   const model::ModelConfig config = output_config(options, source);
-  const std::optional<ConfigFile> config_file = needed_config_file(options.out, config);
+  const std::optional<ConfigFile> config_file =
+      needed_config_file(options.out, config_of_file(options, config));
   // What is written carries no checksums by which damage could still be seen.
   checkpoint.verify();
 

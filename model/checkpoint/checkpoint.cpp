@@ -289,9 +289,15 @@ void Checkpoint::merge(Lora lora) {
     }
     Tensor& matrix = found->second;
     const std::vector<std::size_t> shape{product.n_out(), product.n_in()};
-    if (native == "emb.weight" || matrix.shape.size() != 2) {
-      input_error("{}: is a LoRA of {}, expected one of matrices that vectors are multiplied by",
-                  file, name);
+    if (matrix.added != nullptr) {
+      input_error("{}: holds two LoRAs of {}, by several of its names", file, native);
+    }
+    // Low-rank factors of the model, as att.w1, lie the other way round in some files.
+    if (native == "emb.weight" || !native.ends_with(".weight") || matrix.shape.size() != 2) {
+      input_error(
+          "{}: is a LoRA of {}, expected one of linear layers: projections, outputs, channel "
+          "mixes, the head",
+          file, name);
     }
     if (matrix.shape != shape) {
       input_error("{}: is a LoRA of {} for shape {}, found {}", file, name, shape_text(shape),

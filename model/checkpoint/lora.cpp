@@ -104,6 +104,7 @@ std::vector<float> numbers_of(const Tensor& matrix) {
 struct Scaling {
   double alpha;
   bool is_over_root;
+  std::optional<std::size_t> rank;  ///< Of all matrices; none if they differ.
 
   double of(std::size_t rank) const {
     const auto r = static_cast<double>(rank);
@@ -124,8 +125,9 @@ void check_config(const json& config, const std::string& file) {
     input_error("{}: expected an object, found {}", file, base::json_text(config));
   }
   if (config.value("peft_type", json()) != "LORA") refuse("peft_type", "\"LORA\"");
-  for (const char* const entry : {"use_dora", "fan_in_fan_out", "alpha_pattern", "modules_to_save",
-                                  "lora_bias", "layer_replication", "trainable_token_indices"}) {
+  for (const char* const entry :
+       {"use_dora", "fan_in_fan_out", "alpha_pattern", "modules_to_save", "lora_bias",
+        "layer_replication", "trainable_token_indices", "alora_invocation_tokens"}) {
     if (!is_off(config.value(entry, json()))) refuse(entry, "none, as only a plain LoRA is merged");
   }
   // Others take what they begin with off the model's matrices, which no file has as they were then.
@@ -144,7 +146,16 @@ Scaling read_scaling(const std::filesystem::path& path) {
   if (!alpha.is_number()) {
     input_error("{}: lora_alpha: expected a number, found {}", file, base::json_text(alpha));
   }
-  return {alpha.get<double>(), !is_off(root)};
+  if (!root.is_boolean()) {
+    input_error("{}: use_rslora: expected true or false, found {}", file, base::json_text(root));
+  }
+  const json rank = config.value("r", json());
+  const bool is_one = is_off(config.value("rank_pattern", json())) && !rank.is_null();
+  if (is_one && !rank.is_number_unsigned()) {
+    input_error("{}: r: expected a whole number, found {}", file, base::json_text(rank));
+  }
+  return {alpha.get<double>(), root.get<bool>(),
+          is_one ? std::optional(rank.get<std::size_t>()) : std::nullopt};
 }
 
 }  // namespace
@@ -185,9 +196,19 @@ Lora read_lora(const std::filesystem::path& path, double scale) {
       input_error("{}: the LoRA of {}: A has shape {}, B {}, which is another rank", name, matrix,
                   shape_text(factors.first->shape), shape_text(factors.second->shape));
     }
+    if (scaling && scaling->rank.value_or(rank) != rank) {
+      input_error("{}: r is {}, but the LoRA of {} has rank {}", lora.paths.back().string(),
+                  *scaling->rank, matrix, rank);
+    }
     const double all = scale * (scaling ? scaling->of(rank) : 1);
     if (!std::isfinite(static_cast<float>(all))) {
       input_error("{}: the LoRA of {}: expected a finite scale, found {}", name, matrix, all);
+    }
+    for (const Tensor& factor : {*factors.first, *factors.second}) {
+      const std::vector<float> numbers = numbers_of(factor);
+      if (std::ranges::all_of(numbers, [](float number) { return std::isfinite(number); }))
+        continue;
+      input_error("{}: the LoRA of {} holds a number that is not finite", name, matrix);
     }
     lora.products.emplace(
         matrix, LowRankProduct{rank, numbers_of(*factors.first), numbers_of(*factors.second),

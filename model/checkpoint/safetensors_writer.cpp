@@ -115,6 +115,11 @@ bool SafetensorsWriter::append(const Tensor& tensor, base::DType dtype, std::str
   std::vector<std::byte> piece;
   for (std::size_t r = 0; r < n_rows; ++r) {
     read_piece(tensor, r, row);
+    if (tensor.added != nullptr &&
+        !std::ranges::all_of(row, [](float n) { return std::isfinite(n); })) {
+      base::input_error("tensor {}: with what is merged into it, a number is too large for {}",
+                        name, base::name_of(tensor.dtype));
+    }
     append_as(dtype, row, name, piece);
     if (piece.size() < kWrittenBytes && r + 1 < n_rows) continue;
     if (!append(piece)) return false;

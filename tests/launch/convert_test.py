@@ -111,6 +111,13 @@ class Contents(Convert):
         self.assertEqual(len(self.header()) - 1, len(tensors) + len(block) + len(residual))
         self.assertEqual(self.hash_of(self.out), self.hash_of(model))
 
+    def test_packed_files_have_only_executed_blocks(self):
+        tensors = files.read_pth(CHECKPOINT)
+        block = {name.replace("blocks.3.", "blocks.4."): tensor for name, tensor in tensors.items() if "blocks.3." in name}
+        model = self.file("m.safetensors", files.safetensors({**tensors, **block}))
+        self.convert(model, "--packed", "--weights", "int8", "--chunk-size", 8, "--top-k", 2)
+        self.assertEqual(self.hash_of(self.target), self.hash_of(model, "--weights", "int8", "--chunk-size", 8, "--top-k", 2))
+
     def test_presets(self):
         self.convert("preset:rwkv-x-tiny")
         self.assertEqual(self.hash_of(self.target), self.hash_of("preset:rwkv-x-tiny"))
@@ -257,6 +264,19 @@ class Refusals(Convert):
         for out in (self.out, link):
             self.refuse(out, "--out", "also --model", model=self.out, options=("--overwrite",))
         self.assertEqual(self.out.read_bytes(), content)
+
+    def test_a_lora_and_a_vocabulary(self):
+        adapter = self.file("lora.safetensors", files.safetensors(
+            {"blocks.1.att.key.lora_A": Tensor("F32", [1, 128], bytes(512)), "blocks.1.att.key.lora_B": Tensor("F32", [128, 1], bytes(512))}))
+        before = adapter.read_bytes()
+        self.refuse(adapter, "--out", "--lora", model=PLAIN, options=("--lora", adapter, "--overwrite"))
+        self.assertEqual(adapter.read_bytes(), before)
+
+    def test_a_folder_of_another_checkpoint(self):
+        (self.target / "other.safetensors").write_bytes(files.safetensors(NATIVE))
+        self.refuse(self.out, str(self.target / "config.json"), "other.safetensors", model=MODEL)
+        self.assert_nothing_written("other.safetensors")
+        self.convert(PLAIN)  # which needs no config.json
 
     def test_the_config_of_another_model(self):
         for config in ({"moba_chunk_size": 32}, {"n_embd": 64}, {"tokenizer": "bytes", "eos_token_id": 3}):

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Initial states: the oracle's logits from either form of file, the same bits on any grid, and nothing shared with other states."""
 import json
+import math
 import pathlib
 import re
 import struct
@@ -85,6 +86,8 @@ class Logits(ServerTest):
                               (state(6, 3), "tensor blocks.5.att.time_state is not one"),
                               (state(3, 3), "tensor blocks.3.att.time_state is missing"),
                               (state(4, 2), "blocks.0.att.time_state: expected shape [3, 64, 64], found [2, 64, 64]"),
+                              ({**good, "blocks.1.att.time_state": Tensor("F32", [3, 64, 64], struct.pack("<f", math.inf) * (3 * 64 * 64))},
+                               "blocks.1.att.time_state: holds a number that is not finite"),
                               ({**good, "blocks.2.att.time_state": small}, "blocks.2.att.time_state: expected shape")):
             for write in (files.pth, files.safetensors):
                 with self.subTest(part=part):
@@ -170,6 +173,8 @@ class Texts(ServerTest):
         want = self.logprobs(prompt)
         contexts = self.folder / "contexts"
         server = self.serve("--states", self.states, "--contexts", contexts)
+        content = self.first.read_bytes()
+        self.first.write_bytes(b"")  # what was read at the start counts
 
         def ask(name, **fields):
             return server.complete(prompt, max_tokens=12, temperature=0, ignore_eos=True, logprobs=0, longreach={"state": name, **fields})
@@ -187,6 +192,7 @@ class Texts(ServerTest):
         got, answer = server.ask("POST", "/v1/completions", {"prompt": "x", "longreach": {"state": "first", "context": context}})
         self.assertEqual((got, answer["error"]["param"]), (400, "longreach"))
         # A server with another state does not know the context.
+        self.first.write_bytes(content)
         other = self.serve("--state", self.first, "--contexts", contexts)
         self.assertEqual(other.ask("GET", "/v1/contexts")[1]["data"], [])
         answer = other.complete(prompt, max_tokens=12, temperature=0, ignore_eos=True, logprobs=0)
@@ -198,6 +204,8 @@ class Texts(ServerTest):
         (self.states / "first.st").write_bytes(self.second.read_bytes())
         serve = ["serve", "--model", MODEL, "--port", 0, "--states"]
         self.assert_refused([*serve, self.states], str(self.states), "first.pth", "first.st")
+        (self.states / "first.st").unlink()
+        self.assert_refused([*serve, self.states, "--trace", self.first], "--trace", str(self.first))
         self.assert_refused([*serve, self.folder / "none"], "--states", str(self.folder / "none"))
         (self.folder / "empty").mkdir()
         self.assert_refused([*serve, self.folder / "empty"], "--states", str(self.folder / "empty"))

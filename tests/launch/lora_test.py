@@ -160,6 +160,10 @@ class Lora(job.JobTest):
                                ({**good, "moba.7.att.key.lora_A": good[a], "moba.7.att.key.lora_B": good[b]}, ("moba.7.att.key",)),
                                ({**good, "rwkv.emb.lora_A": good[a], "rwkv.emb.lora_B": good[b]}, ("emb.weight",)),
                                ({**good, "rwkv.blocks.0.ln1.lora_A": good[a], "rwkv.blocks.0.ln1.lora_B": good[b]}, ("blocks.0.ln1",)),
+                               ({**good, "blocks.0.att.receptance.lora_A": good["rwkv.blocks.0.att.receptance.lora_A"],
+                                 "blocks.0.att.receptance.lora_B": good["rwkv.blocks.0.att.receptance.lora_B"]}, ("two LoRAs",)),
+                               ({**good, "rwkv.blocks.0.att.w1.lora_A": good[a], "rwkv.blocks.0.att.w1.lora_B": good[b]}, ("blocks.0.att.w1",)),
+                               ({**good, a: matrix([[math.nan] * 128] * RANK)}, ("moba.1.att.output", "not finite")),
                                ({**good, "blocks.0.att.key.disha": extra}, ("blocks.0.att.key.disha", "DiSHA")),
                                ({**good, "blocks.0.att.key.lora_magnitude_vector": extra}, ("lora_magnitude_vector", "DoRA")),
                                ({**good, "base_model.model.emb.lora_embedding_A": extra}, ("lora_embedding_A", "embedding")),
@@ -177,7 +181,7 @@ class Lora(job.JobTest):
 
     def test_what_is_refused_of_peft(self):
         for entry, value in {"peft_type": "MISS", "use_dora": True, "fan_in_fan_out": True, "alpha_pattern": {"key": 3},
-                             "modules_to_save": ["emb"], "lora_alpha": "6", "init_lora_weights": "pissa"}.items():
+                             "modules_to_save": ["emb"], "lora_alpha": "6", "init_lora_weights": "pissa", "r": 16, "use_rslora": "no", "alora_invocation_tokens": [1]}.items():
             folder = self.peft(**{entry: value})
             with self.subTest(entry=entry):
                 self.assert_refused(self.command(CASE, "--lora", folder), str(folder / "adapter_config.json"), entry)
