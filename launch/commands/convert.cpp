@@ -53,9 +53,10 @@ void check_output(const ConvertOptions& options, const model::Checkpoint& checkp
   files.add_input("the vocabulary", vocabulary);
   files.add_output("--out", options.out);
   files.check_outputs();
-  if (!base::OutputFile(options.out).is_plain()) {
-    base::input_error("--out: expected a plain file, found {}", name);
-  }
+  const base::OutputFile out(options.out);
+  if (!out.is_plain()) base::input_error("--out: expected a plain file, found {}", name);
+  // It is made aside, so its folder must be writable, too.
+  base::OutputFile(fs::path(out.target()) += ".tmp");
   if (!options.overwrites && base::identity_of(options.out)) {
     base::input_error("--out: {} is there already, --overwrite replaces it", name);
   }
@@ -121,11 +122,12 @@ fs::path other_checkpoint(const fs::path& folder, const fs::path& out) {
   return {};
 }
 
-/// Nothing if the folder says already what the file does not. Errors: InputError for a config.json
-/// that says otherwise, and for another checkpoint that a new one would be of, too.
+/// Nothing if the folder says already what the file, behind all links, does not. Errors: InputError
+/// for a config.json that says otherwise, and for another checkpoint that a new one would be of,
+/// too.
 std::optional<ConfigFile> needed_config_file(const fs::path& out,
                                              const model::ModelConfig& config) {
-  const fs::path folder = fs::absolute(out).parent_path();
+  const fs::path folder = out.parent_path();
   if (says_the_same(folder, config)) return std::nullopt;
   ConfigFile file{folder / model::kConfigFile, model::config_file_text(config, folder)};
   if (base::identity_of(file.path)) {
@@ -242,7 +244,7 @@ int run(const ConvertOptions& options) {
           : model::make_sparse_blocks(checkpoint, source, options.n_new_blocks);
   const model::ModelConfig config = output_config(options, source);
   const std::optional<ConfigFile> config_file =
-      needed_config_file(options.out, config_of_file(options, config));
+      needed_config_file(base::OutputFile(options.out).target(), config_of_file(options, config));
   // What is written carries no checksums by which damage could still be seen.
   checkpoint.verify();
 

@@ -6,6 +6,7 @@
 #include "launch/open_model.hpp"
 #include "launch/standard_streams.hpp"
 #include "model/checkpoint/checkpoint.hpp"
+#include "model/checkpoint/packed_metadata.hpp"
 #include "model/checkpoint/printable.hpp"
 #include "model/schema/config.hpp"
 #include "model/schema/naming.hpp"
@@ -143,7 +144,10 @@ std::string as_text(const Listing& listing) {
   if (listing.family != nullptr) {
     text += fmt::format("family {} (names of {})\n", listing.family->name, listing.family->origin);
   }
-  if (listing.packed != nullptr) text += "packed for the kernels\n";
+  if (listing.packed != nullptr) {
+    text += fmt::format("packed for the kernels, instruction sets: {}\n",
+                        model::isa_of(listing.packed->layout));
+  }
   if (const model::Lora* const lora = listing.lora) {
     text += fmt::format("with the LoRA {}, times {}, merged into {} matrices\n",
                         base::utf8_name(lora->paths.front().string()), lora->scale,

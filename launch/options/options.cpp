@@ -290,8 +290,8 @@ void add_bos(CLI::App& app, std::optional<base::TokenId>& bos) {
            [&bos](const std::string& text) {
              bos.reset();
              if (text == "none") return;
-             bos = read_integer<base::TokenId>("--bos", text, 0,
-                                               std::numeric_limits<base::TokenId>::max());
+             bos = parse_number<base::TokenId>(text);
+             if (!bos || *bos < 0) refuse("--bos", "the id of a token, or none", text);
            });
 }
 

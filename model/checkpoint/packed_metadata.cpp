@@ -21,11 +21,6 @@ using Json = nlohmann::json;
 constexpr std::uint64_t kVersion = 1;
 constexpr std::size_t kChecksumDigits = 8;
 
-std::string_view isa_of(const kernels::PanelLayout& layout) {
-  if (layout.format != WeightFormat::kBf16) return "any";
-  return layout.has_bf16_blocks ? "amx" : "other";
-}
-
 /// The layout that the two words mean together.
 std::optional<kernels::PanelLayout> layout_named(std::string_view weights, std::string_view isa) {
   for (const auto format :
@@ -86,6 +81,11 @@ std::uint32_t parse_checksum(const Json& value, std::string_view name, std::stri
 }
 
 }  // namespace
+
+std::string_view isa_of(const kernels::PanelLayout& layout) {
+  if (layout.format != WeightFormat::kBf16) return "any";
+  return layout.has_bf16_blocks ? "amx" : "other";
+}
 
 std::string PackedMetadata::text() const {
   nlohmann::ordered_json object = {{"version", kVersion},

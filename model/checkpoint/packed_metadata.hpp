@@ -21,6 +21,9 @@ inline constexpr std::string_view kPackedMetadata = "longreach";
 /// The type of tensors that are panels.
 inline constexpr std::string_view kPanelsType = "U8";
 
+/// For which instruction-set paths panels are: "any", "amx" or "other", those but amx.
+std::string_view isa_of(const kernels::PanelLayout& layout);
+
 struct PackedMetadata {
   PackedInfo info;
   /// Of each matrix that is packed, as the model has it.
@@ -29,8 +32,8 @@ struct PackedMetadata {
   std::map<std::string, std::uint32_t, std::less<>> checksums;
 
   /// As JSON: {"version": 1, "weights": "int8", "isa": "any", "source": "0123456789abcdef",
-  /// "shapes": {"head.weight": [256, 128]}, "crc32": {"emb.weight": "0123abcd"}}. `isa` says for
-  /// which instruction-set paths: "any", "amx" or "other". Equal keys take equally many bytes.
+  /// "shapes": {"head.weight": [256, 128]}, "crc32": {"emb.weight": "0123abcd"}}. `isa` is that
+  /// of isa_of(). Equal keys take equally many bytes.
   std::string text() const;
 };
 

@@ -117,6 +117,7 @@ class Contents(Convert):
         model = self.file("m.safetensors", files.safetensors({**tensors, **block}))
         self.convert(model, "--packed", "--weights", "int8", "--chunk-size", 8, "--top-k", 2)
         self.assertEqual(self.hash_of(self.target), self.hash_of(model, "--weights", "int8", "--chunk-size", 8, "--top-k", 2))
+        self.assertIn(b"packed for the kernels, instruction sets: any\n", self.output("inspect", "--model", self.target))
 
     def test_presets(self):
         self.convert("preset:rwkv-x-tiny")
@@ -271,6 +272,14 @@ class Refusals(Convert):
         before = adapter.read_bytes()
         self.refuse(adapter, "--out", "--lora", model=PLAIN, options=("--lora", adapter, "--overwrite"))
         self.assertEqual(adapter.read_bytes(), before)
+
+    def test_a_link(self):
+        other = self.folder / "other"
+        other.mkdir()
+        self.out.symlink_to("../other/m.safetensors")
+        self.convert(MODEL)
+        self.assertEqual(self.hash_of(other), self.hash_of(MODEL))  # config.json lies where the file is
+        self.assert_nothing_written("m.safetensors")
 
     def test_a_folder_of_another_checkpoint(self):
         (self.target / "other.safetensors").write_bytes(files.safetensors(NATIVE))
