@@ -231,6 +231,7 @@ bool write(base::OutputFile& out, const ConvertOptions& options,
 }  // namespace
 
 int run(const ConvertOptions& options) {
+  const StopSignals signals;
   const model::Checkpoint checkpoint = open_checkpoint(options.model, options.lora);
   const model::ModelConfig source = model::read_config(checkpoint);
   model::check_tensors(checkpoint, source);
@@ -248,7 +249,6 @@ int run(const ConvertOptions& options) {
   // What is written carries no checksums by which damage could still be seen.
   checkpoint.verify();
 
-  const StopSignals signals;
   base::OutputFile out(options.out);
   if (!write(out, options, checkpoint, new_blocks, config, signals)) return signals.exit_code();
   // First, so that the file is never there without it.
