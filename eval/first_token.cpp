@@ -1,5 +1,7 @@
 #include "eval/first_token.hpp"
 
+#include "generation/first_token.hpp"
+
 #include <utility>
 #include <variant>
 
@@ -13,7 +15,7 @@ class WithFirstToken final : public Task {
 
   Question question(std::size_t index) const override {
     Question question = task_->question(index);
-    question.prompt.insert(question.prompt.begin(), token_);
+    if (!generation::put_first(question.prompt, token_)) return question;
     if (std::holds_alternative<ToPredict>(question.asked)) question.prompt.pop_back();
     if (question.n_shared > 0) ++question.n_shared;
     if (question.needle) question.needle = {question.needle->begin + 1, question.needle->end + 1};

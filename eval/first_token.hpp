@@ -8,8 +8,9 @@
 
 namespace longreach::eval {
 
-/// The same questions with that token first. Prompts of answers are a token longer than the task's
-/// lengths say; of texts whose loss is measured, it counts as the first token.
+/// The same questions with that token first, unless it is there. Prompts of answers are then a
+/// token longer than the task's lengths say; of texts whose loss is measured, it counts as the
+/// first token.
 std::unique_ptr<Task> with_first_token(std::unique_ptr<Task> task, base::TokenId token);
 
 }  // namespace longreach::eval

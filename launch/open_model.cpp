@@ -9,6 +9,7 @@
 #include "launch/machine/machine.hpp"
 #include "launch/message_log.hpp"
 #include "launch/run_plan.hpp"
+#include "model/checkpoint/packed_metadata.hpp"
 #include "model/run_sizes.hpp"
 #include "model/schema/tensors.hpp"
 
@@ -39,15 +40,6 @@ dist::EngineOptions engine_options(const ModelOptions& options, const model::Che
     engine.recording = dist::Recording::kTotals;
   }
   return engine;
-}
-
-void require_packed_format(const ModelOptions& options, const model::Checkpoint& checkpoint) {
-  if (checkpoint.packed() == nullptr || !options.weights) return;
-  const base::WeightFormat packed = checkpoint.packed()->layout.format;
-  if (packed == *options.weights) return;
-  base::input_error("{}: its weights are packed as {} and cannot be run as {}",
-                    checkpoint.path().string(), base::name_of(packed),
-                    base::name_of(*options.weights));
 }
 
 /// What must be the same on all ranks, for a message when it is not.
@@ -137,7 +129,10 @@ OpenedModel open_model(const ModelOptions& options) {
   model::Checkpoint checkpoint = open_checkpoint(options.model, options.lora);
   model::ModelConfig config = model::read_config(checkpoint);
   model::check_tensors(checkpoint, config);
-  require_packed_format(options, checkpoint);
+  if (checkpoint.packed() != nullptr && options.weights) {
+    model::require_format(checkpoint.packed()->layout, *options.weights,
+                          checkpoint.path().string());
+  }
   const dist::EngineOptions engine = engine_options(options, checkpoint, config);
   std::vector<InputFile> files;
   for (const auto& path : checkpoint.paths()) {

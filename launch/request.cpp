@@ -1,5 +1,6 @@
 #include "launch/request.hpp"
 
+#include "generation/first_token.hpp"
 #include "launch/token_file.hpp"
 
 #include <utility>
@@ -41,7 +42,7 @@ void begin_text(std::vector<base::TokenId>& tokens, std::optional<base::TokenId>
                 std::size_t vocab_size) {
   if (!bos) return;
   check_vocabulary({&*bos, 1}, vocab_size, "--bos");
-  tokens.insert(tokens.begin(), *bos);
+  generation::put_first(tokens, *bos);
 }
 
 }  // namespace longreach::launch

@@ -19,8 +19,8 @@ void check_vocabulary(const ContinuationOptions& options, std::size_t vocab_size
 generation::Request request_of(const ContinuationOptions& options,
                                std::vector<base::TokenId> prompt, std::uint64_t seed);
 
-/// Puts the token of --bos first in a text that begins, if there is one. Errors: InputError naming
-/// the option, for one outside the vocabulary.
+/// Puts the token of --bos, if there is one, first in a text that begins, unless it is there.
+/// Errors: InputError naming the option, for one outside the vocabulary.
 void begin_text(std::vector<base::TokenId>& tokens, std::optional<base::TokenId> bos,
                 std::size_t vocab_size);
 

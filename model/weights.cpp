@@ -5,6 +5,7 @@
 #include "kernels/simd/isa.hpp"
 #include "model/checkpoint/mapped_file.hpp"
 #include "model/checkpoint/matrix_rows.hpp"
+#include "model/checkpoint/packed_metadata.hpp"
 #include "model/schema/tensors.hpp"
 
 namespace longreach::model {
@@ -65,10 +66,7 @@ class Loader {
                     std::size_t n_inputs) const {
     const std::string file = checkpoint_.path().string();
     const auto in_use = kernels::PanelLayout::in_use(format_);
-    if (packed.layout.format != in_use.format) {
-      base::input_error("{}: its weights are packed as {} and cannot be run as {}", file,
-                        name_of(packed.layout.format), name_of(in_use.format));
-    }
+    require_format(packed.layout, format_, file);
     if (packed.layout != in_use) {
       base::input_error(
           "{}: its weights are packed for {}, but this run uses {}: convert the model again for "

@@ -1,5 +1,6 @@
 #include "serve/openai_request.hpp"
 
+#include "generation/first_token.hpp"
 #include "generation/text_stream.hpp"
 #include "kernels/base/id_lists.hpp"
 #include "kernels/base/json.hpp"
@@ -147,8 +148,7 @@ std::vector<TokenId> encode_prompt(std::string_view text, std::string_view field
 
 /// A text that begins where nothing was read yet: after the model's first token, unless it has it.
 std::vector<TokenId> with_bos(std::vector<TokenId> text, const ServedModel& served) {
-  const bool has_it = !text.empty() && text.front() == served.bos;
-  if (served.bos && !has_it) text.insert(text.begin(), *served.bos);
+  if (served.bos) generation::put_first(text, *served.bos);
   return text;
 }
 

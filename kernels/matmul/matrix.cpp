@@ -208,7 +208,7 @@ void panel_product_int8(base::MatView<const float> x, const Panels<std::int8_t>&
   for_tiles(PanelKernel<std::int8_t>(x, panels, start), y, start);
 }
 
-/// Writes n_k steps of a panel that lie `k_stride` apart behind one another.
+/// Writes n_k steps of a panel that lie `k_stride` apart as consecutive ones.
 void widen(const base::Bf16* HWY_RESTRICT from, std::size_t n_k, std::size_t k_stride,
            float* HWY_RESTRICT to) {
   const Wide d;

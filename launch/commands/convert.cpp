@@ -11,6 +11,7 @@
 #include "launch/signals.hpp"
 #include "launch/standard_streams.hpp"
 #include "model/checkpoint/checkpoint.hpp"
+#include "model/checkpoint/file_names.hpp"
 #include "model/checkpoint/safetensors_writer.hpp"
 #include "model/expansion.hpp"
 #include "model/packed_weights.hpp"
@@ -114,10 +115,8 @@ fs::path other_checkpoint(const fs::path& folder, const fs::path& out) {
   std::error_code error;
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
        entry.increment(error)) {
-    const std::string ending = entry->path().extension().string();
-    const bool is_checkpoint =
-        ending == kEnding || ending == ".pth" || ending == ".st" || ending == ".gguf";
-    if (is_checkpoint && entry->path().filename() != out.filename()) return entry->path();
+    const fs::path name = entry->path().filename();
+    if (model::is_checkpoint_name(name.native()) && name != out.filename()) return entry->path();
   }
   return {};
 }

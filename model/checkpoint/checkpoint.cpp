@@ -4,6 +4,7 @@
 #include "kernels/base/json.hpp"
 #include "kernels/base/sha256.hpp"
 #include "model/checkpoint/byte_reader.hpp"
+#include "model/checkpoint/file_names.hpp"
 #include "model/checkpoint/printable.hpp"
 #include "model/checkpoint/pth_reader.hpp"
 #include "model/checkpoint/safetensors_reader.hpp"
@@ -61,10 +62,6 @@ Format format_of(Bytes bytes) {
   return Format::kUnknown;
 }
 
-bool is_safetensors_name(std::string_view name) {
-  return name.ends_with(".safetensors") || name.ends_with(".st");
-}
-
 }  // namespace
 
 TensorFile read_tensor_file(Bytes bytes, const std::filesystem::path& path) {
@@ -109,7 +106,7 @@ std::filesystem::path choose_in_folder(const std::filesystem::path& folder) {
       indices.push_back(name);
     } else if (is_safetensors_name(name)) {
       safetensors_files.push_back(name);
-    } else if (name.ends_with(".pth") || name.ends_with(".gguf")) {
+    } else if (is_checkpoint_name(name)) {
       other_files.push_back(name);
     }
   }

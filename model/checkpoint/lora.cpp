@@ -204,15 +204,14 @@ Lora read_lora(const std::filesystem::path& path, double scale) {
     if (!std::isfinite(static_cast<float>(all))) {
       input_error("{}: the LoRA of {}: expected a finite scale, found {}", name, matrix, all);
     }
-    for (const Tensor& factor : {*factors.first, *factors.second}) {
-      const std::vector<float> numbers = numbers_of(factor);
-      if (std::ranges::all_of(numbers, [](float number) { return std::isfinite(number); }))
-        continue;
+    LowRankProduct product{rank, numbers_of(*factors.first), numbers_of(*factors.second),
+                           static_cast<float>(all)};
+    const auto is_finite = [](float number) { return std::isfinite(number); };
+    if (!std::ranges::all_of(product.first, is_finite) ||
+        !std::ranges::all_of(product.second, is_finite)) {
       input_error("{}: the LoRA of {} holds a number that is not finite", name, matrix);
     }
-    lora.products.emplace(
-        matrix, LowRankProduct{rank, numbers_of(*factors.first), numbers_of(*factors.second),
-                               static_cast<float>(all)});
+    lora.products.emplace(matrix, std::move(product));
   }
   return lora;
 }

@@ -87,6 +87,13 @@ std::string_view isa_of(const kernels::PanelLayout& layout) {
   return layout.has_bf16_blocks ? "amx" : "other";
 }
 
+void require_format(const kernels::PanelLayout& layout, base::WeightFormat wanted,
+                    std::string_view file) {
+  if (layout.format == wanted) return;
+  input_error("{}: its weights are packed as {} and cannot be run as {}", file,
+              name_of(layout.format), name_of(wanted));
+}
+
 std::string PackedMetadata::text() const {
   nlohmann::ordered_json object = {{"version", kVersion},
                                    {"weights", name_of(info.layout.format)},

@@ -24,6 +24,11 @@ inline constexpr std::string_view kPanelsType = "U8";
 /// For which instruction-set paths panels are: "any", "amx" or "other", those but amx.
 std::string_view isa_of(const kernels::PanelLayout& layout);
 
+/// Errors: InputError naming the file, whose panels have that layout, for weights of another
+/// format.
+void require_format(const kernels::PanelLayout& layout, base::WeightFormat wanted,
+                    std::string_view file);
+
 struct PackedMetadata {
   PackedInfo info;
   /// Of each matrix that is packed, as the model has it.

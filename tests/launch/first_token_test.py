@@ -30,6 +30,8 @@ class FirstToken(ServerTest):
     def test_generate(self):
         self.assertEqual(self.generate("--prompt", TEXT, "--bos", 0), self.with_it["text"])
         self.assertEqual(self.generate("--prompt", TEXT, "--bos", "none"), self.without["text"])
+        has_it = self.file("text", b"\0" + TEXT.encode())
+        self.assertEqual(self.generate("--prompt-file", has_it, "--bos", 0), self.with_it["text"])
         self.assertEqual(self.generate("--prompt", TEXT), self.without["text"])
         found = self.results("texts", "--bos", 0, lines=[{"prompt": TEXT}, {"tokens": self.ids[1:]}])
         for result, expected in zip(found, (self.with_it, self.without)):
