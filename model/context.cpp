@@ -10,6 +10,7 @@ std::size_t largest_rank(const ModelConfig& config) {
   for (const LowRanks& ranks : config.low_ranks) {
     largest = std::max({largest, ranks.w, ranks.a, ranks.v, ranks.g});
   }
+  for (const auto& [matrix, rank] : config.factor_ranks) largest = std::max(largest, rank);
   return largest;
 }
 

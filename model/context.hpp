@@ -92,7 +92,7 @@ struct Workspace {
   Rows r, w, k, v, a, g;  ///< [step, C]: projections.
   Rows y, out;            ///< [step, C]: heads' output; a mix's output.
   Rows hidden;            ///< [step, F]: channel mix.
-  Rows low_rank;          ///< [step, R]
+  Rows low_rank;          ///< [step, R], between the two factors of a product.
   Selection selection;    ///< Of chunks, by a sparse block's queries.
   std::vector<Candidate> candidates;                               ///< Of all shards.
   std::vector<kernels::Partial> totals;                            ///< [own head][step]

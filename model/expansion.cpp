@@ -17,6 +17,9 @@ void check_expansion(const Checkpoint& checkpoint, const ModelConfig& config,
     base::input_error("{}: has {} sparse blocks, expected a model that has none", file,
                       config.n_sparse);
   }
+  if (!config.factor_ranks.empty()) {
+    base::input_error("{}: has matrices of low rank, expected a model that has none", file);
+  }
   if (config.n_rwkv % n_sparse != 0) {
     base::input_error(
         "{}: {} sparse blocks do not follow equal runs of its {} RWKV-7 blocks: expected a divisor "
@@ -78,12 +81,12 @@ NewBlocks make_sparse_blocks(const Checkpoint& checkpoint, const ModelConfig& co
           return tensor;
         }
         default:
-          return checkpoint.get(before.name() + "." + std::string(spec.name), shape);
+          return checkpoint.get(before.name() + "." + spec.name, shape);
       }
     };
     SparseBlockWeights fields;
     visit_tensors(fields, block, [&](const auto&, const TensorSpec& spec) {
-      blocks.tensors.emplace(block.name() + "." + std::string(spec.name), make(spec));
+      blocks.tensors.emplace(block.name() + "." + spec.name, make(spec));
     });
   }
   return blocks;

@@ -21,11 +21,10 @@ struct NewBlocks {
 /// and the channel mix's key are those of the block before; norms are 1 and 0; of block j the token
 /// shift of channel c is 1 - (c / C)^((1 - j / L)^4), L being the number of RWKV-7 blocks. The two
 /// output matrices are 0, so a block adds nothing to the residual stream.
-/// Errors: InputError if the model has sparse blocks, or if n_sparse does not divide the number of
-/// RWKV-7 blocks, some of which would never be executed.
-/// Source: `init_moba_from_rwkv` and `MOBABlock` in pretrain/src/model.py of the authors'
-/// repository, where the output matrices are copied too; that these are 0: LLaMA Pro (arXiv
-/// 2401.02415).
+/// Errors: InputError if the model has sparse blocks or matrices of low rank, or if n_sparse does
+/// not divide the number of RWKV-7 blocks, some of which would never be executed. Source:
+/// `init_moba_from_rwkv` and `MOBABlock` in pretrain/src/model.py of the authors' repository, where
+/// the output matrices are copied too; that these are 0: LLaMA Pro (arXiv 2401.02415).
 NewBlocks make_sparse_blocks(const Checkpoint& checkpoint, const ModelConfig& config,
                              std::size_t n_sparse);
 

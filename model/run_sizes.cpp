@@ -8,6 +8,7 @@
 #include "model/state.hpp"
 
 #include <algorithm>
+#include <functional>
 
 namespace longreach::model {
 namespace {
@@ -61,9 +62,10 @@ class WeightCounts {
 
 partition::BlockSizes block_sizes(const ModelConfig& config, const BlockRef& block,
                                   base::WeightFormat format) {
-  WeightCounts weights(Extents(config, block), format);
+  const Extents extents(config, block);
+  WeightCounts weights(extents, format);
   BlockWeights fields = empty_block(block.kind);
-  visit_tensors(fields, block, weights);
+  visit_tensors(fields, block, by_matrices(extents, std::ref(weights)));
   return {block.kind, weights.bytes(), state_bytes(config, block.kind), weights.multiply_adds()};
 }
 

@@ -20,10 +20,10 @@ class Loader {
 
   /// Loads the fields that it is called with, whose names follow the prefix.
   auto visitor(const std::string& prefix, const Extents& extents) {
-    return [this, prefix, extents](auto& field, const TensorSpec& spec) {
-      const std::string name = prefix + std::string(spec.name);
+    return by_matrices(extents, [this, prefix, extents](auto& field, const TensorSpec& spec) {
+      const std::string name = prefix + spec.name;
       load(name, checkpoint_.get(name, extents.shape(spec)), spec, extents, field);
-    };
+    });
   }
 
  private:

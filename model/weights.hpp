@@ -38,11 +38,17 @@ struct Norm {
   Vector weight, bias;
 };
 
+/// A linear layer of a block: one matrix, or two factors of low rank, y = (x A^T) B^T.
+struct LinearWeights {
+  kernels::PackedMatrix matrix;      ///< (outputs, inputs), or B (outputs, rank); its outputs.
+  kernels::PackedMatrix first = {};  ///< A (rank, inputs), whole; of one matrix nothing.
+};
+
 /// Channel mix (model-spec section 3); F is the hidden size.
 struct ChannelMixWeights {
-  Vector x_k;                   ///< (C)
-  kernels::PackedMatrix key;    ///< (F, C), its hidden columns.
-  kernels::PackedMatrix value;  ///< (C, F), its channels.
+  Vector x_k;           ///< (C)
+  LinearWeights key;    ///< (F, C), its hidden columns.
+  LinearWeights value;  ///< (C, F), its channels.
 };
 
 /// Two low-rank factors and a bias: bias + f(x first) second, f being nothing, tanh or sigmoid.
@@ -55,20 +61,20 @@ struct LowRankWeights {
 /// RWKV-7 block (model-spec section 2).
 struct RwkvBlockWeights {
   Norm ln1, ln2;
-  Vector x_r, x_w, x_k, x_v, x_a, x_g;           ///< (C) each: token shift.
-  kernels::PackedMatrix receptance, key, value;  ///< (C, C) each, its heads' channels.
-  kernels::PackedMatrix output;                  ///< (C, C), its channels.
-  LowRankWeights decay, rate, residual, gate;    ///< w, a, v, g; the first block has no residual.
-  Vector k_k, k_a, r_k;                          ///< (C) each; r_k is (H, N) in the file.
-  Norm ln_x;                                     ///< Per head.
+  Vector x_r, x_w, x_k, x_v, x_a, x_g;         ///< (C) each: token shift.
+  LinearWeights receptance, key, value;        ///< (C, C) each, its heads' channels.
+  LinearWeights output;                        ///< (C, C), its channels.
+  LowRankWeights decay, rate, residual, gate;  ///< w, a, v, g; the first block has no residual.
+  Vector k_k, k_a, r_k;                        ///< (C) each; r_k is (H, N) in the file.
+  Norm ln_x;                                   ///< Per head.
   ChannelMixWeights channel_mix;
 };
 
 /// Sparse-attention block (model-spec section 4).
 struct SparseBlockWeights {
   Norm ln1, ln2;
-  kernels::PackedMatrix receptance, key, value;  ///< (C, C) each, its heads' channels.
-  kernels::PackedMatrix output;                  ///< (C, C), its channels.
+  LinearWeights receptance, key, value;  ///< (C, C) each, its heads' channels.
+  LinearWeights output;                  ///< (C, C), its channels.
   ChannelMixWeights channel_mix;
 };
 

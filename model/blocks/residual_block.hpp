@@ -1,9 +1,9 @@
 /// What both kinds of blocks are: two mixes around which the residual stream passes.
 #pragma once
 
-#include "kernels/matmul/matrix.hpp"
 #include "model/blocks/channel_mix.hpp"
 #include "model/blocks/column_split.hpp"
+#include "model/blocks/linear_product.hpp"
 #include "model/blocks/row_steps.hpp"
 
 #include <algorithm>
@@ -15,11 +15,11 @@ namespace longreach::model {
 /// The output product, which ends a time mix or attention: out[t] = y[t] W_output^T.
 /// Shapes: y [T, C], of which every shard has its heads' columns; out [T, C], which is whole.
 /// Collective: all shards.
-inline void output_product(Context& context, const kernels::PackedMatrix& output,
-                           base::MatView<float> y, base::MatView<float> out) {
+inline void output_product(Context& context, const LinearWeights& output, base::MatView<float> y,
+                           base::MatView<float> out) {
   all_gather_columns(context, ColumnSplit::kHeads, y);
   const partition::Range channels = context.extents.channels;
-  kernels::multiply(context.pool, y, output, out.cols(channels.begin, channels.size()));
+  linear_product(context, y, output, out.cols(channels.begin, channels.size()));
   all_gather_columns(context, ColumnSplit::kPanels, out);
 }
 

@@ -1,7 +1,7 @@
 #include "model/blocks/sparse_attention.hpp"
 
-#include "kernels/matmul/matrix.hpp"
 #include "model/blocks/column_split.hpp"
+#include "model/blocks/linear_product.hpp"
 #include "model/cache/distributed_attention.hpp"
 #include "model/cache/selection.hpp"
 #include "model/cache/selection_mass.hpp"
@@ -87,10 +87,10 @@ void sparse_attention(Context& context, const SparseBlockWeights& weights,
     const Range columns = context.extents.head_columns;
     return rows.cols(columns.begin, columns.size());
   };
-  kernels::multiply(pool, x, weights.key, own_heads(p.k));
-  kernels::multiply(pool, x, weights.value, own_heads(p.v));
+  linear_product(context, x, weights.key, own_heads(p.k));
+  linear_product(context, x, weights.value, own_heads(p.v));
   if (last != nullptr) last->gather(x);
-  kernels::multiply(pool, x.rows(0, n_queries), weights.receptance, own_heads(p.q));
+  linear_product(context, x.rows(0, n_queries), weights.receptance, own_heads(p.q));
   const std::size_t first_head = context.extents.heads.begin;
   context.observer->see_heads("q", first_head, own_heads(p.q));
   context.observer->see_heads("k", first_head, own_heads(p.k));

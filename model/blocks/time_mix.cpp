@@ -2,6 +2,7 @@
 
 #include "kernels/matmul/matrix.hpp"
 #include "kernels/recurrence/recurrence.hpp"
+#include "model/blocks/linear_product.hpp"
 #include "model/blocks/row_steps.hpp"
 
 #include <algorithm>
@@ -22,8 +23,7 @@ std::span<const float> own_channels(const Context& context, const Vector& vector
 template <typename Activation>
 void low_rank_product(Context& context, const LowRankWeights& weights, MatView<const float> x,
                       Activation&& activation, MatView<float> y) {
-  const MatView<float> buffer = context.workspace.low_rank.first(x.rows());
-  const MatView<float> inner(buffer.data(), x.rows(), weights.first.n_out());
+  const MatView<float> inner = low_rank_rows(context, x.rows(), weights.first);
   kernels::multiply(context.pool, x, weights.first, inner);
   for_rows(context.pool, inner, activation);
   kernels::multiply(context.pool, inner, weights.second, y);
@@ -90,10 +90,10 @@ void time_mix(Context& context, const RwkvBlockWeights& weights, const Step& ste
   const auto r = own(space.r.first(n)), w = own(space.w.first(n)), k = own(space.k.first(n)),
              v = own(space.v.first(n)), a = own(space.a.first(n)), g = own(space.g.first(n));
 
-  kernels::multiply(pool, shift(weights.x_r), weights.receptance, r);
-  kernels::multiply(pool, shift(weights.x_k), weights.key, k);
+  linear_product(context, shift(weights.x_r), weights.receptance, r);
+  linear_product(context, shift(weights.x_k), weights.key, k);
 
-  kernels::multiply(pool, shift(weights.x_v), weights.value, v);
+  linear_product(context, shift(weights.x_v), weights.value, v);
   if (residual == ValueResidual::kDefines) {
     pool.for_each(n, [&](std::size_t t, std::size_t) {
       std::ranges::copy(v.row(t), own(v_first).row(t).begin());

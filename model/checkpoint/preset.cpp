@@ -80,6 +80,7 @@ Spread spread_of(Role role) {
       return {-3, 1.2};  // decays of 0.6 to 0.9995, half of them above 0.97
     case Role::kSigmoidBias:
     case Role::kSecondFactor:
+    case Role::kRestored:
       return {0, 0.5};
     case Role::kKeyScale:
       return {0.85, 0.1};

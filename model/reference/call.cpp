@@ -1,7 +1,7 @@
 #include "model/reference/call.hpp"
 
-#include "kernels/matmul/matrix.hpp"
 #include "kernels/rows/rows.hpp"
+#include "model/blocks/linear_product.hpp"
 #include "model/blocks/residual_block.hpp"
 #include "model/blocks/sparse_attention.hpp"
 #include "model/blocks/time_mix.hpp"
@@ -35,7 +35,7 @@ void evict_if_due(Context& context, const SparseBlockWeights& weights, MatView<c
     norm_rows(context.pool, x.rows(first, n), weights.ln1, normed);
     if (x.rows() == 1) {
       const auto q = context.workspace.r.first(n);
-      kernels::multiply(context.pool, normed, weights.receptance, q);
+      linear_product(context, normed, weights.receptance, q);
       eviction.add_votes(q);
     } else {
       eviction.add_votes(normed);

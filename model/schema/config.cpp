@@ -84,18 +84,33 @@ Source source_of(Extent extent, const Table& table, const std::string& prefix = 
   const auto place = [&](const TensorSpec& spec) { return std::ranges::find(spec.shape, extent); };
   const TensorSpec found =
       first_of(table, [&](const TensorSpec& spec) { return place(spec) != spec.shape.end(); });
-  return {prefix + std::string(found.name),
-          static_cast<std::size_t>(place(found) - found.shape.begin())};
+  return {prefix + found.name, static_cast<std::size_t>(place(found) - found.shape.begin())};
+}
+
+/// The tensor in which a dimension of a matrix lies, as the file may have two factors in its place.
+const Tensor& matrix_with(const Checkpoint& checkpoint, const Source& source) {
+  const std::string factor =
+      factor_name(source.name, source.dimension == 0 ? Factor::kSecond : Factor::kFirst);
+  return matrix(checkpoint, checkpoint.find(factor) == nullptr ? source.name : factor);
 }
 
 std::size_t read_extent(const Checkpoint& checkpoint, const Source& source) {
-  return matrix(checkpoint, source.name).shape[source.dimension];
+  return matrix_with(checkpoint, source).shape[source.dimension];
 }
 
 /// 0 where the block has no such factors.
 std::size_t read_rank(const Checkpoint& checkpoint, Extent rank, const std::string& prefix) {
   const Source source = source_of(rank, kBlockTable, prefix);
   return checkpoint.find(source.name) == nullptr ? 0 : read_extent(checkpoint, source);
+}
+
+/// By the first factors; that the second ones fit check_tensors() sees.
+void read_factor_ranks(const Checkpoint& checkpoint, ModelConfig& config) {
+  const std::string ending = factor_name("", Factor::kFirst);
+  for (const auto& [name, tensor] : checkpoint.tensors()) {
+    if (!name.ends_with(ending) || tensor.shape.size() != 2) continue;
+    config.factor_ranks.emplace(name.substr(0, name.size() - ending.size()), tensor.shape[0]);
+  }
 }
 
 void read_shapes(const Checkpoint& checkpoint, ModelConfig& config) {
@@ -134,7 +149,8 @@ void read_shapes(const Checkpoint& checkpoint, ModelConfig& config) {
   const TensorSpec linear = first_of(kBlockTable, [](const TensorSpec& spec) {
     return storage_of(spec.role) == Storage::kLinear;
   });
-  config.dtype = matrix(checkpoint, prefix_of(0) + std::string(linear.name)).dtype;
+  config.dtype = matrix_with(checkpoint, {prefix_of(0) + linear.name, 0}).dtype;
+  read_factor_ranks(checkpoint, config);
 }
 
 /// What is known without config.json: a vocabulary file beside the checkpoint, or plain bytes.

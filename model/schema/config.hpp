@@ -8,6 +8,8 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -77,6 +79,9 @@ struct ModelConfig {
   std::size_t n_rwkv = 0;           ///< RWKV-7 blocks in the file.
   std::size_t n_sparse = 0;         ///< Sparse-attention blocks in the file.
   std::vector<LowRanks> low_ranks;  ///< One per RWKV block of the file.
+  /// Of linear layers of blocks that the file has as two factors (schema/tensors.hpp), by the name
+  /// that the whole matrix would have.
+  std::map<std::string, std::size_t, std::less<>> factor_ranks;
   base::DType dtype = base::DType::kF32;  ///< How the file stores its matrices.
   AttentionConfig
       attention;          ///< Defaults, with chunk size and top-k of config.json if it names them.

@@ -62,6 +62,7 @@ Storage storage_of(Role role) {
     case Role::kQuery:
     case Role::kOutput:
     case Role::kMixOutput:
+    case Role::kRestored:
       return Storage::kLinear;
     case Role::kFirstFactor:
     case Role::kSecondFactor:
@@ -76,7 +77,20 @@ BlockWeights empty_block(BlockKind kind) {
   return SparseBlockWeights{};
 }
 
-Extents::Extents(const ModelConfig& model, const BlockRef& block) : config(model) {
+std::string factor_name(std::string_view matrix, Factor factor) {
+  return fmt::format("{}_{}", matrix, factor == Factor::kFirst ? 'a' : 'b');
+}
+
+TensorSpec factor_of(const TensorSpec& layer, Factor factor, std::size_t rank) {
+  const std::string name = factor_name(layer.name, factor);
+  if (factor == Factor::kFirst) {
+    return {name, layer.role, {Extent::kFactorRank, layer.shape[1]}, Split::kWhole, rank};
+  }
+  return {name, Role::kRestored, {layer.shape[0], Extent::kFactorRank}, layer.split, rank};
+}
+
+Extents::Extents(const ModelConfig& model, const BlockRef& block)
+    : config(model), prefix(block.name() + ".") {
   if (block.kind == BlockKind::kRwkv) low_ranks = config.low_ranks[block.index];
 }
 
@@ -102,22 +116,34 @@ std::size_t Extents::of(Extent extent) const {
       return low_ranks.v;
     case Extent::kGateRank:
       return low_ranks.g;
+    case Extent::kFactorRank:
+      break;
   }
+  LR_CHECK(false);
   return 0;
+}
+
+std::size_t Extents::of(Extent extent, const TensorSpec& tensor) const {
+  return extent == Extent::kFactorRank ? tensor.factor_rank : of(extent);
+}
+
+std::size_t Extents::factor_rank(const TensorSpec& layer) const {
+  const auto found = config.factor_ranks.find(prefix + layer.name);
+  return found == config.factor_ranks.end() ? 0 : found->second;
 }
 
 std::vector<std::size_t> Extents::shape(const TensorSpec& tensor) const {
   std::vector<std::size_t> result;
-  for (const Extent extent : tensor.shape) result.push_back(of(extent));
+  for (const Extent extent : tensor.shape) result.push_back(of(extent, tensor));
   return result;
 }
 
 std::size_t Extents::n_inputs(const TensorSpec& matrix) const {
-  return of(matrix.shape[matrix.input_dimension()]);
+  return of(matrix.shape[matrix.input_dimension()], matrix);
 }
 
 std::size_t Extents::n_outputs(const TensorSpec& matrix) const {
-  return of(matrix.shape[1 - matrix.input_dimension()]);
+  return of(matrix.shape[1 - matrix.input_dimension()], matrix);
 }
 
 partition::Range range_of(Split split, std::size_t n, partition::Shard shard) {
@@ -138,11 +164,11 @@ std::vector<ListedTensor> list_tensors(const ModelConfig& config) {
   std::vector<ListedTensor> list;
   std::set<std::string> names;
   const auto lister = [&](const std::string& prefix, const Extents& extents, Use use) {
-    return [&, prefix, extents, use](const auto&, const TensorSpec& spec) {
-      std::string name = prefix + std::string(spec.name);
+    return by_matrices(extents, [&, prefix, extents, use](const auto&, const TensorSpec& spec) {
+      std::string name = prefix + spec.name;
       if (!names.insert(name).second) return;
       list.push_back({std::move(name), extents.shape(spec), spec, use});
-    };
+    });
   };
   Weights weights;
   visit_input_tensors(weights, lister("", Extents(config), Use::kInput));

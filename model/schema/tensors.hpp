@@ -9,6 +9,8 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -26,6 +28,7 @@ enum class Extent {
   kRateRank,      ///< a,
   kResidualRank,  ///< v
   kGateRank,      ///< and g.
+  kFactorRank,    ///< Of the two factors of a linear layer: TensorSpec::factor_rank.
 };
 
 /// What a tensor is for.
@@ -45,6 +48,7 @@ enum class Role {
   kQuery,       ///< The same, for a sparse block's queries.
   kOutput,      ///< From heads into the residual stream.
   kMixOutput,   ///< From a channel mix's hidden columns into the residual stream.
+  kRestored,    ///< From the numbers that a layer's first factor gives: its second one.
   // Low-rank factors:
   kFirstFactor,
   kSecondFactor,
@@ -70,10 +74,11 @@ enum class Split {
 
 /// A row of the table.
 struct TensorSpec {
-  std::string_view name;  ///< After its block's prefix, for example "att.w1".
+  std::string name;  ///< After its block's prefix, for example "att.w1".
   Role role;
   std::vector<Extent> shape;  ///< As published files have it.
   Split split = Split::kWhole;
+  std::size_t factor_rank = 0;  ///< Of a linear layer's factors.
 
   /// Which dimension of a matrix counts its inputs; the other one counts its outputs.
   std::size_t input_dimension() const { return storage_of(role) == Storage::kFactor ? 0 : 1; }
@@ -87,18 +92,18 @@ using enum Role;
 using enum Split;
 
 /// (C)
-inline TensorSpec vector(std::string_view name, Role role) { return {name, role, {kChannels}}; }
+inline TensorSpec vector(std::string name, Role role) {
+  return {std::move(name), role, {kChannels}};
+}
 /// (1, 1, C)
-inline TensorSpec row(std::string_view name, Role role) {
-  return {name, role, {kOne, kOne, kChannels}};
+inline TensorSpec row(std::string name, Role role) {
+  return {std::move(name), role, {kOne, kOne, kChannels}};
 }
-inline TensorSpec linear(std::string_view name, Role role, Extent outputs, Extent inputs,
-                         Split split) {
-  return {name, role, {outputs, inputs}, split};
+inline TensorSpec linear(std::string name, Role role, Extent outputs, Extent inputs, Split split) {
+  return {std::move(name), role, {outputs, inputs}, split};
 }
-inline TensorSpec factor(std::string_view name, Role role, Extent inputs, Extent outputs,
-                         Split split) {
-  return {name, role, {inputs, outputs}, split};
+inline TensorSpec factor(std::string name, Role role, Extent inputs, Extent outputs, Split split) {
+  return {std::move(name), role, {inputs, outputs}, split};
 }
 
 }  // namespace table
@@ -196,20 +201,59 @@ BlockWeights empty_block(BlockKind kind);
 
 // ---- What follows from the table.
 
+/// Which of the two factors of a linear layer of low rank: y = (x A^T) B^T.
+enum class Factor {
+  kFirst,   ///< A (rank, inputs).
+  kSecond,  ///< B (outputs, rank).
+};
+
+/// What a file calls a factor of the layer that it would call `matrix`:
+/// "blocks.0.att.key.weight_a".
+std::string factor_name(std::string_view matrix, Factor factor);
+
+/// The row of the table that a factor of a layer would have. All shards have the whole first one.
+TensorSpec factor_of(const TensorSpec& layer, Factor factor, std::size_t rank);
+
 /// The sizes of a model, and of the low-rank factors of one of its blocks.
 struct Extents {
   const ModelConfig& config;
   LowRanks low_ranks = {};
+  std::string prefix = {};  ///< Of the block's names.
 
   explicit Extents(const ModelConfig& model) : config(model) {}
   Extents(const ModelConfig& model, const BlockRef& block);
 
+  /// But kFactorRank.
   std::size_t of(Extent extent) const;
   std::vector<std::size_t> shape(const TensorSpec& tensor) const;
   /// Of a matrix.
   std::size_t n_inputs(const TensorSpec& matrix) const;
   std::size_t n_outputs(const TensorSpec& matrix) const;
+  /// Of a linear layer; 0 if it is one matrix.
+  std::size_t factor_rank(const TensorSpec& layer) const;
+
+ private:
+  std::size_t of(Extent extent, const TensorSpec& tensor) const;
 };
+
+/// A visitor of the table that calls `visit` with the matrices of linear layers in place of these.
+template <typename Visit>
+auto by_matrices(const Extents& extents, Visit visit) {
+  return [extents, visit = std::move(visit)](auto& field, const TensorSpec& spec) mutable {
+    using Field = std::remove_cvref_t<decltype(field)>;
+    if constexpr (std::is_same_v<Field, LinearWeights>) {
+      const std::size_t rank = extents.factor_rank(spec);
+      if (rank == 0) {
+        visit(field.matrix, spec);
+      } else {
+        visit(field.first, factor_of(spec, Factor::kFirst, rank));
+        visit(field.matrix, factor_of(spec, Factor::kSecond, rank));
+      }
+    } else {
+      visit(field, spec);
+    }
+  };
+}
 
 /// What a shard has of n outputs.
 partition::Range range_of(Split split, std::size_t n, partition::Shard shard);

@@ -1,6 +1,7 @@
 /// Time mix and channel mix of a step of several sequences against their formulas in double,
 /// sequence by sequence and token by token.
 #include "model/blocks/channel_mix.hpp"
+#include "model/blocks/linear_product.hpp"
 #include "model/blocks/residual_block.hpp"
 #include "model/blocks/time_mix.hpp"
 #include "tests/support/bounded.hpp"
@@ -127,8 +128,8 @@ class Mixes : public ::testing::Test {
 
 TEST_F(Mixes, ChannelMixIsItsFormula) {
   const Matrix key(random_, kHidden, kChannels), value(random_, kChannels, kHidden);
-  const ChannelMixWeights weights{random_.uniform(kChannels, 0, 1), key.packed(pool_),
-                                  value.packed(pool_)};
+  const ChannelMixWeights weights{
+      random_.uniform(kChannels, 0, 1), {key.packed(pool_)}, {value.packed(pool_)}};
   std::vector<std::vector<float>> shifts;
   for (std::size_t s = 0; s < kSegments.size(); ++s) shifts.push_back(random_.normal(kChannels));
   Channels want;
@@ -152,6 +153,31 @@ TEST_F(Mixes, ChannelMixIsItsFormula) {
   for (std::size_t s = 0, t = 0; s < kSegments.size(); ++s) {
     t += kSegments[s];
     EXPECT_TRUE(test::same_bits(shifts[s], x().row(t - 1))) << s;
+  }
+}
+
+/// Both ways of multiplying by inputs that are mostly zeros, on every count of rows.
+TEST_F(Mixes, LinearProductOfFactorsIsThatOfBoth) {
+  const Matrix first(random_, kRank, kHidden), second(random_, kChannels, kRank);
+  std::vector<float> hidden = random_.normal(kRows * kHidden);
+  for (std::size_t i = 0; i < hidden.size(); ++i) {
+    if (i % 5 != 0) hidden[i] = 0;
+  }
+  for (const auto inputs : {kernels::Inputs::kAny, kernels::Inputs::kManyZero}) {
+    const LinearWeights weights{second.packed(pool_), first.packed(pool_)};
+    for (std::size_t n = 1; n <= kRows; ++n) {
+      Channels want;
+      for (std::size_t t = 0; t < n; ++t) {
+        const Channels x(hidden.begin() + static_cast<std::ptrdiff_t>(t * kHidden),
+                         hidden.begin() + static_cast<std::ptrdiff_t>((t + 1) * kHidden));
+        const Channels y = second.times(first.times(x));
+        want.insert(want.end(), y.begin(), y.end());
+      }
+      std::vector<float> y(n * kChannels);
+      linear_product(context_, {hidden.data(), n, kHidden}, weights, {y.data(), n, kChannels},
+                     inputs);
+      expect_near(y, want, 0.001);
+    }
   }
 }
 
@@ -200,8 +226,8 @@ struct TimeMixCase {
   RwkvBlockWeights packed(kernels::ThreadPool& pool) const {
     RwkvBlockWeights w;
     w.x_r = x_r, w.x_w = x_w, w.x_k = x_k, w.x_v = x_v, w.x_a = x_a, w.x_g = x_g;
-    w.receptance = receptance.packed(pool), w.key = key.packed(pool);
-    w.value = value.packed(pool), w.output = output.packed(pool);
+    w.receptance.matrix = receptance.packed(pool), w.key.matrix = key.packed(pool);
+    w.value.matrix = value.packed(pool), w.output.matrix = output.packed(pool);
     w.decay = decay.packed(pool), w.rate = rate.packed(pool);
     w.residual = residual.packed(pool), w.gate = gate.packed(pool);
     w.k_k = k_k, w.k_a = k_a, w.r_k = r_k, w.ln_x = norm;

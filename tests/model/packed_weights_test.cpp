@@ -76,7 +76,7 @@ std::string bytes_of(const kernels::PackedMatrix& matrix) {
 }
 
 /// All that was loaded: the bytes of panels, and numbers.
-std::vector<std::string> contents(Weights& weights) {
+std::vector<std::string> contents(Weights& weights, const ModelConfig& config) {
   std::vector<std::string> all;
   const auto add = [&all](const auto& field, const TensorSpec&) {
     using Field = std::remove_cvref_t<decltype(field)>;
@@ -94,7 +94,8 @@ std::vector<std::string> contents(Weights& weights) {
   };
   visit_input_tensors(weights, add);
   for (std::size_t i = 0; i < weights.blocks.size(); ++i) {
-    visit_tensors(weights.blocks[i], {BlockKind::kRwkv, i}, add);
+    const BlockRef block{BlockKind::kRwkv, i};
+    visit_tensors(weights.blocks[i], block, by_matrices(Extents(config, block), add));
   }
   visit_output_tensors(weights, add);
   return all;
@@ -111,9 +112,10 @@ TEST_F(PackedWeights, AreThoseThatARunWouldPack) {
       for (const partition::Shard shard : {partition::Shard{0, 1}, partition::Shard{0, 2},
                                            partition::Shard{1, 2}, partition::Shard{2, 3}}) {
         Weights expected = load(source_, format, shard), found = load(packed, format, shard);
-        EXPECT_EQ(contents(found), contents(expected)) << path << " " << name_of(format);
+        EXPECT_EQ(contents(found, config_), contents(expected, config_))
+            << path << " " << name_of(format);
         packed.release_pages();
-        EXPECT_EQ(contents(found), contents(expected));
+        EXPECT_EQ(contents(found, config_), contents(expected, config_));
       }
     }
   }

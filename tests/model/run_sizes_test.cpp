@@ -3,7 +3,9 @@
 #include "model/schema/tensors.hpp"
 #include "model/state.hpp"
 #include "partition/cost.hpp"
+#include "tests/support/factored_model.hpp"
 #include "tests/support/run_sizes.hpp"
+#include "tests/support/temp_folder.hpp"
 
 #include <gtest/gtest.h>
 
@@ -131,8 +133,7 @@ TEST(RunSizes, HeldCallsCostTheirRows) {
             64000U * 2 * 768 * 4);
 }
 
-TEST(RunSizes, OfWeightsAreWhatIsLoaded) {
-  const Checkpoint checkpoint = Checkpoint::open("preset:rwkv-x-tiny");
+void expect_sizes_are_those_loaded(const Checkpoint& checkpoint) {
   const ModelConfig config = read_config(checkpoint);
   const std::vector<BlockRef> order = config.execution_order();
   kernels::ThreadPool pool(1);
@@ -148,7 +149,7 @@ TEST(RunSizes, OfWeightsAreWhatIsLoaded) {
       };
       for (std::size_t i = 0; i < order.size(); ++i) {
         n_bytes = 0;
-        visit_tensors(weights.blocks[i], order[i], count);
+        visit_tensors(weights.blocks[i], order[i], by_matrices(Extents(config, order[i]), count));
         EXPECT_EQ(n_bytes, block_memory(sizes, i, shard).weights) << order[i].name();
       }
       n_bytes = 0;
@@ -157,6 +158,12 @@ TEST(RunSizes, OfWeightsAreWhatIsLoaded) {
       EXPECT_EQ(n_bytes, stage_memory(sizes, {0, order.size()}, shard).weights);
     }
   }
+}
+
+TEST(RunSizes, OfWeightsAreWhatIsLoaded) {
+  expect_sizes_are_those_loaded(Checkpoint::open("preset:rwkv-x-tiny"));
+  const test::TempFolder folder;
+  expect_sizes_are_those_loaded(Checkpoint::open(test::write_factored_model(folder)));
 }
 
 }  // namespace
