@@ -1,7 +1,11 @@
 #include "launch/signals.hpp"
 
+#include "dist/comm/gather_values.hpp"
+
+#include <algorithm>
 #include <csignal>
 #include <initializer_list>
+#include <vector>
 
 namespace longreach::launch {
 namespace {
@@ -41,6 +45,12 @@ bool StopSignals::received() const noexcept { return received_signal != 0; }
 
 int StopSignals::exit_code() const noexcept {
   return received_signal == 0 ? 0 : 128 + received_signal;
+}
+
+int exit_code_anywhere(const StopSignals& signals, dist::World& world) {
+  const auto codes = dist::gather_values(world.communicator(), signals.exit_code());
+  const auto first = std::ranges::find_if(codes, [](int code) { return code != 0; });
+  return first == codes.end() ? 0 : *first;
 }
 
 }  // namespace longreach::launch

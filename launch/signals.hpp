@@ -1,6 +1,8 @@
 /// Ctrl-C and termination as a question that is asked where a run can stop cleanly.
 #pragma once
 
+#include "dist/comm/world.hpp"
+
 namespace longreach::launch {
 
 /// While one exists, the first SIGINT, SIGTERM and SIGHUP (unless that is ignored, as by nohup) are
@@ -18,5 +20,8 @@ class StopSignals {
   /// The exit code shells expect: 128 + the signal's number; 0 when none has come.
   int exit_code() const noexcept;
 };
+
+/// The exit code of the lowest rank to which a signal has come; 0 when none has. Collective.
+int exit_code_anywhere(const StopSignals& signals, dist::World& world);
 
 }  // namespace longreach::launch

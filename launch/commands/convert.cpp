@@ -3,11 +3,16 @@
 #include "kernels/base/error.hpp"
 #include "kernels/base/json.hpp"
 #include "kernels/base/output_file.hpp"
+#include "kernels/base/read_file.hpp"
+#include "launch/commands/compare_models.hpp"
+#include "launch/commands/low_rank.hpp"
 #include "launch/machine/core_share.hpp"
 #include "launch/machine/machine.hpp"
 #include "launch/open_model.hpp"
+#include "launch/options/limits.hpp"
 #include "launch/output_files.hpp"
 #include "launch/progress.hpp"
+#include "launch/same_files.hpp"
 #include "launch/signals.hpp"
 #include "launch/standard_streams.hpp"
 #include "model/checkpoint/checkpoint.hpp"
@@ -52,6 +57,7 @@ void check_output(const ConvertOptions& options, const model::Checkpoint& checkp
     for (const fs::path& file : lora->paths) files.add_input("--lora", file);
   }
   files.add_input("the vocabulary", vocabulary);
+  if (options.text) files.add_input("--text", *options.text);
   files.add_output("--out", options.out);
   files.check_outputs();
   const base::OutputFile out(options.out);
@@ -156,11 +162,14 @@ void set_dimensions(model::Tensor& tensor, std::size_t n) {
   }
 }
 
-/// Of the checkpoint and of new blocks, in the shapes of the authors' files.
+/// Of the checkpoint, of new blocks, and factors in the place of matrices, which completes the
+/// config; in the shapes of the authors' files.
 model::TensorMap all_tensors(const model::Checkpoint& checkpoint,
-                             const model::NewBlocks& new_blocks, const model::ModelConfig& config) {
+                             const model::NewBlocks& new_blocks, const LowRankModel& low_rank,
+                             model::ModelConfig& config) {
   model::TensorMap tensors = checkpoint.tensors();
   tensors.insert(new_blocks.tensors.begin(), new_blocks.tensors.end());
+  low_rank.replace(tensors, config);
   for (const model::ListedTensor& listed : model::list_tensors(config)) {
     const auto found = tensors.find(listed.name);
     if (found != tensors.end()) set_dimensions(found->second, listed.shape.size());
@@ -170,11 +179,11 @@ model::TensorMap all_tensors(const model::Checkpoint& checkpoint,
 
 std::vector<model::OutputTensor> output_tensors(const ConvertOptions& options,
                                                 const model::TensorMap& tensors,
-                                                const model::NewBlocks& new_blocks,
+                                                const model::TensorMap& sources,
                                                 const model::ModelConfig& config) {
   std::vector<model::OutputTensor> outputs;
   for (const auto& [name, tensor] : tensors) {
-    const bool is_new = new_blocks.tensors.contains(name);
+    const bool is_new = !sources.contains(name);
     outputs.push_back({config.n_sparse > 0 ? model::name_in_rwkv_x(name) : name,
                        options.dtype.value_or(is_new ? config.dtype : tensor.dtype), tensor});
   }
@@ -205,11 +214,61 @@ std::string source_of(const model::Checkpoint& checkpoint, const model::NewBlock
   return is_source ? checkpoint.fingerprint() : "";
 }
 
+/// What is converted, and to what.
+struct Conversion {
+  model::Checkpoint checkpoint;
+  model::ModelConfig source, config;  ///< The latter is that of the model that is written.
+  // On the leader:
+  model::NewBlocks new_blocks = {};
+  std::optional<ConfigFile> config_file = {};
+  std::vector<base::TokenId> text = {};  ///< That models are compared on.
+};
+
+/// The first tokens of --text; none without it.
+std::vector<base::TokenId> compared_tokens(const ConvertOptions& options,
+                                           const Conversion& conversion) {
+  if (!options.text) return {};
+  const auto tokenizer =
+      open_tokenizer_of(conversion.checkpoint, conversion.source, options.tokenizer);
+  std::vector<base::TokenId> tokens = tokenizer->encode(base::read_file(*options.text));
+  if (tokens.size() < 2) {
+    base::input_error("--text: expected two tokens at least, found {} in {}", tokens.size(),
+                      name_of_file(*options.text));
+  }
+  tokens.resize(std::min(tokens.size(), kMostComparedTokens));
+  return tokens;
+}
+
+/// What can be done before anything long begins.
+Conversion begin(const ConvertOptions& options, const dist::World& world) {
+  model::Checkpoint checkpoint = open_checkpoint(options.model, options.lora);
+  const model::ModelConfig source = model::read_config(checkpoint);
+  model::check_tensors(checkpoint, source);
+  if (checkpoint.packed() != nullptr) {
+    base::input_error("{}: is packed, convert what it was made of", name_of_file(options.model));
+  }
+  Conversion conversion{std::move(checkpoint), source, output_config(options, source)};
+  if (!world.leads_job()) return conversion;
+  check_output(options, conversion.checkpoint, source.tokenizer);
+  if (options.n_new_blocks > 0) {
+    conversion.new_blocks =
+        model::make_sparse_blocks(conversion.checkpoint, source, options.n_new_blocks);
+  }
+  conversion.config_file = needed_config_file(base::OutputFile(options.out).target(),
+                                              config_of_file(options, conversion.config));
+  conversion.text = compared_tokens(options, conversion);
+  // What is written carries no checksums by which damage could still be seen.
+  conversion.checkpoint.verify();
+  return conversion;
+}
+
 /// False if a signal ended it.
-bool write(base::OutputFile& out, const ConvertOptions& options,
-           const model::Checkpoint& checkpoint, const model::NewBlocks& new_blocks,
-           const model::ModelConfig& config, const StopSignals& signals) {
-  const model::TensorMap tensors = all_tensors(checkpoint, new_blocks, config);
+bool write_tensors(base::OutputFile& out, const ConvertOptions& options,
+                   const Conversion& conversion, const LowRankModel& low_rank,
+                   const StopSignals& signals) {
+  const model::Checkpoint& checkpoint = conversion.checkpoint;
+  model::ModelConfig config = conversion.config;
+  const model::TensorMap tensors = all_tensors(checkpoint, conversion.new_blocks, low_rank, config);
   WriteProgress progress(signals);
   const auto after_piece = [&](std::size_t n_done, std::size_t n_all) {
     checkpoint.release_pages();
@@ -220,43 +279,80 @@ bool write(base::OutputFile& out, const ConvertOptions& options,
     kernels::ThreadPool pool(share_cores(std::vector{describe_machine()}).front().n_threads);
     return model::write_packed(
         out, tensors, config,
-        {kernels::PanelLayout::in_use(format), source_of(checkpoint, new_blocks)}, pool,
+        {kernels::PanelLayout::in_use(format), source_of(checkpoint, conversion.new_blocks)}, pool,
         after_piece);
   }
-  return model::write_safetensors(out, output_tensors(options, tensors, new_blocks, config),
-                                  after_piece);
+  return model::write_safetensors(
+      out, output_tensors(options, tensors, checkpoint.tensors(), config), after_piece);
+}
+
+/// Writes the file, the config.json that it needs, and what is said of them; no file if a signal
+/// ended it.
+void write_model(const ConvertOptions& options, const Conversion& conversion,
+                 const LowRankModel& low_rank, const StopSignals& signals) {
+  base::OutputFile out(options.out);
+  if (!write_tensors(out, options, conversion, low_rank, signals)) return;
+  const auto& config_file = conversion.config_file;
+  // First, so that the file is never there without it.
+  if (config_file) base::write_file(config_file->path, config_file->text);
+  out.finish();
+  std::string text;
+  if (options.energy) {
+    const model::TensorMap& tensors = conversion.checkpoint.tensors();
+    text = low_rank.table(tensors, options.dtype.value_or(conversion.config.dtype));
+    std::size_t n_bytes = 0;
+    for (const auto& [name, tensor] : tensors) n_bytes += tensor.stored_bytes();
+    text += fmt::format("{}: tensors of {}\n", name_of_file(options.model), bytes_text(n_bytes));
+  }
+  write_output(text + fmt::format("{}: {}{}\n", name_of_file(options.out),
+                                  bytes_text(fs::file_size(options.out)),
+                                  config_file ? ", and a config.json beside it" : ""));
+}
+
+/// Those that decide what is written.
+void require_same_sources(const Conversion& conversion, dist::World& world) {
+  std::vector<InputFile> files;
+  for (const fs::path& path : conversion.checkpoint.paths()) {
+    files.push_back({path, InputFile::Readers::kAll});
+  }
+  if (const model::Lora* const lora = conversion.checkpoint.lora()) {
+    for (const fs::path& path : lora->paths) files.push_back({path, InputFile::Readers::kAll});
+  }
+  require_same_files(files, world);
+}
+
+/// Of --text. Collective.
+void report_comparison(const ConvertOptions& options, const Conversion& conversion,
+                       const StopSignals& signals, dist::World& world) {
+  ModelOptions source, result;
+  source.model = options.model;
+  source.lora = options.lora;
+  result.model = options.out;
+  source.attention = result.attention = options.attention;
+  const auto table = compare_models(source, result, conversion.text, signals, world);
+  if (table && world.leads_job()) write_output(*table);
 }
 
 }  // namespace
 
-int run(const ConvertOptions& options) {
+int run(const ConvertOptions& options, dist::World& world) {
   const StopSignals signals;
-  const model::Checkpoint checkpoint = open_checkpoint(options.model, options.lora);
-  const model::ModelConfig source = model::read_config(checkpoint);
-  model::check_tensors(checkpoint, source);
-  if (checkpoint.packed() != nullptr) {
-    base::input_error("{}: is packed, convert what it was made of", name_of_file(options.model));
+  const Conversion conversion = world.agree([&] { return begin(options, world); });
+  LowRankModel low_rank;
+  if (options.energy) {
+    require_same_sources(conversion, world);
+    auto found =
+        low_rank_model(conversion.checkpoint, conversion.config, *options.energy, signals, world);
+    if (!found) return exit_code_anywhere(signals, world);
+    low_rank = std::move(*found);
   }
-  check_output(options, checkpoint, source.tokenizer);
-  const model::NewBlocks new_blocks =
-      options.n_new_blocks == 0
-          ? model::NewBlocks()
-          : model::make_sparse_blocks(checkpoint, source, options.n_new_blocks);
-  const model::ModelConfig config = output_config(options, source);
-  const std::optional<ConfigFile> config_file =
-      needed_config_file(base::OutputFile(options.out).target(), config_of_file(options, config));
-  // What is written carries no checksums by which damage could still be seen.
-  checkpoint.verify();
-
-  base::OutputFile out(options.out);
-  if (!write(out, options, checkpoint, new_blocks, config, signals)) return signals.exit_code();
-  // First, so that the file is never there without it.
-  if (config_file) base::write_file(config_file->path, config_file->text);
-  out.finish();
-  write_output(fmt::format("{}: {}{}\n", name_of_file(options.out),
-                           bytes_text(fs::file_size(options.out)),
-                           config_file ? ", and a config.json beside it" : ""));
-  return 0;
+  world.agree([&] {
+    if (world.leads_job()) write_model(options, conversion, low_rank, signals);
+  });
+  if (options.text && exit_code_anywhere(signals, world) == 0) {
+    report_comparison(options, conversion, signals, world);
+  }
+  return exit_code_anywhere(signals, world);
 }
 
 }  // namespace longreach::launch

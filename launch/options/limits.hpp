@@ -1,4 +1,4 @@
-/// Bounds of options that lines of prompts have, too.
+/// Bounds of options that others than the command line know.
 #pragma once
 
 #include <cstddef>
@@ -6,6 +6,7 @@
 namespace longreach::launch {
 
 inline constexpr double kMaxTemperature = 1000;
-inline constexpr std::size_t kMostLogprobs = 100;  ///< What a result still shows.
+inline constexpr std::size_t kMostLogprobs = 100;         ///< What a result still shows.
+inline constexpr std::size_t kMostComparedTokens = 1024;  ///< Whose logits are all in memory.
 
 }  // namespace longreach::launch

@@ -600,16 +600,40 @@ CLI::App& add_convert(CLI::App& app, ConvertOptions& options) {
   packed->excludes(dtype);
   add_weights(command, options.weights)->needs(packed);
   command.add_flag("--overwrite", options.overwrites, "replace the file if it is there");
+  CLI::Option* low_rank = add_text(
+      command, "--low-rank", "ENERGY",
+      "keep matrices of blocks as two factors of the least rank that has\nthis share of the sum of "
+      "squared singular values, between 0 and 1, where\nthat makes the file smaller; ranks under "
+      "mpirun share the work",
+      [&options](const std::string& text) {
+        const auto energy = parse_number<double>(text);
+        if (!energy || !(*energy > 0 && *energy < 1)) {
+          refuse("--low-rank", "a number between 0 and 1, without these", text);
+        }
+        options.energy = *energy;
+      });
+  low_rank->excludes(packed);
+  CLI::Option* text =
+      add_path(
+          command, "--text", "FILE", options.text,
+          fmt::format("run the result and its source on the first {} tokens of this text,\nand "
+                      "report loss and largest error of a logit, for weights of few\nbits, too",
+                      kMostComparedTokens))
+          ->needs(low_rank);
+  add_path(command, "--tokenizer", "T", options.tokenizer, kTokenizerHelp)->needs(text);
   add_count(command, "--expand", options.n_new_blocks, 1, kMostNewBlocks,
             "add so many sparse blocks to an RWKV-7 model, which becomes an\nRWKV-X model with the "
             "same answers, to be trained: each after an equal\nrun of RWKV-7 blocks, with the "
-            "projections of the one before it, and\noutput matrices of zeros");
+            "projections of the one before it, and\noutput matrices of zeros")
+      ->excludes(low_rank);
   add_attention_options(command, options.attention, {AttentionPart::kChunks});
   command.footer(
       "Example:\n  longreach convert --model model.pth --out model.safetensors --dtype bf16\n"
       "  longreach convert --model rwkv7.pth --expand 4 --chunk-size 2048 --out "
       "rwkv-x/model.safetensors\n"
-      "  longreach convert --model model.pth --packed --weights int8 --out int8/model.safetensors");
+      "  longreach convert --model model.pth --packed --weights int8 --out int8/model.safetensors\n"
+      "  mpirun -n 4 longreach convert --model model.pth --low-rank 0.95 --text book.txt --out "
+      "small/model.safetensors");
   return command;
 }
 

@@ -150,6 +150,10 @@ struct ConvertOptions {
   std::size_t n_new_blocks = 0;      ///< Sparse blocks that are added.
   /// Of chunks alone: 0 for what the model says.
   model::AttentionConfig attention = attention_defaults();
+  /// Of the squared singular values of a matrix, what its factors keep; default: no factors.
+  std::optional<double> energy;
+  std::optional<std::filesystem::path> text;  ///< That the model and its source are compared on.
+  std::string tokenizer;                      ///< Of the text; empty: the model's.
   bool packs = false;                         ///< For the kernels.
   std::optional<base::WeightFormat> weights;  ///< Of packed ones; default: see default_weights.
   bool overwrites = false;

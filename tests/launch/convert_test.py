@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 """The command convert: what it writes is read back to the same bits, with all the source said; what it cannot write, it leaves undone."""
+import array
 import json
+import math
 import os
 import pathlib
 import random
+import re
 import signal
 import struct
 import subprocess
@@ -242,6 +245,141 @@ class Packed(Convert):
                         self.assert_one_sentence(done, str(self.out))
 
 
+class LowRank(Convert):
+    ENERGY = 0.8
+
+    def setUp(self):
+        super().setUp()
+        self.text = self.file("text.txt", "The grass is green. The sky is blue. " * 3)
+
+    def factor(self, model, *options):
+        return self.convert(model, "--low-rank", self.ENERGY, "--overwrite", *options).decode()
+
+    def tensors(self):
+        content = self.out.read_bytes()
+        start = 8 + int.from_bytes(content[:8], "little")
+        for name, entry in self.header().items():
+            if name != "__metadata__":
+                begin, end = entry["data_offsets"]
+                yield name.removeprefix("rwkv."), Tensor(entry["dtype"], entry["shape"], content[start + begin:start + end])
+
+    def test_factors_are_those_of_least_rank_that_keep_the_energy(self):
+        wide = {name: tensor.to("F32") for name, tensor in files.read_pth(CHECKPOINT).items()}
+        report = self.factor(self.file("wide.safetensors", files.safetensors(wide)))
+        written = dict(self.tensors())
+        n_factored = 0
+        for name, matrix in wide.items():
+            name = name.removeprefix("rwkv.")
+            if f"{name}_a" not in written:
+                self.assertEqual(written[name], matrix, name)
+                continue
+            self.assertNotIn(name, written)
+            self.assertRegex(name, r"^(blocks|moba)\.\d\.(att\.(receptance|key|value|output)|ffn\.(key|value))\.weight$")
+            first, second = written[f"{name}_a"], written[f"{name}_b"]
+            (n_out, n_in), rank = matrix.shape, first.shape[0]
+            self.assertEqual((first.shape, second.shape), ([rank, n_in], [n_out, rank]))
+            self.assertLess(rank * (n_out + n_in), n_out * n_in)
+            self.assertRegex(report, rf"(?m)^{name} +{n_out} x {n_in} +{rank} ")
+            n_factored += 1
+            if matrix.shape[0] == matrix.shape[1] == 128 and "moba.1" not in name:  # pure Python takes its time
+                rows = [first.values[r * n_in:(r + 1) * n_in] for r in range(rank)]
+                lost = 0.0
+                for out in range(n_out):
+                    row = list(matrix.values[out * n_in:(out + 1) * n_in])
+                    for r, factor in enumerate(second.values[out * rank:(out + 1) * rank]):
+                        row = [number - factor * each for number, each in zip(row, rows[r])]
+                    lost += sum(number * number for number in row)
+                whole = sum(number * number for number in matrix.values)
+                least = sum(number * number for number in rows[-1])  # what the last rank adds
+                rounding = 1e-5 * whole  # of f32 factors: two roundings of eps / 2 in each product, over the root of the rank
+                self.assertLessEqual(lost, (1 - self.ENERGY) * whole + rounding, name)
+                self.assertGreater(lost + least, (1 - self.ENERGY) * whole - rounding, name)
+        self.assertGreater(n_factored, 10)
+        self.assertIn(f"{n_factored} of 36 matrices as factors", report)
+
+    def test_the_grid_changes_no_bit(self):
+        self.factor(MODEL)
+        content = self.out.read_bytes()
+        for weights in ("f32", "bf16", "int8", "int4"):
+            expected = self.hash_of(self.target, "--weights", weights)
+            for grid in (("--shards", 2), ("--stages", 2)):
+                done = self.run_ranks(2, "logits", "--model", self.target, "--tokens", self.tokens, "--hash", "--weights", weights, *grid)
+                self.assertEqual((done.returncode, done.stdout), (0, expected), done.stderr)
+        self.assertNotEqual(expected, self.hash_of(MODEL, "--weights", "int4"))
+        for n_ranks in (2, 3):  # the file does not depend on who found the factors
+            done = self.run_ranks(n_ranks, "convert", "--model", MODEL, "--low-rank", self.ENERGY, "--out", self.out, "--overwrite")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(self.out.read_bytes(), content)
+
+    def test_packed_and_converted_again(self):
+        self.factor(MODEL)
+        for options in ((), ("--packed", "--weights", "int8")):
+            again = self.folder / f"again{len(options)}"
+            again.mkdir()
+            self.output("convert", "--model", self.target, "--out", again / "m.safetensors", *options)
+            self.assertEqual(self.hash_of(again), self.hash_of(self.target, *options[1:]))
+
+    def test_modes_and_sparse_blocks(self):
+        self.factor(MODEL)
+        for attention in ("reference", "full", "none"):
+            self.hash_of(self.target, "--attention", attention)
+        self.output("eval", "passkey", "--model", self.target, "--lengths", 256, "--samples", 1, "--out", self.folder / "r.jsonl")
+
+    def test_a_text_shows_what_is_lost(self):
+        lines = self.factor(MODEL, "--text", self.text).splitlines()
+        header = next(i for i, line in enumerate(lines) if line.startswith("model "))
+        runs = [re.fullmatch(r"(source|result) +(\w+) +([\d.]+ \w+) +([\d.]+) +([\d.]+)", line).groups() for line in lines[header + 1:]]
+        self.assertEqual([run[:2] for run in runs], [(model, weights) for model in ("source", "result") for weights in ("bf16", "int8", "int4")])
+        tokens = self.output("tokenize", "--model", MODEL, "--file", self.text)
+        for model, (_, weights, _, loss, error) in zip([MODEL] * 3 + [self.target] * 3, runs):
+            found = self.logits_of(model, tokens, weights)
+            if weights == "bf16" and model == MODEL:
+                reference = found
+            ids = list(map(int, tokens.split()))
+            losses = [math.log(sum(math.exp(logit - row[after]) for logit in row)) for row, after in zip(found, ids[1:])]
+            self.assertAlmostEqual(float(loss), sum(losses) / len(losses), delta=6e-5)
+            largest = max(abs(a - b) for row, other in zip(found[:-1], reference[:-1]) for a, b in zip(row, other))
+            self.assertAlmostEqual(float(error), largest, delta=6e-5)
+
+    def logits_of(self, model, tokens, weights):
+        path = self.folder / "logits.npy"
+        self.output("logits", "--model", model, "--tokens", self.file("ids.txt", tokens), "--out", path, "--weights", weights)
+        content = path.read_bytes()
+        numbers = array.array("f", content[10 + int.from_bytes(content[8:10], "little"):])
+        return [numbers[first:first + 256] for first in range(0, len(numbers), 256)]
+
+    def test_what_is_refused(self):
+        command = ["convert", "--model", MODEL, "--out", self.out]
+        for energy in ("0", "1", "-0.5", "1.5", "nan", "x", ""):
+            self.assert_refused([*command, f"--low-rank={energy}"], "--low-rank", "between 0 and 1")
+        self.assert_refused([*command, "--low-rank", 0.9, "--packed"], "--low-rank", "--packed")
+        self.assert_refused([*command, "--low-rank", 0.9, "--expand", 1], "--low-rank", "--expand")
+        self.assert_refused([*command, "--text", self.text], "--text", "--low-rank")
+        self.assert_refused([*command, "--low-rank", 0.9, "--text", self.folder / "none.txt"], "none.txt")
+        self.assert_refused([*command, "--low-rank", 0.9, "--text", self.file("short.txt", "x")], "--text", "two tokens", "short.txt")
+        infinite = {**NATIVE, "blocks.1.ffn.key.weight": Tensor("BF16", NATIVE["blocks.1.ffn.key.weight"].shape,
+                                                                b"\x80\x7f" + NATIVE["blocks.1.ffn.key.weight"].data[2:])}
+        model = self.file("infinite.safetensors", files.safetensors(infinite))
+        self.assert_refused(["convert", "--model", model, "--out", self.out, "--low-rank", 0.9], "infinite.safetensors", "blocks.1.ffn.key.weight")
+        self.assert_nothing_written()
+
+    def test_files_with_factors_that_do_not_fit(self):
+        self.convert(PLAIN, "--low-rank", self.ENERGY)
+        tensors = dict(self.tensors())
+        name = next(name for name in tensors if name.endswith("_a"))[:-2]
+        a, b = tensors[f"{name}_a"], tensors[f"{name}_b"]
+        rank = a.shape[0]
+        half = Tensor(a.dtype, [rank - 1, a.shape[1]], a.data[:-a.shape[1] * 2])
+        none = Tensor(a.dtype, [0, a.shape[1]], b"")
+        without = {key: tensor for key, tensor in tensors.items() if not key.startswith(name)}
+        for others, part in (({f"{name}_a": a}, f"{name}_b"), ({f"{name}_b": b}, name), ({f"{name}_a": half, f"{name}_b": b}, f"{name}_b"),
+                             ({f"{name}_a": a, f"{name}_b": b, name: NATIVE[name]}, f"{name} is not one"),
+                             ({f"{name}_a": none, f"{name}_b": Tensor(b.dtype, [b.shape[0], 0], b"")}, name)):
+            model = self.file("m.safetensors", files.safetensors({**without, **others}))
+            self.assert_refused(["logits", "--model", model, "--tokens", self.tokens, "--hash"], str(model), part)
+        self.assert_refused(["convert", "--model", self.out, "--expand", 2, "--out", self.folder / "e.safetensors"], "low rank")
+
+
 class Refusals(Convert):
     def refuse(self, out, *parts, model=CHECKPOINT, options=()):
         self.assert_refused(["convert", "--model", model, "--out", out, *options], *parts)
@@ -324,6 +462,21 @@ class Ends(Convert):
         self.assertEqual(process.communicate(timeout=program.SECONDS), (b"", b""))
         self.assertEqual(process.returncode, 130)
         self.assert_nothing_written()
+
+    def test_ctrl_c_between_matrices(self):
+        process = self.start("convert", "--model", "preset:rwkv7-0.2b", "--low-rank", 0.5, "--out", self.out, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        deadline = time.monotonic() + program.SECONDS
+        while not self.maps(process, "openblas"):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.communicate(timeout=program.SECONDS), (b"", b""))
+        self.assertEqual(process.returncode, 130)
+        self.assert_nothing_written()
+
+    @staticmethod
+    def maps(process, library):
+        return library in pathlib.Path(f"/proc/{process.pid}/maps").read_text()
 
     def is_open(self, process):
         """Whether the process writes a file in the target's folder."""

@@ -1,0 +1,44 @@
+/// `longreach convert --low-rank`: the matrices of a model as factors, dealt to the ranks of a job,
+/// and what is said of them.
+#pragma once
+
+#include "dist/comm/world.hpp"
+#include "launch/signals.hpp"
+#include "model/checkpoint/checkpoint.hpp"
+#include "model/low_rank.hpp"
+#include "model/schema/config.hpp"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace longreach::launch {
+
+/// A matrix and what it became.
+struct FactoredLayer {
+  model::ListedTensor listed;
+  model::LowRankFactors factors;
+};
+
+/// Those of a model, in the order of execution.
+struct LowRankModel {
+  std::vector<FactoredLayer> layers;
+  std::string core_type;  ///< Of OpenBLAS.
+
+  /// Puts the factors in the place of matrices, in tensors and config of the model. The tensors
+  /// point into this.
+  void replace(model::TensorMap& tensors, model::ModelConfig& config) const;
+  /// A line for each matrix: the rank it needs, its bytes in both files, and |W - B A| / |W|.
+  /// `tensors` are those before; factors are kept as `dtype`.
+  std::string table(const model::TensorMap& tensors, base::DType dtype) const;
+};
+
+/// The factors of all linear layers that keep this share of the squared singular values: on the
+/// leader, elsewhere an empty model. Each rank computes every so manieth matrix, by one thread. Its
+/// memory is that of one matrix (kernels/decomposition/singular_values.hpp), and on the leader all
+/// factors as f32. Nothing if a signal ended it. Collective. Errors: AgreedError.
+std::optional<LowRankModel> low_rank_model(const model::Checkpoint& checkpoint,
+                                           const model::ModelConfig& config, double energy,
+                                           const StopSignals& signals, dist::World& world);
+
+}  // namespace longreach::launch
