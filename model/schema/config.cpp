@@ -106,10 +106,12 @@ std::size_t read_rank(const Checkpoint& checkpoint, Extent rank, const std::stri
 
 /// By the first factors; that the second ones fit check_tensors() sees.
 void read_factor_ranks(const Checkpoint& checkpoint, ModelConfig& config) {
-  const std::string ending = factor_name("", Factor::kFirst);
+  constexpr std::string_view kMatrix = ".weight";  // other names, as att.k_a, end in that letter
+  const std::string ending = factor_name(kMatrix, Factor::kFirst);
   for (const auto& [name, tensor] : checkpoint.tensors()) {
     if (!name.ends_with(ending) || tensor.shape.size() != 2) continue;
-    config.factor_ranks.emplace(name.substr(0, name.size() - ending.size()), tensor.shape[0]);
+    const std::size_t n_before = name.size() - ending.size();
+    config.factor_ranks.emplace(name.substr(0, n_before + kMatrix.size()), tensor.shape[0]);
   }
 }
 
