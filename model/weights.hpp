@@ -41,7 +41,7 @@ struct Norm {
 /// A linear layer of a block: one matrix, or two factors of low rank, y = (x A^T) B^T.
 struct LinearWeights {
   kernels::PackedMatrix matrix;      ///< (outputs, inputs), or B (outputs, rank); its outputs.
-  kernels::PackedMatrix first = {};  ///< A (rank, inputs), whole; of one matrix nothing.
+  kernels::PackedMatrix first = {};  ///< A (rank, inputs), its outputs; of one matrix nothing.
 };
 
 /// Channel mix (model-spec section 3); F is the hidden size.

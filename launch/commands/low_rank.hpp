@@ -34,9 +34,9 @@ struct LowRankModel {
 };
 
 /// The factors of all linear layers that keep this share of the squared singular values: on the
-/// leader, elsewhere an empty model. Each rank computes every so manieth matrix, by one thread. Its
-/// memory is that of one matrix (kernels/decomposition/singular_values.hpp), and on the leader all
-/// factors as f32. Nothing if a signal ended it. Collective. Errors: AgreedError.
+/// leader, elsewhere layers without numbers. The ranks take the matrices in turn, by one thread
+/// each. In memory is one matrix a rank (kernels/decomposition/singular_values.hpp), and on the
+/// leader all factors as f32. Nothing if a signal ended it. Collective. Errors: AgreedError.
 std::optional<LowRankModel> low_rank_model(const model::Checkpoint& checkpoint,
                                            const model::ModelConfig& config, double energy,
                                            const StopSignals& signals, dist::World& world);

@@ -23,7 +23,7 @@ std::span<const float> own_channels(const Context& context, const Vector& vector
 template <typename Activation>
 void low_rank_product(Context& context, const LowRankWeights& weights, MatView<const float> x,
                       Activation&& activation, MatView<float> y) {
-  const MatView<float> inner = low_rank_rows(context, x.rows(), weights.first);
+  const MatView<float> inner = low_rank_rows(context, x.rows(), weights.first.n_out());
   kernels::multiply(context.pool, x, weights.first, inner);
   for_rows(context.pool, inner, activation);
   kernels::multiply(context.pool, inner, weights.second, y);

@@ -110,6 +110,10 @@ void read_factor_ranks(const Checkpoint& checkpoint, ModelConfig& config) {
   const std::string ending = factor_name(kMatrix, Factor::kFirst);
   for (const auto& [name, tensor] : checkpoint.tensors()) {
     if (!name.ends_with(ending) || tensor.shape.size() != 2) continue;
+    if (tensor.shape[0] >= tensor.shape[1]) {
+      base::input_error("{}: tensor {}: expected a rank below its {} inputs, found {}",
+                        checkpoint.path().string(), name, tensor.shape[1], tensor.shape[0]);
+    }
     const std::size_t n_before = name.size() - ending.size();
     config.factor_ranks.emplace(name.substr(0, n_before + kMatrix.size()), tensor.shape[0]);
   }

@@ -84,7 +84,7 @@ std::string factor_name(std::string_view matrix, Factor factor) {
 TensorSpec factor_of(const TensorSpec& layer, Factor factor, std::size_t rank) {
   const std::string name = factor_name(layer.name, factor);
   if (factor == Factor::kFirst) {
-    return {name, layer.role, {Extent::kFactorRank, layer.shape[1]}, Split::kWhole, rank};
+    return {name, layer.role, {Extent::kFactorRank, layer.shape[1]}, Split::kByPanels, rank};
   }
   return {name, Role::kRestored, {layer.shape[0], Extent::kFactorRank}, layer.split, rank};
 }

@@ -211,7 +211,7 @@ enum class Factor {
 /// "blocks.0.att.key.weight_a".
 std::string factor_name(std::string_view matrix, Factor factor);
 
-/// The row of the table that a factor of a layer would have. All shards have the whole first one.
+/// The row of the table that a factor of a layer would have. The first one is split by panels.
 TensorSpec factor_of(const TensorSpec& layer, Factor factor, std::size_t rank);
 
 /// The sizes of a model, and of the low-rank factors of one of its blocks.

@@ -316,6 +316,17 @@ class LowRank(Convert):
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertEqual(self.out.read_bytes(), content)
 
+    def test_ranks_report_what_one_does(self):
+        alone = self.factor(MODEL, "--text", self.text)
+        done = self.run_ranks(2, "convert", "--model", MODEL, "--low-rank", self.ENERGY, "--text", self.text, "--out", self.out, "--overwrite")
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+        def without_bytes(report):  # of factors less than a panel of 32 each shard is given a whole one
+            return [re.sub(r"[\d.]+ [kM]?B", "", line) for line in report.splitlines()[-6:]]
+        self.assertEqual(without_bytes(done.stdout.decode()), without_bytes(alone))
+        done = self.run_ranks(2, "convert", "--model", MODEL, "--low-rank", self.ENERGY, "--text", self.folder / "none.txt", "--out", self.out, "--overwrite")
+        self.assert_reported_once(done, r".*none\.txt.*")
+
     def test_packed_and_converted_again(self):
         self.factor(MODEL)
         for options in ((), ("--packed", "--weights", "int8")):
@@ -376,9 +387,11 @@ class LowRank(Convert):
         rank = a.shape[0]
         half = Tensor(a.dtype, [rank - 1, a.shape[1]], a.data[:-a.shape[1] * 2])
         none = Tensor(a.dtype, [0, a.shape[1]], b"")
+        n_out, n_in = b.shape[0], a.shape[1]
+        full = {f"{name}_a": Tensor("BF16", [n_in, n_in], bytes(2 * n_in * n_in)), f"{name}_b": Tensor("BF16", [n_out, n_in], bytes(2 * n_out * n_in))}
         without = {key: tensor for key, tensor in tensors.items() if not key.startswith(name)}
         for others, part in (({f"{name}_a": a}, f"{name}_b"), ({f"{name}_b": b}, name), ({f"{name}_a": half, f"{name}_b": b}, f"{name}_b"),
-                             ({f"{name}_a": a, f"{name}_b": b, name: NATIVE[name]}, f"{name} is not one"),
+                             ({f"{name}_a": a, f"{name}_b": b, name: NATIVE[name]}, f"{name} is not one"), (full, f"a rank below its {n_in} inputs"),
                              ({f"{name}_a": none, f"{name}_b": Tensor(b.dtype, [b.shape[0], 0], b"")}, name)):
             model = self.file("m.safetensors", files.safetensors({**without, **others}))
             self.assert_refused(["logits", "--model", model, "--tokens", self.tokens, "--hash"], str(model), part)
