@@ -471,20 +471,16 @@ class Ends(Convert):
         self.assert_nothing_written()
 
     def test_ctrl_c(self):
-        process = self.start("convert", "--model", "preset:rwkv7-1.5b", "--out", self.out, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        deadline = time.monotonic() + program.SECONDS
-        while not self.is_open(process):
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        self.assertEqual(process.communicate(timeout=program.SECONDS), (b"", b""))
-        self.assertEqual(process.returncode, 130)
-        self.assert_nothing_written()
+        self.stop("preset:rwkv7-1.5b", when=self.is_open)
 
     def test_ctrl_c_between_matrices(self):
-        process = self.start("convert", "--model", "preset:rwkv7-0.2b", "--low-rank", 0.5, "--out", self.out, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.stop("preset:rwkv7-0.2b", "--low-rank", 0.5, when=self.has_loaded_openblas)
+
+    def stop(self, model, *options, when):
+        """Ctrl-C as soon as `when` of the process holds."""
+        process = self.start("convert", "--model", model, "--out", self.out, *options, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         deadline = time.monotonic() + program.SECONDS
-        while not self.maps(process, "openblas"):
+        while not when(process):
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
@@ -493,8 +489,8 @@ class Ends(Convert):
         self.assert_nothing_written()
 
     @staticmethod
-    def maps(process, library):
-        return library in pathlib.Path(f"/proc/{process.pid}/maps").read_text()
+    def has_loaded_openblas(process):
+        return "openblas" in pathlib.Path(f"/proc/{process.pid}/maps").read_text()
 
     def is_open(self, process):
         """Whether the process writes a file in the target's folder."""
