@@ -66,10 +66,14 @@ nlohmann::ordered_json json_of(const SavedState& state) {
   return {{"n_tokens", state.n_tokens}, {"tokens_crc32", state.tokens_crc32}};
 }
 
-std::string initial_state_of(const ContextSettings& settings) {
-  const auto found =
-      std::ranges::find(settings, kInitialStateSetting, &ContextSettings::value_type::first);
-  return found == settings.end() ? "none" : found->second;
+/// Settings that are absent where they have a plain value.
+constexpr std::pair<std::string_view, std::string_view> kPlainSettings[] = {
+    {kInitialStateSetting, "none"}, {kActivationsSetting, "f32"}};
+
+std::string setting_of(const ContextSettings& settings, std::string_view name,
+                       std::string_view plain) {
+  const auto found = std::ranges::find(settings, name, &ContextSettings::value_type::first);
+  return found == settings.end() ? std::string(plain) : found->second;
 }
 
 void copy_state(const std::filesystem::path& from, const std::filesystem::path& to) {
@@ -251,8 +255,11 @@ std::optional<ContextDirectory::Difference> ContextDirectory::difference_from(
       return Difference{name, found->second, value};
     }
   }
-  const std::string saved = initial_state_of(settings_), wanted = initial_state_of(settings);
-  if (saved != wanted) return Difference{std::string(kInitialStateSetting), saved, wanted};
+  for (const auto& [name, plain] : kPlainSettings) {
+    const std::string saved = setting_of(settings_, name, plain);
+    const std::string wanted = setting_of(settings, name, plain);
+    if (saved != wanted) return Difference{std::string(name), saved, wanted};
+  }
   return std::nullopt;
 }
 

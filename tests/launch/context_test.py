@@ -75,6 +75,7 @@ class Contexts(job.JobTest):
 
     def test_formats_and_modes(self):
         for args in (("--kv", "int8"), ("--kv", "bf16", "--attention", "full"), ("--weights", "int8"),
+                     ("--weights", "int4", "--activations", "int8"), ("--weights", "bf16", "--activations", "bf16"),
                      ("--chunk-size", 100), ("--attention", "none")):
             with self.subTest(args=args):
                 shutil.rmtree(self.context, ignore_errors=True)
@@ -235,6 +236,14 @@ class Contexts(job.JobTest):
         _, errors = asking.communicate(timeout=program.SECONDS)
         self.assertEqual(asking.returncode, 2, errors)
         self.assertRegex(errors, rb"longreach: .*moba\.\d: was shortened[^\n]*\n\Z")
+
+    def test_other_activations_are_refused(self):
+        for saved, asked in (("f32", "bf16"), ("bf16", "f32")):
+            with self.subTest(saved=saved):
+                shutil.rmtree(self.context, ignore_errors=True)
+                self.output(*self.read("--weights", "bf16", "--activations", saved))
+                self.assert_refused(["generate", "--model", MODEL, "--context", self.context, "--prompt", "x", "--weights", "bf16",
+                                     "--activations", asked], f"activations {saved}", f"has {asked}")
 
     def test_what_does_not_fit_is_refused(self):
         self.output(*self.read())
