@@ -205,34 +205,16 @@ void int4_product(const FixedRows& x, const Int4Block* data, std::size_t panel_s
   product(x, data, panel_stride, y, start);
 }
 
-/// One block of 32 numbers, codes up to kMost; gives the scale.
-template <int kMost>
-HWY_INLINE float block_to_fixed(const float* x, std::int16_t* codes) {
-  constexpr float kLimit = kMost;
-  const Wide d;
-  auto largest = hn::Zero(d), poison = hn::Zero(d);  // poison becomes NaN by what is not finite
-  for (std::size_t i = 0; i < kScaleBlock; i += kLanes) {
-    const auto now = hn::LoadU(d, x + i);
-    largest = hn::Max(largest, hn::Abs(now));
-    poison = hn::MulAdd(now, hn::Zero(d), poison);
-  }
-  const float scale =
-      hn::GetLane(hn::MaxOfLanes(d, largest)) / kLimit + hn::GetLane(hn::SumOfLanes(d, poison));
-  const hn::Rebind<std::int16_t, Wide> half;
-  for (std::size_t i = 0; i < kScaleBlock; i += kLanes) {
-    // A block of zeros divides by anything; the bounds are for scales that are rounded or NaN.
-    auto code = hn::Div(hn::LoadU(d, x + i), hn::Set(d, scale > 0 ? scale : 1));
-    code = hn::Min(hn::Max(code, hn::Set(d, -kLimit)), hn::Set(d, kLimit));
-    hn::StoreU(hn::DemoteTo(half, hn::NearestInt(code)), half, codes + i);
-  }
-  return scale;
-}
-
 template <int kMost>
 HWY_INLINE void row_to_codes(std::span<const float> x, std::size_t row,
                              std::span<FixedBlock> blocks) {
+  const hn::Rebind<std::int16_t, Wide> half;
   for_blocks(x, [&](std::size_t b, const float* block) {
-    blocks[b].scales[row] = block_to_fixed<kMost>(block, blocks[b].codes[row].data());
+    hn::Vec<Ints> codes[kScaleBlock / kLanes];
+    blocks[b].scales[row] = block_codes<kMost>(block, codes);
+    for (std::size_t v = 0; v < kScaleBlock / kLanes; ++v) {
+      hn::StoreU(hn::DemoteTo(half, codes[v]), half, blocks[b].codes[row].data() + v * kLanes);
+    }
   });
 }
 

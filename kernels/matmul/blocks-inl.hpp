@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstring>
+#include <limits>
 #include <span>
 
 #include "kernels/simd/simd-inl.hpp"
@@ -29,6 +30,32 @@ HWY_INLINE void for_blocks(std::span<const float> x, Body&& body) {
     std::memcpy(padded, x.data() + n_whole * base::kScaleBlock, rest * sizeof(float));
     body(n_whole, padded);
   }
+}
+
+/// A block's numbers as the nearest codes -kMost .. kMost, times a scale, which it returns: the
+/// largest magnitude / kMost, or NaN if a number is not finite.
+template <int kMost>
+HWY_INLINE float block_codes(
+    const float* x, hn::Vec<hn::RebindToSigned<Wide>> (&codes)[base::kScaleBlock / kLanes]) {
+  constexpr float kLimit = kMost;
+  const Wide d;
+  auto largest = hn::Zero(d), poison = hn::Zero(d);  // poison becomes NaN by what is not finite
+  for (std::size_t i = 0; i < base::kScaleBlock; i += kLanes) {
+    const auto now = hn::LoadU(d, x + i);
+    largest = hn::Max(largest, hn::Abs(now));
+    poison = hn::MulAdd(now, hn::Zero(d), poison);
+  }
+  const bool is_finite = hn::AllTrue(d, hn::Eq(poison, hn::Zero(d)));
+  const float scale = is_finite ? hn::GetLane(hn::MaxOfLanes(d, largest)) / kLimit
+                                : std::numeric_limits<float>::quiet_NaN();
+  // A block of zeros divides by anything; the bounds are for scales that are rounded or NaN.
+  const auto divisor = hn::Set(d, scale > 0 ? scale : 1);
+  for (std::size_t v = 0; v < base::kScaleBlock / kLanes; ++v) {
+    auto code = hn::Div(hn::LoadU(d, x + v * kLanes), divisor);
+    code = hn::Min(hn::Max(code, hn::Set(d, -kLimit)), hn::Set(d, kLimit));
+    codes[v] = hn::NearestInt(code);
+  }
+  return scale;
 }
 
 /// Nearest bf16, ties to even, in the lower half of each lane; not for NaN.

@@ -59,11 +59,13 @@ void read_block(const StridedMatrix& source, std::size_t first_col, std::size_t 
   }
 }
 
-/// Writes a block in which weights beyond the last input are zero.
+/// Writes a block in which weights beyond the last input are zero. Vectors add the product with the
+/// second number of a pair first, so theirs is the first input.
 void write_pairs(const BlockWeights& weights, Bf16Block& block) {
+  const std::size_t first = uses_amx() ? 0 : 1;
   for (std::size_t k = 0; k < kScaleBlock; ++k) {
     for (std::size_t col = 0; col < kPanelCols; ++col) {
-      block.weights[k / 2][col][k % 2] = base::to_bf16(weights[k][col]);
+      block.weights[k / 2][col][(k + first) % 2] = base::to_bf16(weights[k][col]);
     }
   }
 }
@@ -123,10 +125,10 @@ PanelLayout PanelLayout::in_use(base::ProductFormat product) {
 }
 
 bool PanelLayout::serves(base::ProductFormat product) const {
-  // Where vectors multiply steps as well as pairs, the sums are the same.
-  const bool are_steps = product.activations == base::Activations::kBf16 && !uses_amx() &&
-                         *this == PanelLayout{product.weights, false};
-  return are_steps || *this == in_use(product);
+  // Where vectors multiply pairs, they multiply steps, too, with the same sums; blocks are those of
+  // AMX.
+  if (uses_amx()) return *this == in_use(product);
+  return *this == PanelLayout{product.weights, false};
 }
 
 PackedMatrix::PackedMatrix(const StridedMatrix& source, base::ProductFormat product,

@@ -58,8 +58,8 @@ struct PanelLayout {
   /// That of panels made now: those of bf16 depend on the instruction-set path in use (isa.hpp)
   /// and on the activations, others are the same on every path. Errors: as active_isa().
   static PanelLayout in_use(base::ProductFormat product);
-  /// Whether the path in use multiplies such panels, with the bits of those made now. Errors: as
-  /// active_isa().
+  /// Whether the path in use multiplies such panels, which may have been made elsewhere, with the
+  /// bits of those made now. Errors: as active_isa().
   bool serves(base::ProductFormat product) const;
 
   /// Of a panel of so many inputs; a multiple of 64.

@@ -2,12 +2,8 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/matmul/rounded_product.cpp"
-#include "kernels/matmul/block_product.hpp"
-
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
-
-#include <algorithm>
 
 #include "kernels/matmul/blocks-inl.hpp"
 #include "kernels/matmul/tiles-inl.hpp"
@@ -24,15 +20,14 @@ constexpr std::size_t kVecsPerPanel = kPanelCols / kLanes;
 
 // Written out, as the compiler may use neither in code for AVX3.
 
-/// Adds the products of the upper and then those of the lower halves of words, x being the same
-/// one in all lanes.
-HWY_INLINE void add_pairs(const std::uint32_t& x, hn::Vec<Words> w, hn::Vec<Wide>& sum) {
-  asm("vdpbf16ps %2%{1to16%}, %1, %0" : "+v"(sum.raw) : "v"(w.raw), "m"(x));
+/// Adds the products of the upper and then those of the lower halves of words.
+HWY_INLINE void add_pairs(hn::Vec<Words> x, hn::Vec<Words> w, hn::Vec<Wide>& sum) {
+  asm("vdpbf16ps %2, %1, %0" : "+v"(sum.raw) : "v"(x.raw), "v"(w.raw));
 }
 
-/// Adds the products of four bytes, those of w without sign, x being the same ones in all lanes.
-HWY_INLINE void add_fours(const std::int32_t& x, hn::Vec<Words> w, hn::Vec<Ints>& sum) {
-  asm("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum.raw) : "v"(w.raw), "m"(x));
+/// Adds the products of four bytes, those of w without sign.
+HWY_INLINE void add_fours(hn::Vec<Ints> x, hn::Vec<Words> w, hn::Vec<Ints>& sum) {
+  asm("vpdpbusd %2, %1, %0" : "+v"(sum.raw) : "v"(w.raw), "v"(x.raw));
 }
 
 template <typename T>
@@ -53,8 +48,8 @@ class PairKernel {
                        std::size_t y_stride) const {
     constexpr std::size_t kVecs = kPanels * kVecsPerPanel;
     const Bf16Block* HWY_RESTRICT weights = panels_ + panel * panel_stride_;
-    const PairBlock* HWY_RESTRICT x = x_.row(row / PairBlock::kRows).data();
-    const std::size_t first = row % PairBlock::kRows, n_blocks = x_.cols();
+    const PairBlock* HWY_RESTRICT x = x_.row(row / PairBlock::kRows).data();  // a tile's first row
+    const std::size_t n_blocks = x_.cols();
     hn::Vec<Wide> sum[kRows][kVecs];
     load_sums<kRows, kVecs>(start_, y, y_stride, sum);
     for (std::size_t b = 0; b < n_blocks; ++b, ++weights, ++x) {
@@ -66,12 +61,11 @@ class PairKernel {
           if constexpr (kRows == 1) {
             prefetch(reinterpret_cast<const std::byte*>(from) + kBytesAhead / kPanels, 1);
           }
-          // Blocks have the first input below.
-          w[v] = hn::RotateRight<16>(load_words(from));
+          w[v] = load_words(from);
         }
         for (std::size_t r = 0; r < kRows; ++r) {
-          for (std::size_t v = 0; v < kVecs; ++v)
-            add_pairs(x->pairs[first + r][pair], w[v], sum[r][v]);
+          const auto x_pair = hn::Set(Words(), x->pairs[r][pair]);
+          for (std::size_t v = 0; v < kVecs; ++v) add_pairs(x_pair, w[v], sum[r][v]);
         }
       }
     }
@@ -179,8 +173,8 @@ class FourKernel {
     static_assert(kPanels == 1 && kVecsPerPanel == 2);
     const Wide d;
     const Block* HWY_RESTRICT weights = panels_ + panel * panel_stride_;
-    const FourBlock* HWY_RESTRICT x = x_.row(row / FourBlock::kRows).data();
-    const std::size_t first = row % FourBlock::kRows, n_blocks = x_.cols();
+    const FourBlock* HWY_RESTRICT x = x_.row(row / FourBlock::kRows).data();  // a tile's first row
+    const std::size_t n_blocks = x_.cols();
     hn::Vec<Wide> sum[kRows][2];
     for (std::size_t r = 0; r < kRows; ++r) {
       if (start_ == Start::kZero) {
@@ -195,17 +189,17 @@ class FourKernel {
       for (std::size_t r = 0; r < kRows; ++r) {
         // What the offset of the weights adds is taken off beforehand.
         exact[r][0] = exact[r][1] =
-            hn::ShiftLeft<Codes<Block>::kOffsetBits>(hn::Set(Ints(), x->minus_sums[first + r]));
+            hn::ShiftLeft<Codes<Block>::kOffsetBits>(hn::Set(Ints(), x->minus_sums[r]));
       }
 #pragma GCC unroll 4
       for (std::size_t group = 0; group < kScaleBlock / 8; ++group) {
-        add_group<0>(*x, first, *weights, group, exact);
-        add_group<1>(*x, first, *weights, group, exact);
+        add_group<0>(x->fours, *weights, group, exact);
+        add_group<1>(x->fours, *weights, group, exact);
       }
       hn::Vec<Wide> scales[2];
       Codes<Block>::load_scales(*weights, scales);
       for (std::size_t r = 0; r < kRows; ++r) {
-        const auto x_scale = hn::Set(d, x->scales[first + r]);
+        const auto x_scale = hn::Set(d, x->scales[r]);
         for (std::size_t v = 0; v < 2; ++v) {
           sum[r][v] =
               hn::MulAdd(hn::ConvertTo(d, exact[r][v]), hn::Mul(x_scale, scales[v]), sum[r][v]);
@@ -217,12 +211,12 @@ class FourKernel {
 
  private:
   template <std::size_t kHalf, std::size_t kRows>
-  static HWY_INLINE void add_group(const FourBlock& x, std::size_t first, const Block& weights,
+  static HWY_INLINE void add_group(const decltype(FourBlock::fours)& fours, const Block& weights,
                                    std::size_t group, hn::Vec<Ints> (&exact)[kRows][2]) {
     hn::Vec<Words> w[2];
     Codes<Block>::template load<kHalf>(weights, group, w);
     for (std::size_t r = 0; r < kRows; ++r) {
-      const std::int32_t& four = x.fours[first + r][2 * group + kHalf];
+      const auto four = hn::Set(Ints(), fours[r][2 * group + kHalf]);
       for (std::size_t v = 0; v < 2; ++v) add_fours(four, w[v], exact[r][v]);
     }
   }
@@ -259,30 +253,24 @@ void row_to_pairs(std::span<const float> x, std::size_t row, std::span<PairBlock
       x, [&](std::size_t b, const float* block) { block_to_pairs(block, blocks[b].pairs[row]); });
 }
 
-/// Puts codes in the order of FourBlock.
-HWY_INLINE void codes_to_fours(const std::int16_t* codes, std::size_t row, FourBlock& block) {
-  const hn::Repartition<std::int16_t, Wide> shorts;
-  const hn::Rebind<std::int8_t, decltype(shorts)> bytes;
-  HWY_ALIGN static constexpr std::uint8_t kOrder[32] = {0,  4,  1,  5,  2,  6,  3,  7,  8,  12, 9,
-                                                        13, 10, 14, 11, 15, 0,  4,  1,  5,  2,  6,
-                                                        3,  7,  8,  12, 9,  13, 10, 14, 11, 15};
-  const auto all = hn::LoadU(shorts, codes);
-  const auto order = hn::Load(hn::RebindToUnsigned<decltype(bytes)>(), kOrder);
-  const auto ordered = hn::TableLookupBytes(hn::DemoteTo(bytes, all), hn::BitCast(bytes, order));
-  hn::StoreU(ordered, bytes, reinterpret_cast<std::int8_t*>(block.fours[row].data()));
-  auto others = hn::Zero(Ints());
-  const auto sums = hn::ReorderWidenMulAccumulate(Ints(), all, hn::Set(shorts, -1), others, others);
-  block.minus_sums[row] = hn::GetLane(hn::SumOfLanes(Ints(), hn::Add(sums, others)));
+HWY_INLINE void block_to_fours(const float* x, std::size_t row, FourBlock& block) {
+  const hn::Rebind<std::int8_t, Wide> bytes;
+  HWY_ALIGN static constexpr std::int8_t kOrder[16] = {0, 4,  1, 5,  2,  6,  3,  7,
+                                                       8, 12, 9, 13, 10, 14, 11, 15};
+  const auto order = hn::Load(bytes, kOrder);
+  hn::Vec<Ints> codes[kScaleBlock / kLanes];
+  block.scales[row] = block_codes<127>(x, codes);
+  auto* const to = reinterpret_cast<std::int8_t*>(block.fours[row].data());
+  auto sum = hn::Zero(Ints());
+  for (std::size_t v = 0; v < kScaleBlock / kLanes; ++v) {
+    sum = hn::Sub(sum, codes[v]);
+    hn::StoreU(hn::TableLookupBytes(hn::DemoteTo(bytes, codes[v]), order), bytes, to + v * kLanes);
+  }
+  block.minus_sums[row] = hn::GetLane(hn::SumOfLanes(Ints(), sum));
 }
 
 void row_to_fours(std::span<const float> x, std::size_t row, std::span<FourBlock> blocks) {
-  for (std::size_t b = 0; b < blocks.size(); ++b) {
-    FixedBlock fixed;
-    const std::size_t first = b * kScaleBlock;
-    to_small_fixed(x.subspan(first, std::min(kScaleBlock, x.size() - first)), 0, {&fixed, 1});
-    blocks[b].scales[row] = fixed.scales[0];
-    codes_to_fours(fixed.codes[0].data(), row, blocks[b]);
-  }
+  for_blocks(x, [&](std::size_t b, const float* block) { block_to_fours(block, row, blocks[b]); });
 }
 
 }  // namespace longreach::kernels::HWY_NAMESPACE

@@ -156,6 +156,25 @@ class Contexts(job.JobTest):
             path.write_bytes(whole)
         self.output("context", "verify", self.context, "--model", MODEL)
 
+    def test_no_byte_of_a_manifest_changes_what_it_says(self):
+        self.output(*self.read())
+        path = self.context / "manifest.json"
+        whole = path.read_bytes()
+        meant, verify = json.loads(whole), ["context", "inspect", self.context]
+        listing = self.output(*verify)
+        source = random.Random(5)
+        for _ in range(40):
+            at = source.randrange(len(whole))
+            changed = whole[:at] + bytes([whole[at] ^ 1 << source.randrange(8)]) + whole[at + 1:]
+            path.write_bytes(changed)
+            with self.subTest(at=at, byte=changed[at]):
+                done = self.run_program(*verify)
+                if done.returncode == 0:
+                    self.assertEqual((json.loads(changed), done.stdout), (meant, listing))
+                else:
+                    self.assert_one_sentence(done, "manifest.json")
+        path.write_bytes(whole)
+
     def test_what_a_rank_cannot_write_is_said_and_no_state_named(self):
         for grid in ((1, 1), (2, 1), (1, 2)):  # with two stages it is not the leader's file
             with self.subTest(grid=grid):
@@ -396,9 +415,9 @@ class Contexts(job.JobTest):
                              ({"n_tokens": 4999}, "holds others"), ({"tokens_crc32": 1}, "holds others"),
                              ({"n_tokens": -1}, "n_tokens")):
             with self.subTest(change=change):
-                manifest.write_text(json.dumps(whole | {"parent": parent | change}))
+                manifest.write_text(program.manifest_text(whole | {"parent": parent | change}))
                 self.assert_refused(inspect, part)
-        manifest.write_text(json.dumps(whole | {"settings": whole["settings"] | {"top_k": "99"}}))
+        manifest.write_text(program.manifest_text(whole | {"settings": whole["settings"] | {"top_k": "99"}}))
         self.assert_refused(inspect, "top_k")
         manifest.write_text(json.dumps(whole))
         self.output(*inspect)
