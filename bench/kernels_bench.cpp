@@ -86,14 +86,14 @@ void tell_flops(benchmark::State& state, double flops_per_second) {
 }
 
 std::vector<kernels::PackedMatrix> matrices(std::size_t n_out, std::size_t n_in,
-                                            base::WeightFormat format, std::size_t least_bytes,
+                                            base::ProductFormat product, std::size_t least_bytes,
                                             kernels::ThreadPool& pool) {
   const std::vector<float> source = numbers(n_out * n_in);
   std::vector<kernels::PackedMatrix> result;
   for (std::size_t bytes = 0; bytes < least_bytes; bytes += result.back().panels().size()) {
     result.emplace_back(kernels::StridedMatrix{reinterpret_cast<const std::byte*>(source.data()),
                                                base::DType::kF32, n_out, n_in, n_in, 1},
-                        format, pool);
+                        product, pool);
   }
   return result;
 }
@@ -103,10 +103,10 @@ std::size_t argument(const benchmark::State& state, std::size_t index) {
 }
 
 /// A row times matrices that come from memory, as in decoding.
-void matrix_one_row(benchmark::State& state, base::WeightFormat format) {
+void matrix_one_row(benchmark::State& state, base::ProductFormat product) {
   const std::size_t n_out = argument(state, 0), n_in = argument(state, 1);
   kernels::ThreadPool pool(argument(state, 2));
-  const auto weights = matrices(n_out, n_in, format, kBeyondCaches, pool);
+  const auto weights = matrices(n_out, n_in, product, kBeyondCaches, pool);
   std::vector<float> x = numbers(n_in), y(n_out);
   const double seconds = median_seconds(state, [&](std::size_t i) {
     kernels::multiply(pool, {x.data(), 1, n_in}, weights[i % weights.size()], {y.data(), 1, n_out});
@@ -115,11 +115,11 @@ void matrix_one_row(benchmark::State& state, base::WeightFormat format) {
 }
 
 /// Many rows times one matrix, as in reading a prompt; one thread.
-void matrix_many_rows(benchmark::State& state, base::WeightFormat format) {
+void matrix_many_rows(benchmark::State& state, base::ProductFormat product) {
   const std::size_t rows = argument(state, 0), n_out = argument(state, 1);
   const std::size_t n_in = argument(state, 2);
   kernels::ThreadPool pool(1);
-  const auto weights = matrices(n_out, n_in, format, 1, pool);
+  const auto weights = matrices(n_out, n_in, product, 1, pool);
   std::vector<float> x = numbers(rows * n_in), y(rows * n_out);
   const double seconds = median_seconds(state, [&](std::size_t) {
     kernels::multiply(pool, {x.data(), rows, n_in}, weights[0], {y.data(), rows, n_out});
@@ -175,16 +175,15 @@ void attention(benchmark::State& state, base::KvFormat format) {
 }
 
 void list_benchmarks() {
-  for (const auto format : {base::WeightFormat::kF32, base::WeightFormat::kBf16,
-                            base::WeightFormat::kInt8, base::WeightFormat::kInt4}) {
-    const std::string name(name_of(format));
-    benchmark::RegisterBenchmark(("matrix_one_row/" + name).c_str(), matrix_one_row, format)
+  for (const base::ProductFormat product : base::kProductFormats) {
+    const std::string name = text_of(product);
+    benchmark::RegisterBenchmark(("matrix_one_row/" + name).c_str(), matrix_one_row, product)
         ->ArgNames({"out", "in", "threads"})
         ->ArgsProduct({{768, 3072}, {768}, {1, 2}})
         ->ArgsProduct({{2560}, {2560}, {1, 2}})
         ->ArgsProduct({{65536}, {768}, {1, 2}})
         ->UseRealTime();
-    benchmark::RegisterBenchmark(("matrix_many_rows/" + name).c_str(), matrix_many_rows, format)
+    benchmark::RegisterBenchmark(("matrix_many_rows/" + name).c_str(), matrix_many_rows, product)
         ->ArgNames({"rows", "out", "in"})
         ->Args({512, 768, 768})
         ->Args({512, 2560, 2560})

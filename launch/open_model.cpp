@@ -34,6 +34,14 @@ dist::EngineOptions engine_options(const ModelOptions& options, const model::Che
   dist::EngineOptions engine;
   engine.attention = resolve_attention(options.attention, config.attention);
   engine.weights = options.weights.value_or(default_weights(checkpoint, config));
+  engine.activations = options.activations;
+  if (const base::ProductFormat product(engine.weights, engine.activations);
+      std::ranges::find(base::kProductFormats, product) == std::end(base::kProductFormats)) {
+    base::input_error("--activations {0}: expected {0} weights{1}, found {2}",
+                      base::name_of(product.activations),
+                      product.activations == base::Activations::kInt8 ? " or int4 ones" : "",
+                      base::name_of(product.weights));
+  }
   if (options.trace) {
     engine.recording = dist::Recording::kSpans;
   } else if (options.verbosity == Verbosity::kInfo) {
@@ -48,9 +56,10 @@ std::string run_text(const OpenedModel& opened, std::size_t n_replicas) {
   const auto given = [](std::optional<std::size_t> number) { return number.value_or(0); };
   return fmt::format(
       "version {}, {} + {} blocks of {} channels, {} heads and {} tokens, weights {}, "
-      "{}, {} x grid {} x {}, {} threads",
+      "activations {}, {}, {} x grid {} x {}, {} threads",
       LONGREACH_VERSION, config.n_rwkv, config.n_sparse, config.n_embd, config.n_head,
       config.vocab_size, base::name_of(opened.engine_options.weights),
+      base::name_of(opened.engine_options.activations),
       attention_text(opened.engine_options.attention), n_replicas, given(opened.grid.n_stages),
       given(opened.grid.n_shards), given(opened.n_threads));
 }
@@ -106,10 +115,12 @@ void log_run(const partition::Grid& grid, const OpenedModel& opened,
   const dist::EngineOptions& options = opened.engine_options;
   const std::size_t n_replicas = reports.size() / grid.n_ranks();
   spdlog::info(
-      "instruction set {}, weights {}, kv {}, ranks {} = {}stages {} x shards {}, nodes {}",
-      reports.front().isa, base::name_of(options.weights), base::name_of(options.attention.kv),
-      reports.size(), n_replicas > 1 ? fmt::format("replicas {} x ", n_replicas) : "",
-      grid.n_stages, grid.n_shards, ranks_of_hosts(reports).size());
+      "instruction set {}, weights {}, activations {}, kv {}, ranks {} = {}stages {} x shards {}, "
+      "nodes {}",
+      reports.front().isa, base::name_of(options.weights), base::name_of(options.activations),
+      base::name_of(options.attention.kv), reports.size(),
+      n_replicas > 1 ? fmt::format("replicas {} x ", n_replicas) : "", grid.n_stages, grid.n_shards,
+      ranks_of_hosts(reports).size());
   for (std::size_t rank = 0; rank < reports.size(); ++rank) {
     spdlog::info("rank {} on {}: {}", rank, reports[rank].host, ranks[rank]);
   }

@@ -24,6 +24,11 @@ eval::Settings run_settings(const OpenedModel& opened, const model::Tokenizer& t
   };
   add({{"model", model_name(opened.checkpoint)},
        {"weights", std::string(base::name_of(opened.engine_options.weights))}});
+  if (const auto activations = opened.engine_options.activations;
+      activations != base::Activations::kF32) {
+    settings.emplace_back(std::string(dist::kActivationsSetting),
+                          std::string(base::name_of(activations)));
+  }
   add(attention_settings(attention, AttentionPart::kCache));
   add({{"tokenizer", std::filesystem::path(tokenizer.name()).filename().string()},
        {"vocabulary", eval::hash_of_vocabulary(tokenizer, opened.config.vocab_size)},

@@ -36,6 +36,10 @@ dist::ContextSettings context_settings(const OpenedModel& opened, const model::T
     settings.emplace_back("checkpoint", opened.checkpoint.fingerprint());
   }
   settings.emplace_back("weights", base::name_of(opened.engine_options.weights));
+  if (const auto activations = opened.engine_options.activations;
+      activations != base::Activations::kF32) {
+    settings.emplace_back(dist::kActivationsSetting, base::name_of(activations));
+  }
   if (const auto& initial = opened.initial_states.front(); !initial.path().empty()) {
     settings.emplace_back(dist::kInitialStateSetting, initial.fingerprint());
   }

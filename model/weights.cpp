@@ -14,9 +14,9 @@ namespace {
 /// Reads the tensors of one checkpoint, of matrices a shard's outputs.
 class Loader {
  public:
-  Loader(const Checkpoint& checkpoint, partition::Shard shard, base::WeightFormat format,
+  Loader(const Checkpoint& checkpoint, partition::Shard shard, base::ProductFormat product,
          kernels::ThreadPool& pool)
-      : checkpoint_(checkpoint), shard_(shard), format_(format), pool_(pool) {}
+      : checkpoint_(checkpoint), shard_(shard), product_(product), pool_(pool) {}
 
   /// Loads the fields that it is called with, whose names follow the prefix.
   auto visitor(const std::string& prefix, const Extents& extents) {
@@ -51,7 +51,7 @@ class Loader {
     }
     const auto inputs =
         spec.role == Role::kMixOutput ? kernels::Inputs::kManyZero : kernels::Inputs::kAny;
-    matrix = pack_outputs(tensor, storage_of(spec.role), kept, format_, pool_, inputs);
+    matrix = pack_outputs(tensor, storage_of(spec.role), kept, product_, pool_, inputs);
     checkpoint_.release_pages();  // or the file would be in memory beside its packed copy
   }
 
@@ -65,16 +65,15 @@ class Loader {
   void check_packed(const std::string& name, const PackedPanels& packed, std::size_t n_outputs,
                     std::size_t n_inputs) const {
     const std::string file = checkpoint_.path().string();
-    const auto in_use = kernels::PanelLayout::in_use(format_);
-    require_format(packed.layout, format_, file);
-    if (packed.layout != in_use) {
+    require_format(packed.layout, product_.weights, file);
+    if (!packed.layout.serves(product_)) {
       base::input_error(
           "{}: its weights are packed for {}, but this run uses {}: convert the model again for "
           "this machine",
           file, packed.layout.has_bf16_blocks ? "amx" : "instruction sets other than amx",
           kernels::active_isa());
     }
-    const std::size_t expected = in_use.matrix_bytes(n_outputs, n_inputs);
+    const std::size_t expected = packed.layout.matrix_bytes(n_outputs, n_inputs);
     if (packed.n_bytes != expected) {
       base::input_error("{}: tensor {}: expected {} bytes of panels, found {}", file, name,
                         expected, packed.n_bytes);
@@ -82,20 +81,20 @@ class Loader {
   }
 
   /// A shard's outputs begin at a panel: heads are two panels wide.
-  static kernels::PackedMatrix in_place(const Tensor& tensor, partition::Range kept,
-                                        std::size_t n_inputs) {
+  kernels::PackedMatrix in_place(const Tensor& tensor, partition::Range kept,
+                                 std::size_t n_inputs) const {
     static_assert(kernels::kHeadSize % kernels::kPanelCols == 0 &&
                   partition::kPanelColumns == kernels::kPanelCols);
     const kernels::PanelLayout& layout = tensor.packed->layout;
     const std::size_t first = kernels::panel_count(kept.begin) * layout.panel_bytes(n_inputs);
     const std::span panels(tensor.data + first, layout.matrix_bytes(kept.size(), n_inputs));
     advise(panels, Expected::kNow);  // or the first token would wait for each of its pages
-    return {panels, kept.size(), n_inputs, layout};
+    return {panels, kept.size(), n_inputs, layout, product_.activations};
   }
 
   const Checkpoint& checkpoint_;
   partition::Shard shard_;
-  base::WeightFormat format_;
+  base::ProductFormat product_;
   kernels::ThreadPool& pool_;
 };
 
@@ -111,22 +110,22 @@ ShardExtents shard_extents(const ModelConfig& config, partition::Shard shard) {
 }
 
 kernels::PackedMatrix pack_outputs(const Tensor& matrix, Storage storage, partition::Range outputs,
-                                   base::WeightFormat format, kernels::ThreadPool& pool,
+                                   base::ProductFormat product, kernels::ThreadPool& pool,
                                    kernels::Inputs inputs) {
   if (storage == Storage::kLinear) {
-    return {MatrixRows(matrix, outputs, pool).rows_as_outputs(), format, pool, inputs};
+    return {MatrixRows(matrix, outputs, pool).rows_as_outputs(), product, pool, inputs};
   }
   const std::size_t n_inputs = matrix.shape[matrix.shape.size() - 2];
   const MatrixRows rows(matrix, {0, n_inputs}, pool);
   kernels::StridedMatrix source = rows.rows_as_inputs();
   source.data += outputs.begin * source.out_stride * size_of(source.dtype);
   source.n_out = outputs.size();
-  return {source, format, pool, inputs};
+  return {source, product, pool, inputs};
 }
 
 Weights load_weights(const Checkpoint& checkpoint, const ModelConfig& config, const Part& part,
-                     base::WeightFormat format, kernels::ThreadPool& pool) {
-  Loader loader(checkpoint, part.shard, format, pool);
+                     base::ProductFormat product, kernels::ThreadPool& pool) {
+  Loader loader(checkpoint, part.shard, product, pool);
   const std::vector<BlockRef> order = config.execution_order();
   Weights weights;
   weights.part = part;

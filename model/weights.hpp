@@ -92,17 +92,17 @@ struct Weights {
   bool has_last_block() const { return !ln_out.weight.empty(); }
 };
 
-/// Outputs of a matrix of a checkpoint, which lies there as `storage` says, packed as `format`.
+/// Outputs of a matrix of a checkpoint, which lies there as `storage` says, packed for `product`.
 /// Errors: std::bad_alloc; as kernels::active_isa().
 kernels::PackedMatrix pack_outputs(const Tensor& matrix, Storage storage, partition::Range outputs,
-                                   base::WeightFormat format, kernels::ThreadPool& pool,
+                                   base::ProductFormat product, kernels::ThreadPool& pool,
                                    kernels::Inputs inputs = kernels::Inputs::kAny);
 
-/// Packs the weights of a part, matrices in `format`; those that the checkpoint has packed stay
+/// Packs the weights of a part, matrices for `product`; those that the checkpoint has packed stay
 /// where they are. The checkpoint must outlive the result. Errors: InputError naming file, tensor,
 /// expected and found shape, and for packed ones of another format or another instruction set;
 /// std::bad_alloc.
 Weights load_weights(const Checkpoint& checkpoint, const ModelConfig& config, const Part& part,
-                     base::WeightFormat format, kernels::ThreadPool& pool);
+                     base::ProductFormat product, kernels::ThreadPool& pool);
 
 }  // namespace longreach::model

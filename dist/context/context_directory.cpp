@@ -19,7 +19,7 @@
 namespace longreach::dist {
 namespace {
 
-constexpr std::uint64_t kVersion = 2;
+constexpr std::uint64_t kVersion = 3;
 /// A chain of contexts that is longer goes round in a circle.
 constexpr std::size_t kMostParents = 1000;
 /// More than the manifest of any context.
@@ -66,10 +66,21 @@ nlohmann::ordered_json json_of(const SavedState& state) {
   return {{"n_tokens", state.n_tokens}, {"tokens_crc32", state.tokens_crc32}};
 }
 
-std::string initial_state_of(const ContextSettings& settings) {
-  const auto found =
-      std::ranges::find(settings, kInitialStateSetting, &ContextSettings::value_type::first);
-  return found == settings.end() ? "none" : found->second;
+/// Of all of a manifest but its checksum.
+std::uint32_t checksum_of(nlohmann::json manifest) {
+  manifest.erase("crc32");
+  const std::string text = manifest.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return model::crc32_of(std::as_bytes(std::span(text)));
+}
+
+/// Settings that are absent where they have a plain value.
+constexpr std::pair<std::string_view, std::string_view> kPlainSettings[] = {
+    {kInitialStateSetting, "none"}, {kActivationsSetting, "f32"}};
+
+std::string setting_of(const ContextSettings& settings, std::string_view name,
+                       std::string_view plain) {
+  const auto found = std::ranges::find(settings, name, &ContextSettings::value_type::first);
+  return found == settings.end() ? std::string(plain) : found->second;
 }
 
 void copy_state(const std::filesystem::path& from, const std::filesystem::path& to) {
@@ -185,6 +196,9 @@ void ContextDirectory::read_manifest(std::size_t n_children) {
     base::input_error("{}: expected version {} of the format, found {}",
                       base::utf8_name(path.string()), kVersion, version);
   }
+  if (number_in(json, "crc32", path) != checksum_of(json)) {
+    refuse_manifest(path, "it does not match its checksum");
+  }
   for (const auto& [name, value] : part_of(json, "settings", false, path).items()) {
     if (!value.is_string()) refuse_manifest(path, "expected settings that are texts");
     settings_.emplace_back(name, value.get<std::string>());
@@ -237,6 +251,7 @@ void ContextDirectory::write_manifest() const {
   for (const SavedState& state : states_) {
     if (state.n_tokens > folders_.back().n_before) json["states"].push_back(json_of(state));
   }
+  json["crc32"] = checksum_of(nlohmann::json(json));
   base::write_file(manifest_path(directory_), json.dump(1) + "\n");
   sync_folder(directory_ / "cache");
   sync_folder(directory_ / "states");
@@ -251,8 +266,11 @@ std::optional<ContextDirectory::Difference> ContextDirectory::difference_from(
       return Difference{name, found->second, value};
     }
   }
-  const std::string saved = initial_state_of(settings_), wanted = initial_state_of(settings);
-  if (saved != wanted) return Difference{std::string(kInitialStateSetting), saved, wanted};
+  for (const auto& [name, plain] : kPlainSettings) {
+    const std::string saved = setting_of(settings_, name, plain);
+    const std::string wanted = setting_of(settings, name, plain);
+    if (saved != wanted) return Difference{std::string(name), saved, wanted};
+  }
   return std::nullopt;
 }
 

@@ -26,6 +26,8 @@ using ContextSettings = std::vector<std::pair<std::string, std::string>>;
 
 /// The one that says which initial state the first token was read after; without it, zeros.
 inline constexpr std::string_view kInitialStateSetting = "initial_state";
+/// The one that says what activations were rounded to; without it, to nothing less than f32.
+inline constexpr std::string_view kActivationsSetting = "activations";
 
 /// A state that is saved completely.
 struct SavedState {

@@ -13,10 +13,10 @@ using base::MatView;
 
 model::Weights verify_and_load(const model::Checkpoint& checkpoint,
                                const model::ModelConfig& config, const model::Part& part,
-                               base::WeightFormat format, kernels::ThreadPool& pool) {
+                               base::ProductFormat product, kernels::ThreadPool& pool) {
   kernels::active_isa();  // a wrong LONGREACH_ISA ends here, not in the middle of a run
   checkpoint.verify();
-  model::Weights weights = model::load_weights(checkpoint, config, part, format, pool);
+  model::Weights weights = model::load_weights(checkpoint, config, part, product, pool);
   checkpoint.release_pages();
   return weights;
 }
@@ -35,8 +35,8 @@ Stage::Stage(const GridPosition& grid_position, const model::Checkpoint& checkpo
       recorder_(recorder),
       exchange_(*grid_position.shards, config.execution_order().size(), options.chunks, recorder),
       pool_(options.n_threads, options.thread_started),
-      weights_(verify_and_load(checkpoint, config, {blocks_, exchange_.shard()}, options.weights,
-                               pool_)),
+      weights_(verify_and_load(checkpoint, config, {blocks_, exchange_.shard()},
+                               {options.weights, options.activations}, pool_)),
       workspace_(config, options.n_threads),
       context_{config_,
                attention_,

@@ -29,6 +29,8 @@ struct EngineOptions {
   model::AttentionConfig attention;  ///< Mode, chunk size, top-k, eviction, exchange.
   /// kBf16 is exact for bf16 files, kInt8 and kInt4 cost some accuracy.
   base::WeightFormat weights = base::WeightFormat::kF32;
+  /// kF32 is as accurate as the weights; others must fit these (base::kProductFormats).
+  base::Activations activations = base::Activations::kF32;
   std::size_t n_threads = 1;  ///< Of this rank.
   ChunkMemory chunks = ChunkMemory::kShared;
   kernels::ThreadStart thread_started = {};  ///< As kernels::ThreadPool takes it.

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 namespace longreach::base {
@@ -66,6 +67,52 @@ constexpr std::size_t column_bytes(WeightFormat format, std::size_t n_in) {
       return n_blocks * (kScale + kScaleBlock / 2);
   }
   return 0;
+}
+
+/// What activations are rounded to where they meet a matrix (kernels/matmul/weight-formats.md,
+/// "Activations"): kF32 loses less than weights do; kBf16 and kInt8 lose as much, and are faster.
+enum class Activations { kF32, kBf16, kInt8 };
+
+/// "f32", "bf16" or "int8".
+constexpr std::string_view name_of(Activations activations) {
+  switch (activations) {
+    case Activations::kF32:
+      return "f32";
+    case Activations::kBf16:
+      return "bf16";
+    case Activations::kInt8:
+      return "int8";
+  }
+  return "?";
+}
+
+/// How a matrix is multiplied. A weight format alone stands for activations in f32.
+struct ProductFormat {
+  constexpr ProductFormat(WeightFormat w = WeightFormat::kF32, Activations x = Activations::kF32)
+      : weights(w), activations(x) {}
+
+  constexpr bool operator==(const ProductFormat&) const = default;
+
+  WeightFormat weights;
+  Activations activations;
+};
+
+/// All that there are: rounded activations need weights of their own kind, integers also those of 4
+/// bits.
+inline constexpr ProductFormat kProductFormats[] = {WeightFormat::kF32,
+                                                    WeightFormat::kBf16,
+                                                    {WeightFormat::kBf16, Activations::kBf16},
+                                                    WeightFormat::kInt8,
+                                                    {WeightFormat::kInt8, Activations::kInt8},
+                                                    WeightFormat::kInt4,
+                                                    {WeightFormat::kInt4, Activations::kInt8}};
+
+/// "int8", and with activations that are not f32 "int8/int8": weights, then activations.
+inline std::string text_of(ProductFormat product) {
+  std::string text(name_of(product.weights));
+  if (product.activations != Activations::kF32)
+    text.append("/").append(name_of(product.activations));
+  return text;
 }
 
 /// How the rows of a cache of keys and values are kept (kernels/attention/kv-formats.md).

@@ -42,12 +42,13 @@ static_assert(2 * kTileCols == kPanelCols);
 ///   0 .. 3   sums: tile 2 h + v has half h of the rows and half v of the columns
 ///   4, 5     activations of a half of the rows
 ///   6, 7     weights of a half of the columns
-template <class Tiles>
+template <class Tiles, std::size_t kTerms>
 class AmxKernel {
  public:
-  static constexpr std::size_t kRows = 2 * TermBlock::kRows;
+  static constexpr std::size_t kRows = 2 * kTermRows;
 
-  AmxKernel(const TermRows& x, const Bf16Block* panels, std::size_t panel_stride, Start start)
+  AmxKernel(const TermRows<kTerms>& x, const Bf16Block* panels, std::size_t panel_stride,
+            Start start)
       : x_(x), panels_(panels), panel_stride_(panel_stride), start_(start) {}
 
   /// All of y.
@@ -55,7 +56,7 @@ class AmxKernel {
     for (std::size_t row = 0; row < y.rows(); row += kRows) {
       const auto y_rows = y.rows(row, std::min(kRows, y.rows() - row));
       Tiles::configure(kConfigs[y_rows.rows()]);
-      const std::size_t group = row / TermBlock::kRows;
+      const std::size_t group = row / kTermRows;
       for (std::size_t col = 0; col < y.cols(); col += kPanelCols) {
         const Bf16Block* weights = panels_ + col / kPanelCols * panel_stride_;
         const auto part = y_rows.cols(col, std::min(kPanelCols, y.cols() - col));
@@ -70,7 +71,7 @@ class AmxKernel {
   }
 
  private:
-  static_assert(sizeof(TermBlock::terms) == 2 * TermBlock::kRows * kTileRowBytes);
+  static_assert(sizeof(TermBlock<kTerms>::terms) == kTerms * kTermRows * kTileRowBytes);
 
   /// Tiles for n_rows rows; those that no row needs are absent.
   static constexpr TileConfig config_of(std::size_t n_rows) {
@@ -79,7 +80,7 @@ class AmxKernel {
       config.rows[tile] = static_cast<std::uint8_t>(rows);
       config.row_bytes[tile] = rows == 0 ? 0 : kTileRowBytes;
     };
-    const std::size_t first_half = std::min(n_rows, TermBlock::kRows);
+    const std::size_t first_half = std::min(n_rows, kTermRows);
     for (const std::size_t tile : {0U, 1U, 4U}) shape(tile, first_half);
     for (const std::size_t tile : {2U, 3U, 5U}) shape(tile, n_rows - first_half);
     for (const std::size_t tile : {6U, 7U}) shape(tile, kScaleBlock / 2);
@@ -93,7 +94,7 @@ class AmxKernel {
   }();
 
   void panel(std::size_t group, const Bf16Block* weights, base::MatView<float> y) const {
-    if (y.rows() > TermBlock::kRows) {
+    if (y.rows() > kTermRows) {
       add_blocks<2>(group, weights, y.data(), y.stride());
     } else {
       add_blocks<1>(group, weights, y.data(), y.stride());
@@ -122,7 +123,7 @@ class AmxKernel {
   void add_blocks(std::size_t group, const Bf16Block* weights, float* y,
                   std::size_t y_stride) const {
     const std::size_t y_bytes = y_stride * sizeof(float);
-    float* const below = y + TermBlock::kRows * y_stride;
+    float* const below = y + kTermRows * y_stride;
     if (start_ == Start::kZero) {
       zero_sums<0>();
       if constexpr (kHalves == 2) zero_sums<2>();
@@ -131,14 +132,14 @@ class AmxKernel {
       if constexpr (kHalves == 2) load_sums<2>(below, y_bytes);
     }
     const std::size_t n_blocks = x_.cols();
-    const TermBlock* const x = x_.row(group).data();
-    const TermBlock* const x_below = kHalves == 2 ? x_.row(group + 1).data() : nullptr;
+    const TermBlock<kTerms>* const x = x_.row(group).data();
+    const TermBlock<kTerms>* const x_below = kHalves == 2 ? x_.row(group + 1).data() : nullptr;
     for (std::size_t b = 0; b < n_blocks; ++b) {
       const auto& w = weights[b].weights;
       if constexpr (kHalves == 1) prefetch(&weights[b + kBlocksAhead]);
       Tiles::template load<6>(&w[0][0], sizeof(w[0]));
       Tiles::template load<7>(&w[0][kTileCols], sizeof(w[0]));
-      for (std::size_t term = 0; term < 2; ++term) {
+      for (std::size_t term = 0; term < kTerms; ++term) {
         Tiles::template load<4>(x[b].terms[term].data(), kTileRowBytes);
         if constexpr (kHalves == 2) {
           Tiles::template load<5>(x_below[b].terms[term].data(), kTileRowBytes);
@@ -180,7 +181,7 @@ class AmxKernel {
     }
   }
 
-  TermRows x_;
+  TermRows<kTerms> x_;
   const Bf16Block* panels_;
   std::size_t panel_stride_;
   Start start_;

@@ -79,9 +79,14 @@ bool amx_available() {
   return available;
 }
 
-void block_product(const TermRows& x, const Bf16Block* panels, std::size_t panel_stride,
+void block_product(const TermRows<1>& x, const Bf16Block* panels, std::size_t panel_stride,
                    base::MatView<float> y, Start start) noexcept {
-  AmxKernel<AmxTiles>(x, panels, panel_stride, start)(y);
+  AmxKernel<AmxTiles, 1>(x, panels, panel_stride, start)(y);
+}
+
+void block_product(const TermRows<2>& x, const Bf16Block* panels, std::size_t panel_stride,
+                   base::MatView<float> y, Start start) noexcept {
+  AmxKernel<AmxTiles, 2>(x, panels, panel_stride, start)(y);
 }
 
 void block_product(const ByteRows& x, const Int8Block* panels, std::size_t panel_stride,
@@ -102,7 +107,12 @@ namespace longreach::kernels {
 
 bool amx_available() { return false; }
 
-void block_product(const TermRows&, const Bf16Block*, std::size_t, base::MatView<float>,
+void block_product(const TermRows<1>&, const Bf16Block*, std::size_t, base::MatView<float>,
+                   Start) noexcept {
+  LR_CHECK(amx_available());
+}
+
+void block_product(const TermRows<2>&, const Bf16Block*, std::size_t, base::MatView<float>,
                    Start) noexcept {
   LR_CHECK(amx_available());
 }

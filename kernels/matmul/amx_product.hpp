@@ -17,15 +17,19 @@ namespace longreach::kernels {
 /// use them, which it is asked once. Thread-safe.
 bool amx_available();
 
-/// y[r][c] = sum over blocks b ascending of first terms x weights, then of second terms x weights.
+/// y[r][c] = sum over blocks b ascending of first terms x weights, then of second terms, if there
+/// are any, x weights.
 /// Within a block, the products with even inputs are one sum by fused multiply-adds in ascending
 /// order and those with odd inputs another; both are added, then added to y. All in f32, numbers
 /// below 2^-126 counting as zero. Source: Intel's description of TDPBF16PS.
 /// Shapes:   y [rows, n]: all n columns are written, from ceil(n / 32) panels of x.cols() blocks;
 ///           panel p begins at panels + p * panel_stride; x has the rows of y.
-/// Numerics: |error| <= 2^-17 sum |x||w| + (17 + 2 blocks) 2^-24 sum |x||w|, but for tiny numbers.
-/// Requires: amx_available().      Threads: single-threaded, re-entrant.        Allocates: no
-void block_product(const TermRows& x, const Bf16Block* panels, std::size_t panel_stride,
+/// Numerics: for two terms, |error| <= 2^-17 sum |x||w| + (17 + 2 blocks) 2^-24 sum |x||w|, but for
+/// tiny numbers. Requires: amx_available().      Threads: single-threaded, re-entrant. Allocates:
+/// no
+void block_product(const TermRows<1>& x, const Bf16Block* panels, std::size_t panel_stride,
+                   base::MatView<float> y, Start start) noexcept;
+void block_product(const TermRows<2>& x, const Bf16Block* panels, std::size_t panel_stride,
                    base::MatView<float> y, Start start) noexcept;
 
 /// y[r][c] = sum over blocks b ascending of float(sum over k in b of x code * w code) * (x scale *

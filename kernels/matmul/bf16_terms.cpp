@@ -5,22 +5,13 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#include <cstring>
-
+#include "kernels/matmul/blocks-inl.hpp"
 #include "kernels/simd/simd-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace longreach::kernels::HWY_NAMESPACE {
 
 using Words = hn::Rebind<std::uint32_t, Wide>;
-
-/// Nearest bf16, ties to even, in the lower half of each lane; not for NaN.
-HWY_INLINE hn::Vec<Words> nearest_bf16(hn::Vec<Wide> x) {
-  const Words words;
-  const auto bits = hn::BitCast(words, x);
-  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(words, 1));
-  return hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(words, 0x7fff))));
-}
 
 HWY_INLINE void store(hn::Vec<Words> bf16, base::Bf16* to) {
   const hn::Rebind<std::int32_t, Wide> ints;
@@ -29,31 +20,36 @@ HWY_INLINE void store(hn::Vec<Words> bf16, base::Bf16* to) {
              reinterpret_cast<std::uint16_t*>(to));
 }
 
-HWY_INLINE void block_to_terms(const float* x, std::size_t row, TermBlock& block) {
+HWY_INLINE void block_to_terms(const float* x, std::size_t row, TermBlock<1>& block) {
+  for (std::size_t i = 0; i < kScaleBlock; i += kLanes) {
+    store(nearest_bf16_or_nan(hn::LoadU(Wide(), x + i)), &block.terms[0][row][i]);
+  }
+}
+
+HWY_INLINE void block_to_terms(const float* x, std::size_t row, TermBlock<2>& block) {
   const Wide d;
-  const Words words;
   for (std::size_t i = 0; i < kScaleBlock; i += kLanes) {
     const auto whole = hn::LoadU(d, x + i);
     const auto first = nearest_bf16(whole);
     const auto rest = hn::Sub(whole, hn::BitCast(d, hn::ShiftLeft<16>(first)));
     // What is not finite leaves NaN.
-    const auto is_nan = hn::RebindMask(words, hn::IsNaN(rest));
-    const auto second = hn::IfThenElse(is_nan, hn::Set(words, 0x7fc0), nearest_bf16(rest));
     store(first, &block.terms[0][row][i]);
-    store(second, &block.terms[1][row][i]);
+    store(nearest_bf16_or_nan(rest), &block.terms[1][row][i]);
   }
 }
 
-void row_to_terms(std::span<const float> x, std::size_t row, std::span<TermBlock> blocks) {
-  const std::size_t n_whole = x.size() / kScaleBlock;
-  for (std::size_t b = 0; b < n_whole; ++b) {
-    block_to_terms(x.data() + b * kScaleBlock, row, blocks[b]);
-  }
-  if (const std::size_t rest = x.size() % kScaleBlock; rest != 0) {
-    HWY_ALIGN float padded[kScaleBlock] = {};
-    std::memcpy(padded, x.data() + n_whole * kScaleBlock, rest * sizeof(float));
-    block_to_terms(padded, row, blocks[n_whole]);
-  }
+template <std::size_t kTerms>
+HWY_INLINE void row_to_terms(std::span<const float> x, std::size_t row,
+                             std::span<TermBlock<kTerms>> blocks) {
+  for_blocks(x, [&](std::size_t b, const float* block) { block_to_terms(block, row, blocks[b]); });
+}
+
+void row_to_one_term(std::span<const float> x, std::size_t row, std::span<TermBlock<1>> blocks) {
+  row_to_terms(x, row, blocks);
+}
+
+void row_to_two_terms(std::span<const float> x, std::size_t row, std::span<TermBlock<2>> blocks) {
+  row_to_terms(x, row, blocks);
 }
 
 }  // namespace longreach::kernels::HWY_NAMESPACE
@@ -63,13 +59,24 @@ HWY_AFTER_NAMESPACE();
 namespace longreach::kernels {
 namespace {
 
-HWY_EXPORT(row_to_terms);
+HWY_EXPORT(row_to_one_term);
+HWY_EXPORT(row_to_two_terms);
+
+template <std::size_t kTerms>
+bool has_room(std::span<const float> x, std::size_t row, std::span<TermBlock<kTerms>> blocks) {
+  return row < kTermRows && blocks.size() == (x.size() + kScaleBlock - 1) / kScaleBlock;
+}
 
 }  // namespace
 
-void to_terms(std::span<const float> x, std::size_t row, std::span<TermBlock> blocks) noexcept {
-  LR_DCHECK(row < TermBlock::kRows && blocks.size() == (x.size() + kScaleBlock - 1) / kScaleBlock);
-  HWY_DYNAMIC_DISPATCH(row_to_terms)(x, row, blocks);
+void to_terms(std::span<const float> x, std::size_t row, std::span<TermBlock<1>> blocks) noexcept {
+  LR_DCHECK(has_room(x, row, blocks));
+  HWY_DYNAMIC_DISPATCH(row_to_one_term)(x, row, blocks);
+}
+
+void to_terms(std::span<const float> x, std::size_t row, std::span<TermBlock<2>> blocks) noexcept {
+  LR_DCHECK(has_room(x, row, blocks));
+  HWY_DYNAMIC_DISPATCH(row_to_two_terms)(x, row, blocks);
 }
 
 }  // namespace longreach::kernels

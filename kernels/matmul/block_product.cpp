@@ -9,6 +9,7 @@
 
 #include <cstring>
 
+#include "kernels/matmul/blocks-inl.hpp"
 #include "kernels/matmul/tiles-inl.hpp"
 #include "kernels/simd/simd-inl.hpp"
 
@@ -204,38 +205,25 @@ void int4_product(const FixedRows& x, const Int4Block* data, std::size_t panel_s
   product(x, data, panel_stride, y, start);
 }
 
-/// One block of 32 numbers; gives the scale.
-HWY_INLINE float block_to_fixed(const float* x, std::int16_t* codes) {
-  constexpr float kLimit = 32767;
-  const Wide d;
-  auto largest = hn::Zero(d), poison = hn::Zero(d);  // poison becomes NaN by what is not finite
-  for (std::size_t i = 0; i < kScaleBlock; i += kLanes) {
-    const auto now = hn::LoadU(d, x + i);
-    largest = hn::Max(largest, hn::Abs(now));
-    poison = hn::MulAdd(now, hn::Zero(d), poison);
-  }
-  const float scale =
-      hn::GetLane(hn::MaxOfLanes(d, largest)) / kLimit + hn::GetLane(hn::SumOfLanes(d, poison));
+template <int kMost>
+HWY_INLINE void row_to_codes(std::span<const float> x, std::size_t row,
+                             std::span<FixedBlock> blocks) {
   const hn::Rebind<std::int16_t, Wide> half;
-  for (std::size_t i = 0; i < kScaleBlock; i += kLanes) {
-    // A block of zeros divides by anything; the bounds are for scales that are rounded or NaN.
-    auto code = hn::Div(hn::LoadU(d, x + i), hn::Set(d, scale > 0 ? scale : 1));
-    code = hn::Min(hn::Max(code, hn::Set(d, -kLimit)), hn::Set(d, kLimit));
-    hn::StoreU(hn::DemoteTo(half, hn::NearestInt(code)), half, codes + i);
-  }
-  return scale;
+  for_blocks(x, [&](std::size_t b, const float* block) {
+    hn::Vec<Ints> codes[kScaleBlock / kLanes];
+    blocks[b].scales[row] = block_codes<kMost>(block, codes);
+    for (std::size_t v = 0; v < kScaleBlock / kLanes; ++v) {
+      hn::StoreU(hn::DemoteTo(half, codes[v]), half, blocks[b].codes[row].data() + v * kLanes);
+    }
+  });
 }
 
 void row_to_fixed(std::span<const float> x, std::size_t row, std::span<FixedBlock> blocks) {
-  const std::size_t n_whole = x.size() / kScaleBlock;
-  for (std::size_t b = 0; b < n_whole; ++b) {
-    blocks[b].scales[row] = block_to_fixed(x.data() + b * kScaleBlock, blocks[b].codes[row].data());
-  }
-  if (const std::size_t rest = x.size() % kScaleBlock; rest != 0) {
-    HWY_ALIGN float padded[kScaleBlock] = {};
-    std::memcpy(padded, x.data() + n_whole * kScaleBlock, rest * sizeof(float));
-    blocks[n_whole].scales[row] = block_to_fixed(padded, blocks[n_whole].codes[row].data());
-  }
+  row_to_codes<32767>(x, row, blocks);
+}
+
+void row_to_small_fixed(std::span<const float> x, std::size_t row, std::span<FixedBlock> blocks) {
+  row_to_codes<127>(x, row, blocks);
 }
 
 }  // namespace longreach::kernels::HWY_NAMESPACE
@@ -248,12 +236,19 @@ namespace {
 HWY_EXPORT(int8_product);
 HWY_EXPORT(int4_product);
 HWY_EXPORT(row_to_fixed);
+HWY_EXPORT(row_to_small_fixed);
 
 }  // namespace
 
 void to_fixed(std::span<const float> x, std::size_t row, std::span<FixedBlock> blocks) noexcept {
   LR_DCHECK(row < kFixedRows && blocks.size() == (x.size() + kScaleBlock - 1) / kScaleBlock);
   HWY_DYNAMIC_DISPATCH(row_to_fixed)(x, row, blocks);
+}
+
+void to_small_fixed(std::span<const float> x, std::size_t row,
+                    std::span<FixedBlock> blocks) noexcept {
+  LR_DCHECK(row < kFixedRows && blocks.size() == (x.size() + kScaleBlock - 1) / kScaleBlock);
+  HWY_DYNAMIC_DISPATCH(row_to_small_fixed)(x, row, blocks);
 }
 
 void block_product(const FixedRows& x, const Int8Block* data, std::size_t panel_stride,

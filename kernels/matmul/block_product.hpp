@@ -34,6 +34,10 @@ using FixedRows = base::MatView<const FixedBlock>;
 /// Threads:  single-threaded, re-entrant.          Allocates: no
 void to_fixed(std::span<const float> x, std::size_t row, std::span<FixedBlock> blocks) noexcept;
 
+/// The same with codes -127 .. 127, scale = the largest magnitude / 127: activations in int8.
+void to_small_fixed(std::span<const float> x, std::size_t row,
+                    std::span<FixedBlock> blocks) noexcept;
+
 /// y[r][c] = sum over blocks b ascending of float(sum over k in b of x code * w code) * (x scale *
 /// w scale), one fused multiply-add a block (plain multiply and add on paths without them).
 /// Shapes:   y [rows, n]: all n columns are written, from ceil(n / 32) panels of x.cols() blocks;

@@ -90,14 +90,13 @@ HWY_EXPORT(unpack_int8);
 HWY_EXPORT(unpack_int4);
 HWY_EXPORT(add_sums);
 
-}  // namespace
-
-void to_bytes(std::span<const float> x, std::size_t row, std::span<ByteBlock> blocks) noexcept {
+void split_codes(std::span<const float> x, std::size_t row, std::span<ByteBlock> blocks,
+                 decltype(to_fixed)& convert) {
   LR_DCHECK(row < ByteBlock::kRows && blocks.size() == (x.size() + kScaleBlock - 1) / kScaleBlock);
   for (std::size_t b = 0; b < blocks.size(); ++b) {
     const std::size_t first = b * kScaleBlock;
     FixedBlock fixed;
-    to_fixed(x.subspan(first, std::min(kScaleBlock, x.size() - first)), 0, {&fixed, 1});
+    convert(x.subspan(first, std::min(kScaleBlock, x.size() - first)), 0, {&fixed, 1});
     blocks[b].scales[row] = fixed.scales[0];
     for (std::size_t k = 0; k < kScaleBlock; ++k) {
       const int code = fixed.codes[0][k];
@@ -105,6 +104,17 @@ void to_bytes(std::span<const float> x, std::size_t row, std::span<ByteBlock> bl
       blocks[b].low[row][k] = static_cast<std::uint8_t>(code & 0xff);
     }
   }
+}
+
+}  // namespace
+
+void to_bytes(std::span<const float> x, std::size_t row, std::span<ByteBlock> blocks) noexcept {
+  split_codes(x, row, blocks, to_fixed);
+}
+
+void to_small_bytes(std::span<const float> x, std::size_t row,
+                    std::span<ByteBlock> blocks) noexcept {
+  split_codes(x, row, blocks, to_small_fixed);
 }
 
 void unpack(const Int8Block& block, ByteWeights& weights) noexcept {

@@ -46,6 +46,10 @@ struct alignas(64) ByteOutputs {
 /// Threads:  single-threaded, re-entrant.          Allocates: no
 void to_bytes(std::span<const float> x, std::size_t row, std::span<ByteBlock> blocks) noexcept;
 
+/// The same with those of to_small_fixed().
+void to_small_bytes(std::span<const float> x, std::size_t row,
+                    std::span<ByteBlock> blocks) noexcept;
+
 /// The same weights, a byte each. Threads: single-threaded, re-entrant.        Allocates: no
 void unpack(const Int8Block& block, ByteWeights& weights) noexcept;
 void unpack(const Int4Block& block, ByteWeights& weights) noexcept;

@@ -4,6 +4,7 @@
 #define HWY_TARGET_INCLUDE "kernels/matmul/matrix.cpp"
 #include "kernels/matmul/amx_product.hpp"
 #include "kernels/matmul/block_product.hpp"
+#include "kernels/matmul/rounded_product.hpp"
 #include "kernels/simd/isa.hpp"
 
 #include <hwy/foreach_target.h>
@@ -37,19 +38,6 @@ HWY_INLINE void add_step(const float* HWY_RESTRICT x, std::size_t x_stride,
   }
 }
 
-/// Writes the sums of a tile. Zeros are written without a sign: a sum that underflows to -0 would
-/// keep it where inputs that are zero are skipped, and lose it where they are multiplied.
-template <std::size_t kRows, std::size_t kVecs>
-HWY_INLINE void store(const hn::Vec<Wide> (&sum)[kRows][kVecs], float* HWY_RESTRICT y,
-                      std::size_t y_stride) {
-  const Wide d;
-  for (std::size_t r = 0; r < kRows; ++r) {
-    for (std::size_t v = 0; v < kVecs; ++v) {
-      hn::StoreU(hn::Add(sum[r][v], hn::Zero(d)), d, y + r * y_stride + v * kLanes);
-    }
-  }
-}
-
 template <typename T>
 class PanelKernel {
  public:
@@ -64,23 +52,17 @@ class PanelKernel {
   HWY_INLINE void tile(std::size_t row, std::size_t panel, float* HWY_RESTRICT y,
                        std::size_t y_stride) const {
     constexpr std::size_t kVecs = kPanels * kVecsPerPanel;
-    const Wide d;
     const float* HWY_RESTRICT x = x_.data() + row * x_.stride();
     const T* HWY_RESTRICT data = panels_.data + panel * panels_.panel_stride;
     const std::size_t x_stride = x_.stride(), panel_stride = panels_.panel_stride;
     hn::Vec<Wide> sum[kRows][kVecs];
-    for (std::size_t r = 0; r < kRows; ++r) {
-      for (std::size_t v = 0; v < kVecs; ++v) {
-        sum[r][v] =
-            start_ == Start::kZero ? hn::Zero(d) : hn::LoadU(d, y + r * y_stride + v * kLanes);
-      }
-    }
+    load_sums<kRows, kVecs>(start_, y, y_stride, sum);
     const std::size_t n_k = x_.cols(), k_stride = panels_.k_stride;
     for (std::size_t k = 0; k < n_k; ++k) {
       if constexpr (kRows == 1) prefetch_behind<kPanels>(data, k);
       add_step<kRows, kVecs>(x + k, x_stride, data + k * k_stride, panel_stride, sum);
     }
-    store<kRows, kVecs>(sum, y, y_stride);
+    store_sums<kRows, kVecs>(sum, y, y_stride);
   }
 
  private:
@@ -150,7 +132,7 @@ class StepsKernel {
       const std::size_t k = steps_[i];
       add_step<kRows, kVecs>(x + k, x_stride, data + k * k_stride, panel_stride, sum);
     }
-    store<kRows, kVecs>(sum, y, y_stride);
+    store_sums<kRows, kVecs>(sum, y, y_stride);
   }
 
  private:
@@ -255,8 +237,9 @@ constexpr std::size_t kBlockK = 1024;
 constexpr std::size_t kTaskCols = 2 * kPanelCols;
 constexpr std::size_t kLeastTaskRows = 48;
 static_assert(kTaskCols == kPairedPanels * kPanelCols, "a task has whole pairs of panels");
-static_assert(kLeastTaskRows % FixedBlock::kRows == 0 && kLeastTaskRows % TermBlock::kRows == 0 &&
-                  kLeastTaskRows % ByteBlock::kRows == 0,
+static_assert(kLeastTaskRows % FixedBlock::kRows == 0 && kLeastTaskRows % kTermRows == 0 &&
+                  kLeastTaskRows % ByteBlock::kRows == 0 &&
+                  kLeastTaskRows % PairBlock::kRows == 0 && kLeastTaskRows % FourBlock::kRows == 0,
               "rows that are converted together are not parted");
 
 /// Part of a product: rows from `first_row` on and columns from those of panel `panel` on, of which
@@ -304,14 +287,15 @@ void multiply_float(ThreadPool& pool, base::MatView<const float> x, const Packed
   });
 }
 
-/// The same for so many rows that widening weights once for all of them is worth it.
+/// Numbers of weights that a thread widens at a time.
+constexpr std::size_t kWidenedSize = kBlockK * kTaskCols;
+
+/// The same for so many rows that widening weights once for all of them is worth it; `scratch` has
+/// room for kWidenedSize numbers of each thread.
 void multiply_widened(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
-                      base::MatView<float> y) {
-  constexpr std::size_t kBlockSize = kBlockK * kTaskCols;
-  auto* const scratch =
-      reinterpret_cast<float*>(pool.scratch(pool.size() * kBlockSize * sizeof(float)));
+                      base::MatView<float> y, float* scratch) {
   for_parts(pool, w, y, [&](const Part& part, std::size_t worker) {
-    float* const widened = scratch + worker * kBlockSize;
+    float* const widened = scratch + worker * kWidenedSize;
     const std::size_t panel_size = part.n_k * kPanelCols;
     const Panels<base::Bf16> panels = w.steps<base::Bf16>(part.panel);
     for (std::size_t p = 0; p < panel_count(part.y.cols()); ++p) {
@@ -322,6 +306,35 @@ void multiply_widened(ThreadPool& pool, base::MatView<const float> x, const Pack
     panel_product(inputs_of(part, x), Panels<float>{widened, panel_size, kPanelCols}, part.y,
                   part.start);
   });
+}
+
+/// Numbers that as_multiplied() writes.
+std::size_t rounded_size(base::MatView<const float> x, const PackedMatrix& w) {
+  return w.activations() == base::Activations::kBf16 ? x.rows() * x.cols() : 0;
+}
+
+/// Inputs as steps of w are multiplied by them: x, or x rounded to bf16 in `scratch`.
+base::MatView<const float> as_multiplied(ThreadPool& pool, base::MatView<const float> x,
+                                         const PackedMatrix& w, float* scratch) {
+  if (rounded_size(x, w) == 0) return x;
+  const base::MatView<float> rounded(scratch, x.rows(), x.cols());
+  pool.for_each(x.rows(), [&](std::size_t row, std::size_t) {
+    std::ranges::transform(x.row(row), rounded.row(row).begin(),
+                           [](float number) { return base::to_float(base::to_bf16(number)); });
+  });
+  return rounded;
+}
+
+/// Weights in bf16 that are steps.
+void multiply_bf16_steps(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
+                         base::MatView<float> y) {
+  const bool widens = x.rows() >= HWY_DYNAMIC_DISPATCH(least_widened_rows)();
+  const std::size_t n_widened = widens ? pool.size() * kWidenedSize : 0;
+  auto* const scratch =
+      reinterpret_cast<float*>(pool.scratch((n_widened + rounded_size(x, w)) * sizeof(float)));
+  x = as_multiplied(pool, x, w, scratch + n_widened);
+  return widens ? multiply_widened(pool, x, w, y, scratch)
+                : multiply_float<base::Bf16>(pool, x, w, y);
 }
 
 /// `convert` writes a row of x in the form that weights in blocks are multiplied by.
@@ -349,13 +362,27 @@ void multiply_blocks(ThreadPool& pool, base::MatView<const float> x, const Packe
   });
 }
 
-/// Weights of few bits. AMX takes so many rows that its tiles are full; it leaves the same bits.
+/// Weights in bf16 that are blocks.
+void multiply_bf16_blocks(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
+                          base::MatView<float> y) {
+  if (w.activations() == base::Activations::kF32) {
+    return multiply_blocks<Bf16Block, TermBlock<2>>(pool, x, w, y, to_terms);
+  }
+  return uses_amx() ? multiply_blocks<Bf16Block, TermBlock<1>>(pool, x, w, y, to_terms)
+                    : multiply_blocks<Bf16Block>(pool, x, w, y, to_pairs);
+}
+
+/// Weights of few bits. AMX takes so many rows that its tiles are full. Whatever multiplies codes
+/// of activations of one size leaves the same bits.
 template <class Block>
 void multiply_codes(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
                     base::MatView<float> y) {
-  return x.rows() >= ByteBlock::kRows && uses_amx()
-             ? multiply_blocks<Block>(pool, x, w, y, to_bytes)
-             : multiply_blocks<Block>(pool, x, w, y, to_fixed);
+  const bool is_small = w.activations() == base::Activations::kInt8;
+  if (x.rows() >= ByteBlock::kRows && uses_amx()) {
+    return multiply_blocks<Block>(pool, x, w, y, is_small ? to_small_bytes : to_bytes);
+  }
+  if (is_small && uses_vnni()) return multiply_blocks<Block>(pool, x, w, y, to_fours);
+  return multiply_blocks<Block>(pool, x, w, y, is_small ? to_small_fixed : to_fixed);
 }
 
 /// Whether reading so many of all steps, here and there, is faster than reading all in one run.
@@ -407,10 +434,8 @@ void multiply(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix
     case base::WeightFormat::kF32:
       return multiply_float<float>(pool, x, w, y);
     case base::WeightFormat::kBf16:
-      if (w.has_bf16_blocks()) return multiply_blocks<Bf16Block>(pool, x, w, y, to_terms);
-      return x.rows() < HWY_DYNAMIC_DISPATCH(least_widened_rows)()
-                 ? multiply_float<base::Bf16>(pool, x, w, y)
-                 : multiply_widened(pool, x, w, y);
+      return w.has_bf16_blocks() ? multiply_bf16_blocks(pool, x, w, y)
+                                 : multiply_bf16_steps(pool, x, w, y);
     case base::WeightFormat::kInt8:
       return multiply_codes<Int8Block>(pool, x, w, y);
     case base::WeightFormat::kInt4:
@@ -423,9 +448,11 @@ void multiply_nonzero(ThreadPool& pool, base::MatView<const float> x, const Pack
   if (!w.may_skip_zeros() || x.rows() > HWY_DYNAMIC_DISPATCH(most_skipping_rows)()) {
     return multiply(pool, x, w, y);
   }
-  constexpr std::size_t kRoom = 16;  // lanes
+  const std::size_t n_room = w.n_in() + 16;  // lanes
+  static_assert(sizeof(std::uint32_t) == sizeof(float));
   auto* const room =
-      reinterpret_cast<std::uint32_t*>(pool.scratch((w.n_in() + kRoom) * sizeof(std::uint32_t)));
+      reinterpret_cast<std::uint32_t*>(pool.scratch((n_room + rounded_size(x, w)) * sizeof(float)));
+  x = as_multiplied(pool, x, w, reinterpret_cast<float*>(room + n_room));
   std::size_t n_steps = HWY_DYNAMIC_DISPATCH(nonzero_steps)(x, room);
   if (n_steps == 0 || !is_worth_skipping(n_steps, w.n_in())) {
     n_steps = w.n_in();

@@ -59,11 +59,13 @@ void read_block(const StridedMatrix& source, std::size_t first_col, std::size_t 
   }
 }
 
-/// Writes a block in which weights beyond the last input are zero.
+/// Writes a block in which weights beyond the last input are zero. Vectors add the product with the
+/// second number of a pair first, so theirs is the first input.
 void write_pairs(const BlockWeights& weights, Bf16Block& block) {
+  const std::size_t first = uses_amx() ? 0 : 1;
   for (std::size_t k = 0; k < kScaleBlock; ++k) {
     for (std::size_t col = 0; col < kPanelCols; ++col) {
-      block.weights[k / 2][col][k % 2] = base::to_bf16(weights[k][col]);
+      block.weights[k / 2][col][(k + first) % 2] = base::to_bf16(weights[k][col]);
     }
   }
 }
@@ -115,14 +117,27 @@ float StridedMatrix::at(std::size_t o, std::size_t i) const {
   return 0;
 }
 
-PanelLayout PanelLayout::in_use(base::WeightFormat format) {
+PanelLayout PanelLayout::in_use(base::ProductFormat product) {
   // Asked whatever the format: a wrong LONGREACH_ISA is an error here, not in a product.
-  return {format, uses_amx() && format == base::WeightFormat::kBf16};
+  const bool has_pairs = uses_bf16_pairs() && product.activations == base::Activations::kBf16;
+  return {product.weights,
+          (uses_amx() || has_pairs) && product.weights == base::WeightFormat::kBf16};
 }
 
-PackedMatrix::PackedMatrix(const StridedMatrix& source, base::WeightFormat format, ThreadPool& pool,
-                           Inputs inputs)
-    : n_out_(source.n_out), n_in_(source.n_in), layout_(PanelLayout::in_use(format)) {
+bool PanelLayout::serves(base::ProductFormat product) const {
+  // Where vectors multiply pairs, they multiply steps, too, with the same sums; blocks are those of
+  // AMX.
+  if (uses_amx()) return *this == in_use(product);
+  return *this == PanelLayout{product.weights, false};
+}
+
+PackedMatrix::PackedMatrix(const StridedMatrix& source, base::ProductFormat product,
+                           ThreadPool& pool, Inputs inputs)
+    : n_out_(source.n_out),
+      n_in_(source.n_in),
+      layout_(PanelLayout::in_use(product)),
+      activations_(product.activations) {
+  const base::WeightFormat format = product.weights;
   const bool has_steps = !layout_.has_bf16_blocks && (format == base::WeightFormat::kF32 ||
                                                       format == base::WeightFormat::kBf16);
   alternate_ = has_steps && inputs == Inputs::kManyZero;
@@ -159,9 +174,9 @@ PackedMatrix::PackedMatrix(const StridedMatrix& source, base::WeightFormat forma
 }
 
 PackedMatrix::PackedMatrix(std::span<const std::byte> panels, std::size_t n_out, std::size_t n_in,
-                           PanelLayout layout)
-    : n_out_(n_out), n_in_(n_in), layout_(layout), panels_(panels) {
-  LR_DCHECK(layout == PanelLayout::in_use(layout.format));
+                           PanelLayout layout, base::Activations activations)
+    : n_out_(n_out), n_in_(n_in), layout_(layout), activations_(activations), panels_(panels) {
+  LR_DCHECK(layout.serves({layout.format, activations}));
   LR_DCHECK(panels.size() == layout.matrix_bytes(n_out, n_in));
 }
 

@@ -55,9 +55,12 @@ struct PanelLayout {
   base::WeightFormat format = base::WeightFormat::kF32;
   bool has_bf16_blocks = false;  ///< Panels of bf16 are blocks for pairs of inputs, not steps.
 
-  /// That of panels made now: those of bf16 depend on the instruction-set path in use (isa.hpp),
-  /// others are the same on every path. Errors: as active_isa().
-  static PanelLayout in_use(base::WeightFormat format);
+  /// That of panels made now: those of bf16 depend on the instruction-set path in use (isa.hpp)
+  /// and on the activations, others are the same on every path. Errors: as active_isa().
+  static PanelLayout in_use(base::ProductFormat product);
+  /// Whether the path in use multiplies such panels, which may have been made elsewhere, with the
+  /// bits of those made now. Errors: as active_isa().
+  bool serves(base::ProductFormat product) const;
 
   /// Of a panel of so many inputs; a multiple of 64.
   std::size_t panel_bytes(std::size_t n_in) const {
@@ -78,16 +81,18 @@ class PackedMatrix {
   /// Copies, converting to `format`: to bf16 with rounding to nearest even, exact for bf16 sources;
   /// to int8 and int4 as quantize() says. `inputs` changes where steps lie, but no bit of a
   /// product. Errors: std::bad_alloc; as active_isa().
-  PackedMatrix(const StridedMatrix& source, base::WeightFormat format, ThreadPool& pool,
+  PackedMatrix(const StridedMatrix& source, base::ProductFormat product, ThreadPool& pool,
                Inputs inputs = Inputs::kAny);
   /// One whose panels, which do not alternate, lie elsewhere, aligned to 64 bytes, for as long as
-  /// this lives. Requires: the path in use can read the layout; `panels` has all of them.
+  /// this lives. Requires: the layout serves a product with such activations; `panels` has all of
+  /// them.
   PackedMatrix(std::span<const std::byte> panels, std::size_t n_out, std::size_t n_in,
-               PanelLayout layout);
+               PanelLayout layout, base::Activations activations = base::Activations::kF32);
 
   std::size_t n_out() const { return n_out_; }
   std::size_t n_in() const { return n_in_; }
   base::WeightFormat format() const { return layout_.format; }
+  base::Activations activations() const { return activations_; }
   bool has_bf16_blocks() const { return layout_.has_bf16_blocks; }
   /// Whether zeros among the inputs may be skipped: weights are steps that alternate, all of them
   /// finite, as zero times infinity is not zero.
@@ -112,6 +117,7 @@ class PackedMatrix {
  private:
   std::size_t n_out_ = 0, n_in_ = 0;
   PanelLayout layout_;
+  base::Activations activations_ = base::Activations::kF32;
   bool alternate_ = false;  ///< Steps of two panels.
   bool may_skip_zeros_ = false;
   std::span<const std::byte> panels_;

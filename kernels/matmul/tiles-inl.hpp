@@ -22,8 +22,35 @@
 #include <cstddef>
 #include <cstring>
 
+#include "kernels/simd/simd-inl.hpp"
+
 HWY_BEFORE_NAMESPACE();
 namespace longreach::kernels::HWY_NAMESPACE {
+
+/// Sets the sums of a tile to zero, or to what y has of them.
+template <std::size_t kRows, std::size_t kVecs>
+HWY_INLINE void load_sums(Start start, const float* HWY_RESTRICT y, std::size_t y_stride,
+                          hn::Vec<Wide> (&sum)[kRows][kVecs]) {
+  const Wide d;
+  for (std::size_t r = 0; r < kRows; ++r) {
+    for (std::size_t v = 0; v < kVecs; ++v) {
+      sum[r][v] = start == Start::kZero ? hn::Zero(d) : hn::LoadU(d, y + r * y_stride + v * kLanes);
+    }
+  }
+}
+
+/// Writes the sums of a tile. Zeros are written without a sign: a sum that underflows to -0 would
+/// keep it where inputs that are zero are skipped, and lose it where they are multiplied.
+template <std::size_t kRows, std::size_t kVecs>
+HWY_INLINE void store_sums(const hn::Vec<Wide> (&sum)[kRows][kVecs], float* HWY_RESTRICT y,
+                           std::size_t y_stride) {
+  const Wide d;
+  for (std::size_t r = 0; r < kRows; ++r) {
+    for (std::size_t v = 0; v < kVecs; ++v) {
+      hn::StoreU(hn::Add(sum[r][v], hn::Zero(d)), d, y + r * y_stride + v * kLanes);
+    }
+  }
+}
 
 /// n_rows <= kRows rows, fewer than a tile has.
 template <std::size_t kRows, std::size_t kPanels, class Kernel>

@@ -37,6 +37,15 @@ bool vnni_available() {
 #endif
 }
 
+/// Whether it does so with pairs of bf16.
+bool bf16_pairs_available() {
+#if HWY_ARCH_X86
+  return __builtin_cpu_supports("avx512bf16") != 0;
+#else
+  return false;
+#endif
+}
+
 std::string name_of_target(std::int64_t target) {
   switch (target) {
     case HWY_AVX3:
@@ -50,9 +59,9 @@ std::string name_of_target(std::int64_t target) {
   }
 }
 
-/// Instructions beyond the targets built: whoever wants them asks uses_vnni(), uses_amx().
-struct Extensions {
-  bool vnni = false, amx = false;
+/// Instructions beyond the targets built: whoever wants them asks uses_..().
+struct alignas(4) Extensions {  // a word, which is read at once
+  bool vnni = false, bf16_pairs = false, amx = false;
 };
 
 struct Path {
@@ -70,6 +79,9 @@ std::vector<Path> available_paths() {
   const std::int64_t best = paths.front().target;
   const bool vnni = best == HWY_AVX3 && vnni_available();
   if (vnni) paths.insert(paths.begin(), {"avx512vnni", best, {.vnni = true}});
+  if (vnni && bf16_pairs_available()) {
+    paths.insert(paths.begin(), {"avx512bf16", best, {.vnni = true, .bf16_pairs = true}});
+  }
   if (amx_available()) paths.insert(paths.begin(), {"amx", best, {.vnni = vnni, .amx = true}});
   return paths;
 }
@@ -108,6 +120,7 @@ std::vector<std::string> available_isas() {
 
 std::string active_isa() {
   if (uses_amx()) return "amx";
+  if (uses_bf16_pairs()) return "avx512bf16";
   if (uses_vnni()) return "avx512vnni";
   return name_of_target(HWY_DYNAMIC_DISPATCH(compiled_target)());
 }
@@ -115,6 +128,11 @@ std::string active_isa() {
 bool uses_vnni() {
   choose_first_once();
   return chosen_extensions.load(std::memory_order_relaxed).vnni;
+}
+
+bool uses_bf16_pairs() {
+  choose_first_once();
+  return chosen_extensions.load(std::memory_order_relaxed).bf16_pairs;
 }
 
 bool uses_amx() {

@@ -8,7 +8,7 @@
 
 namespace longreach::kernels {
 
-/// Names of the paths that this CPU can run, fastest first: "amx", "avx512vnni",
+/// Names of the paths that this CPU can run, fastest first: "amx", "avx512bf16", "avx512vnni",
 /// "avx512", "avx2", "neon", "portable".
 std::vector<std::string> available_isas();
 
@@ -19,8 +19,12 @@ std::vector<std::string> available_isas();
 std::string active_isa();
 
 /// Whether products with int8 and int4 weights go by VNNI: the path "avx512vnni", which is "avx512"
-/// in everything else, and "amx" where it has few rows. Errors: as active_isa().
+/// in everything else, "avx512bf16", and "amx" where it has few rows. Errors: as active_isa().
 bool uses_vnni();
+
+/// Whether products of activations in bf16 go by the instruction for pairs of them: the path
+/// "avx512bf16", which is "avx512vnni" in everything else. Errors: as active_isa().
+bool uses_bf16_pairs();
 
 /// Whether products go by AMX: the path "amx", which is the fastest other one in everything else.
 /// That is so for bf16 weights packed from now on, and for int8 and int4 weights with many rows.

@@ -85,6 +85,7 @@ std::string json_line(const OpenedModel& opened, const BenchResult& result) {
   json.update({{"preset", checkpoint_name(opened.checkpoint)}, {"context", result.context}});
   add_attention(json, attention, AttentionPart::kMode);
   json["weights"] = name_of(opened.engine_options.weights);
+  json["activations"] = name_of(opened.engine_options.activations);
   add_attention(json, attention, AttentionPart::kCache);
   json.update({{"isa", kernels::active_isa()},
                {"ranks", result.grid.n_ranks()},

@@ -67,7 +67,6 @@ std::string read_prompt(const GenerateOptions& options) {
   } else {
     prompt = options.prompt_file ? base::read_file(*options.prompt_file) : read_input();
   }
-  if (prompt.empty()) base::input_error("the prompt is empty, at least one byte is needed");
   return prompt;
 }
 
@@ -80,6 +79,7 @@ Prompt tokenize(const GenerateOptions& options, const OpenedModel& opened,
   std::vector<TokenId> tokens = prompt.tokenizer->encode(text);
   check_vocabulary(tokens, vocab_size, "the prompt (does --tokenizer fit the model?)");
   if (!options.context) begin_text(tokens, options.bos, vocab_size);
+  if (tokens.empty()) base::input_error("the prompt is empty, at least one token is needed");
   if (!options.context && !options.save) {
     prompt.all = std::move(tokens);
     return prompt;

@@ -105,11 +105,11 @@ std::string ranks_text(const Plan& plan) {
 
 std::string plan_text(const Plan& plan, const Work& work, const dist::EngineOptions& options) {
   std::string text = fmt::format(
-      "context {} tokens, prompt share {:.4g}, weights {}, kv {}, "
+      "context {} tokens, prompt share {:.4g}, weights {}, activations {}, kv {}, "
       "ranks {} = stages {} x shards {}, nodes {}\n",
       work.context_tokens, work.prompt_share, base::name_of(options.weights),
-      base::name_of(options.attention.kv), plan.ranks.size(), plan.grid.n_stages,
-      plan.grid.n_shards, plan.n_nodes);
+      base::name_of(options.activations), base::name_of(options.attention.kv), plan.ranks.size(),
+      plan.grid.n_stages, plan.grid.n_shards, plan.n_nodes);
   if (work.saved_bytes > 0) {
     text += fmt::format("on disk {} in all, of which each rank holds at most {} in memory\n",
                         bytes_text(work.saved_bytes), bytes_text(*options.cache_memory));
@@ -177,7 +177,8 @@ std::string plan_json(const Plan& plan, const Work& work, const dist::EngineOpti
   }
   Json json = {{"context", work.context_tokens},
                {"prompt_share", work.prompt_share},
-               {"weights", base::name_of(options.weights)}};
+               {"weights", base::name_of(options.weights)},
+               {"activations", base::name_of(options.activations)}};
   add_attention(json, options.attention, AttentionPart::kCache);
   json.update({{"replicas", plan.n_replicas},
                {"stages", plan.grid.n_stages},

@@ -40,7 +40,6 @@ struct Reading {
 
 Reading open_reading(const ReadOptions& options, const OpenedModel& opened) {
   const std::string text = options.text_file ? base::read_file(*options.text_file) : read_input();
-  if (text.empty()) base::input_error("the text is empty, at least one byte is needed");
   NamedFiles files = model_files(opened, options.model, options.tokenizer);
   if (options.text_file) files.add_input("--file", *options.text_file);
   files.check_outputs();
@@ -49,6 +48,7 @@ Reading open_reading(const ReadOptions& options, const OpenedModel& opened) {
   check_vocabulary(reading.tokens, opened.config.vocab_size,
                    "the text (does --tokenizer fit the model?)");
   begin_text(reading.tokens, options.bos, opened.config.vocab_size);
+  if (reading.tokens.empty()) base::input_error("the text is empty, at least one token is needed");
   reading.context.emplace(dist::ContextDirectory::open_to_write(
       options.save, context_settings(opened, reading.tokenizer.get())));
   require_beginning(*reading.context, reading.tokens);

@@ -107,7 +107,12 @@ using StateNumbers = std::map<std::string, std::size_t>;
 /// Opens what requests may begin from beside the run's own initial state; their numbers.
 StateNumbers add_states(const ServeOptions& options, OpenedModel& opened) {
   StateNumbers numbers;
-  if (!options.states) return numbers;
+  if (!options.states) {
+    if (options.model.state_axes && !options.model.state) {
+      base::input_error("--state-axes: needs --state or --states");
+    }
+    return numbers;
+  }
   for (const auto& [name, file] : states_in(*options.states)) {
     numbers.emplace(name, opened.initial_states.size());
     add_initial_state(opened, file, options.model.state_axes);

@@ -233,6 +233,19 @@ CLI::Option* add_weights(CLI::App& app, std::optional<base::WeightFormat>& weigh
       "files");
 }
 
+CLI::Option* add_activations(CLI::App& app, base::Activations& activations) {
+  using base::Activations;
+  return add_choice<Activations, Activations>(
+             app, "--activations", activations,
+             {{"f32", Activations::kF32},
+              {"bf16", Activations::kBf16},
+              {"int8", Activations::kInt8}},
+             "what activations are rounded to where they meet weights: bf16\nwith bf16 "
+             "weights, int8 with int8 and int4 ones: faster, at\nsome accuracy, which "
+             "docs/models.md gives")
+      ->default_str(std::string(name_of(activations)));
+}
+
 /// FILE or FILE=SCALE; what follows the last = counts as a scale if it is a number.
 void add_lora(CLI::App& app, std::optional<LoraOption>& lora) {
   add_text(
@@ -258,6 +271,7 @@ void add_planned_options(CLI::App& app, ModelOptions& options) {
   add_lora(app, options.lora);
   add_attention_options(app, options.attention, {kMode, kChunks, kEviction});
   add_weights(app, options.weights)->group("Running");
+  add_activations(app, options.activations)->group("Running");
   add_attention_options(app, options.attention, {kCache});
   add_count(app, "--threads", options.n_threads, 1, kMaxThreads,
             "of a rank; default: the cores it may use")
@@ -295,17 +309,25 @@ void add_bos(CLI::App& app, std::optional<base::TokenId>& bos) {
            });
 }
 
-/// Of commands in which texts begin.
-void add_state_options(CLI::App& app, ModelOptions& options) {
-  add_path(app, "--state", "FILE", options.state,
-           "the state that texts begin from in place of zeros (state tuning):\na .pth, .st or "
-           ".safetensors file of blocks.N.att.time_state");
+CLI::Option* add_state(CLI::App& app, ModelOptions& options) {
+  return add_path(app, "--state", "FILE", options.state,
+                  "the state that texts begin from in place of zeros (state tuning):\na .pth, .st "
+                  "or .safetensors file of blocks.N.att.time_state");
+}
+
+CLI::Option* add_state_axes(CLI::App& app, ModelOptions& options) {
   using model::StateAxes;
-  add_choice<std::optional<StateAxes>, StateAxes>(
+  return add_choice<std::optional<StateAxes>, StateAxes>(
       app, "--state-axes", options.state_axes,
       {{std::string(name_of(StateAxes::kKeyValue)), StateAxes::kKeyValue},
        {std::string(name_of(StateAxes::kValueKey)), StateAxes::kValueKey}},
       "rows and columns of its matrices; default: value-key in a .pth,\nkey-value in the others");
+}
+
+/// Of commands in which texts begin.
+void add_state_options(CLI::App& app, ModelOptions& options) {
+  CLI::Option* state = add_state(app, options);
+  add_state_axes(app, options)->needs(state);
 }
 
 /// Of commands that run many requests at once.
@@ -949,10 +971,11 @@ CLI::App& add_serve(CLI::App& app, ServeOptions& options) {
   CLI::App& command =
       *app.add_subcommand("serve", "Answer requests over HTTP, as the OpenAI interface has them");
   add_model_options(command, options.model);
-  add_state_options(command, options.model);
+  add_state(command, options.model);
   add_path(command, "--states", "DIR", options.states,
            "a folder of such files, which requests name without their endings:\n\"longreach\": "
-           "{\"state\": \"NAME\"}; --state-axes is of these, too");
+           "{\"state\": \"NAME\"}");
+  add_state_axes(command, options.model);
   add_path(command, "--tokenizer", "T", options.tokenizer, kTokenizerHelp);
   add_bos(command, options.bos);
   add_path(command, "--host", "NAME", options.host,

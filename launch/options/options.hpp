@@ -36,7 +36,8 @@ struct ModelOptions {
   std::filesystem::path model;
   std::optional<LoraOption> lora;
   model::AttentionConfig attention = attention_defaults();  ///< See resolve_attention.
-  std::optional<base::WeightFormat> weights;      ///< Default: bf16 for bf16 files, else f32.
+  std::optional<base::WeightFormat> weights;  ///< Default: bf16 for bf16 files, else f32.
+  base::Activations activations = base::Activations::kF32;
   std::optional<std::size_t> n_threads;           ///< Of a rank; default: the cores it may use.
   std::optional<std::size_t> n_stages, n_shards;  ///< Default: planned.
   std::optional<std::filesystem::path> trace;     ///< Where all ranks' work is recorded.

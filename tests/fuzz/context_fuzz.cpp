@@ -2,6 +2,9 @@
 /// but InputError may come out; what is read ascends, and its folders begin with the first token.
 #include "dist/context/context_directory.hpp"
 #include "kernels/base/error.hpp"
+#include "model/checkpoint/tensor_file.hpp"
+
+#include <nlohmann/json.hpp>
 
 #include <stdlib.h>
 
@@ -10,6 +13,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <span>
 #include <string>
 
 using namespace longreach;
@@ -29,12 +33,18 @@ std::filesystem::path prepared_folder() {
   return folder / "own";
 }
 
-}  // namespace
+/// The manifest with the checksum of what it says, if it is one at all.
+std::string with_checksum(const std::string& manifest) {
+  auto json = nlohmann::json::parse(manifest, nullptr, false);
+  if (!json.is_object()) return manifest;
+  json.erase("crc32");
+  const std::string text = json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  json["crc32"] = model::crc32_of(std::as_bytes(std::span(text)));
+  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static const std::filesystem::path own = prepared_folder();
-  std::ofstream(own / "manifest.json", std::ios::binary)
-      .write(reinterpret_cast<const char*>(data), static_cast<std::streamsize>(size));
+void open_context(const std::filesystem::path& own, const std::string& manifest) {
+  std::ofstream(own / "manifest.json", std::ios::binary) << manifest;
   try {
     const auto context = dist::ContextDirectory::open(own);
     LR_CHECK(context.folders().front().n_before == 0 && context.folders().back().path == own);
@@ -47,5 +57,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     LR_CHECK(context.tokens().size() == last);
   } catch (const base::InputError&) {
   }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  static const std::filesystem::path own = prepared_folder();
+  const std::string manifest(reinterpret_cast<const char*>(data), size);
+  open_context(own, manifest);
+  open_context(own, with_checksum(manifest));
   return 0;
 }

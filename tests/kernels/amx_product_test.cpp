@@ -149,14 +149,13 @@ TEST(AmxModelDeathTest, RefusesTilesThatDoNotFit) {
   EXPECT_DEATH(AmxModel::zero<0>(), "");  // nothing is configured
 }
 
-TEST(AmxProduct, Bf16InstructionsAgreeWithTheModelInEveryBit) {
-  if (!amx_available()) GTEST_SKIP() << "this CPU has no AMX";
-  Random random;
+template <std::size_t kTerms>
+void expect_model_of_terms(Random& random) {
   for (const float size : {1.0F, 1e-19F, 1e18F}) {  // all normal, some denormal, some infinite
     for (const std::size_t n_rows : {1, 15, 16, 17, 32, 33, 50}) {
       const std::size_t n_groups = (n_rows + 15) / 16, n_blocks = 3, n_out = 75, n_panels = 3;
-      std::vector<TermBlock> terms(n_groups * n_blocks);
-      const base::MatView<TermBlock> x(terms.data(), n_groups, n_blocks);
+      std::vector<TermBlock<kTerms>> terms(n_groups * n_blocks);
+      const base::MatView<TermBlock<kTerms>> x(terms.data(), n_groups, n_blocks);
       for (std::size_t r = 0; r < n_rows; ++r) {
         to_terms(random.normal(n_blocks * kScaleBlock, 0, size), r % 16, x.row(r / 16));
       }
@@ -173,11 +172,19 @@ TEST(AmxProduct, Bf16InstructionsAgreeWithTheModelInEveryBit) {
         const auto before = random.normal(n_rows * n_out, 0, size);
         auto got = before, want = before;
         block_product(x, panels.data(), n_blocks, {got.data(), n_rows, n_out}, start);
-        AmxKernel<AmxModel>(x, panels.data(), n_blocks, start)({want.data(), n_rows, n_out});
+        AmxKernel<AmxModel, kTerms>(x, panels.data(), n_blocks,
+                                    start)({want.data(), n_rows, n_out});
         ASSERT_TRUE(test::same_bits(got, want)) << n_rows << " rows, size " << size;
       }
     }
   }
+}
+
+TEST(AmxProduct, Bf16InstructionsAgreeWithTheModelInEveryBit) {
+  if (!amx_available()) GTEST_SKIP() << "this CPU has no AMX";
+  Random random;
+  expect_model_of_terms<1>(random);
+  expect_model_of_terms<2>(random);
 }
 
 template <class Block>

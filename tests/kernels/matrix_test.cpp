@@ -13,8 +13,10 @@
 namespace longreach::kernels {
 namespace {
 
+using base::Activations;
 using base::DType;
 using base::MatView;
+using base::ProductFormat;
 using base::WeightFormat;
 using test::Random;
 
@@ -57,12 +59,15 @@ Exact exact_product(std::span<const float> x, std::size_t n_rows, const Weight& 
   return exact;
 }
 
-/// Numbers that bf16 holds exactly.
-std::vector<float> bf16_numbers(Random& random, std::size_t n) {
-  auto values = random.normal(n);
-  for (float& value : values) value = base::to_float(base::to_bf16(value));
-  return values;
+/// Each number as the nearest bf16.
+std::vector<float> rounded(std::span<const float> values) {
+  std::vector<float> result;
+  for (const float value : values) result.push_back(base::to_float(base::to_bf16(value)));
+  return result;
 }
+
+/// Numbers that bf16 holds exactly.
+std::vector<float> bf16_numbers(Random& random, std::size_t n) { return rounded(random.normal(n)); }
 
 std::vector<float> product(ThreadPool& pool, std::span<const float> x, std::size_t n_rows,
                            const PackedMatrix& w) {
@@ -71,8 +76,8 @@ std::vector<float> product(ThreadPool& pool, std::span<const float> x, std::size
   return y;
 }
 
-constexpr WeightFormat kFormats[] = {WeightFormat::kF32, WeightFormat::kBf16, WeightFormat::kInt8,
-                                     WeightFormat::kInt4};
+/// Products of numbers with a point, without codes.
+constexpr auto kOfFloats = std::span(base::kProductFormats).first<3>();
 
 class MatrixProduct : public test::EveryIsa {};
 LR_ON_EVERY_ISA(MatrixProduct);
@@ -86,16 +91,17 @@ TEST_P(MatrixProduct, AgreesWithADoubleSum) {
       for (const std::size_t n_out : {1, 31, 32, 33, 64, 65, 100, 200}) {
         const Weight w{n_out, n_in, bf16_numbers(random, n_out * n_in)};
         const auto x = random.normal(n_rows * n_in);
-        const Exact exact = exact_product(x, n_rows, w);
-        for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kBf16}) {
+        for (const ProductFormat format : kOfFloats) {
           // A sum of n terms with a rounding of the product and of the sum each: n + 1 roundings at
           // most, and fewer by AMX, which sums by blocks, but cuts activations.
           const PackedMatrix packed(w.view(), format, pool);
-          const double share =
-              static_cast<double>(n_in + 1) * kEps + (packed.has_bf16_blocks() ? 0x1p-17 : 0);
+          const bool is_rounded = format.activations == Activations::kBf16;
+          const bool is_cut = packed.has_bf16_blocks() && !is_rounded;
+          const double share = static_cast<double>(n_in + 1) * kEps + (is_cut ? 0x1p-17 : 0);
+          const Exact exact = exact_product(is_rounded ? rounded(x) : x, n_rows, w);
           ASSERT_TRUE(test::near(product(pool, x, n_rows, packed), exact.sums,
                                  [&](std::size_t i) { return share * exact.sizes[i]; }))
-              << name_of(format) << ": " << n_rows << " x " << n_in << " x " << n_out;
+              << text_of(format) << ": " << n_rows << " x " << n_in << " x " << n_out;
         }
       }
     }
@@ -108,7 +114,7 @@ TEST_P(MatrixProduct, RowHasTheSameBitsWhateverIsBesideIt) {
   const std::size_t n_in = 1100, n_out = 150, n_rows = 110;  // more than are taken at a time
   const Weight w{n_out, n_in, random.normal(n_out * n_in)};
   const auto x = random.normal(n_rows * n_in);
-  for (const WeightFormat format : kFormats) {
+  for (const ProductFormat format : base::kProductFormats) {
     const PackedMatrix packed(w.view(), format, pool);
     const auto together = product(pool, x, n_rows, packed);
     for (const std::size_t group : {1, 2, 3, 5, 6, 7, 11, 12, 16, 17, 31, 32, 33, 47, 48, 109}) {
@@ -116,7 +122,7 @@ TEST_P(MatrixProduct, RowHasTheSameBitsWhateverIsBesideIt) {
         const std::size_t n = std::min(group, n_rows - first);
         const auto part = product(pool, std::span(x).subspan(first * n_in), n, packed);
         ASSERT_TRUE(test::same_bits(part, std::span(together).subspan(first * n_out, n * n_out)))
-            << name_of(format) << ", rows by " << group;
+            << text_of(format) << ", rows by " << group;
       }
     }
   }
@@ -128,14 +134,14 @@ TEST_P(MatrixProduct, ColumnHasTheSameBitsWhicheverRankComputesIt) {
   const std::size_t n_in = 300, n_out = 170;
   const Weight w{n_out, n_in, random.normal(n_out * n_in)};
   const auto x = random.normal(n_in);
-  for (const WeightFormat format : kFormats) {
+  for (const ProductFormat format : base::kProductFormats) {
     const auto whole = product(pool, x, 1, PackedMatrix(w.view(), format, pool));
     for (const std::size_t width : {1, 7, 32, 57, 64, 100}) {
       for (std::size_t first = 0; first < n_out; first += width) {
         const std::size_t n = std::min(width, n_out - first);
         const auto part = product(pool, x, 1, PackedMatrix(w.slice(first, n), format, pool));
         ASSERT_TRUE(test::same_bits(part, std::span(whole).subspan(first, n)))
-            << name_of(format) << ", columns by " << width;
+            << text_of(format) << ", columns by " << width;
       }
     }
   }
@@ -149,13 +155,13 @@ TEST_P(MatrixProduct, ThreadsChangeNoBit) {
     for (const std::size_t n_rows : {1, 9, 200}) {
       const Weight w{n_out, n_in, random.normal(n_out * n_in)};
       const auto x = random.normal(n_rows * n_in);
-      for (const WeightFormat format : kFormats) {
+      for (const ProductFormat format : base::kProductFormats) {
         const PackedMatrix packed(w.view(), format, one);
         const auto want = product(one, x, n_rows, packed);
         for (const std::size_t n_threads : {2, 3, 5}) {
           ThreadPool pool(n_threads);
           EXPECT_TRUE(test::same_bits(product(pool, x, n_rows, packed), want))
-              << name_of(format) << ", " << n_rows << " rows, " << n_threads << " threads";
+              << text_of(format) << ", " << n_rows << " rows, " << n_threads << " threads";
         }
       }
     }
@@ -176,10 +182,48 @@ TEST_P(MatrixProduct, Bf16StorageOfBf16NumbersIsExact) {
   }
 }
 
+TEST_P(MatrixProduct, ActivationsInBf16AreThoseThatWereRoundedBefore) {
+  if (uses_amx()) GTEST_SKIP() << "AMX sums in another order";
+  Random random;
+  ThreadPool pool(2);
+  const std::size_t n_in = 1100, n_out = 77;
+  const Weight w{n_out, n_in, bf16_numbers(random, n_out * n_in)};
+  const PackedMatrix rounding(w.view(), {WeightFormat::kBf16, Activations::kBf16}, pool),
+      plain(w.view(), WeightFormat::kBf16, pool);
+  for (const std::size_t n_rows : {1, 8, 70}) {
+    auto x = random.normal(n_rows * n_in);
+    x[n_rows * n_in - 1] = std::numeric_limits<float>::quiet_NaN();
+    EXPECT_TRUE(test::same_bits(product(pool, x, n_rows, rounding),
+                                product(pool, rounded(x), n_rows, plain)));
+  }
+}
+
+TEST_P(MatrixProduct, PanelsThatLieElsewhereHaveTheSameBits) {
+  Random random;
+  ThreadPool pool(2);
+  const std::size_t n_in = 130, n_out = 77;
+  const Weight w{n_out, n_in, random.normal(n_out * n_in)};
+  for (const ProductFormat format : base::kProductFormats) {
+    const PackedMatrix packed(w.view(), format, pool);
+    // As files have them, for which activations do not count.
+    const PackedMatrix source(w.view(), format.weights, pool);
+    const PanelLayout layout{format.weights, source.has_bf16_blocks()};
+    ASSERT_TRUE(layout.serves(format)) << text_of(format);
+    EXPECT_FALSE((PanelLayout{WeightFormat::kBf16, !uses_amx()}.serves(WeightFormat::kBf16)));
+    const PackedMatrix mapped(source.panels(), n_out, n_in, layout, format.activations);
+    for (const std::size_t n_rows : {1, 9, 60}) {
+      const auto x = random.normal(n_rows * n_in);
+      EXPECT_TRUE(
+          test::same_bits(product(pool, x, n_rows, mapped), product(pool, x, n_rows, packed)))
+          << text_of(format);
+    }
+  }
+}
+
 TEST_P(MatrixProduct, MayHaveNoColumns) {
   ThreadPool pool(2);
   const std::vector<float> x(60 * 40);
-  for (const WeightFormat format : kFormats) {
+  for (const ProductFormat format : base::kProductFormats) {
     EXPECT_TRUE(
         product(pool, x, 60, PackedMatrix({nullptr, DType::kF32, 0, 40, 40, 1}, format, pool))
             .empty());
@@ -192,7 +236,7 @@ TEST_P(MatrixProduct, WritesNothingBesideItsColumns) {
   const std::size_t n_in = 40, n_out = 45, n_rows = 7, stride = 60;
   const Weight w{n_out, n_in, random.normal(n_out * n_in)};
   const auto x = random.normal(n_rows * n_in);
-  for (const WeightFormat format : kFormats) {
+  for (const ProductFormat format : base::kProductFormats) {
     std::vector<float> y(n_rows * stride, 12345.0F);
     multiply(pool, {x.data(), n_rows, n_in}, PackedMatrix(w.view(), format, pool),
              MatView<float>(y.data(), n_rows, n_out, stride));
@@ -208,14 +252,14 @@ TEST(MatrixProduct, PathsWithFusedMultiplyAddAgreeInEveryBit) {
   for (const std::size_t n_in : {20, 500, 1100}) {  // the last more than are taken at a time
     for (const std::size_t n_out : {64, 190}) {
       const Weight w{n_out, n_in, random.normal(n_out * n_in)};
-      for (const WeightFormat format : kFormats) {
+      for (const ProductFormat format : base::kProductFormats) {
         for (const std::size_t n_rows : {1, 7, 15, 16, 17, 33, 100}) {
           const auto x = random.normal(n_rows * n_in);
           std::map<std::string, std::vector<float>> results;
           for (const auto& isa : available_isas()) {
             select_isa(isa);
             const PackedMatrix packed(w.view(), format, two);
-            if (isa == "portable" || packed.has_bf16_blocks()) continue;
+            if (isa == "portable" || (uses_amx() && packed.has_bf16_blocks())) continue;
             results[isa + " by one thread"] = product(one, x, n_rows, packed);
             results[isa + " by two threads"] = product(two, x, n_rows, packed);
           }
@@ -223,7 +267,7 @@ TEST(MatrixProduct, PathsWithFusedMultiplyAddAgreeInEveryBit) {
           if (results.size() < 4) GTEST_SKIP() << "this CPU has fewer than two such paths";
           for (const auto& [isa, result] : results) {
             ASSERT_TRUE(test::same_bits(result, results.begin()->second))
-                << name_of(format) << " on " << isa << ": " << n_rows << " x " << n_in << " x "
+                << text_of(format) << " on " << isa << ": " << n_rows << " x " << n_in << " x "
                 << n_out;
           }
         }
@@ -248,7 +292,7 @@ TEST(PackedMatrix, ReadsEveryTypeAndBothOrders) {
 /// Products of inputs of which a share is zero, by a matrix packed for that and by one that is not.
 class NonzeroProduct : public test::EveryIsa {
  protected:
-  void expect_same_bits(const Weight& w, WeightFormat format, std::span<const float> x,
+  void expect_same_bits(const Weight& w, ProductFormat format, std::span<const float> x,
                         std::size_t n_rows) {
     const PackedMatrix plain(w.view(), format, pool_);
     const PackedMatrix packed(w.view(), format, pool_, Inputs::kManyZero);
@@ -265,7 +309,7 @@ class NonzeroProduct : public test::EveryIsa {
 LR_ON_EVERY_ISA(NonzeroProduct);
 
 TEST_P(NonzeroProduct, HasTheBitsOfTheWholeProduct) {
-  for (const WeightFormat format : kFormats) {
+  for (const ProductFormat format : base::kProductFormats) {
     for (const std::size_t n_rows : {1, 2, 3, 4, 5, 13, 60}) {
       for (const std::size_t n_in : {1, 31, 600, 1100}) {
         for (const std::size_t n_out : {1, 32, 33, 64, 65, 200}) {
@@ -276,7 +320,7 @@ TEST_P(NonzeroProduct, HasTheBitsOfTheWholeProduct) {
             for (std::size_t i = 0; i < x.size(); ++i) {
               if (chances[i] < share) x[i] = 0;
             }
-            SCOPED_TRACE(testing::Message() << name_of(format) << ": " << n_rows << " x " << n_in
+            SCOPED_TRACE(testing::Message() << text_of(format) << ": " << n_rows << " x " << n_in
                                             << " x " << n_out << ", zeros: " << share);
             expect_same_bits(w, format, x, n_rows);
           }
@@ -291,7 +335,7 @@ TEST_P(NonzeroProduct, SeesWeightsThatAreNotFinite) {
   w.values[3 * 64 + 7] = std::numeric_limits<float>::infinity();
   std::vector<float> x(64, 0.0F);
   x[5] = 1;  // and not x[7]: zero times infinity is no number
-  for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kBf16}) {
+  for (const ProductFormat format : kOfFloats) {
     expect_same_bits(w, format, x, 1);
     const PackedMatrix packed(w.view(), format, pool_, Inputs::kManyZero);
     EXPECT_FALSE(packed.may_skip_zeros());

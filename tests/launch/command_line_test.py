@@ -57,6 +57,7 @@ class WrongOptions(program.ProgramTest):
                 "--ban-token": ("a", "4294967296"),
                 "--attention": ("dense", ""),
                 "--weights": ("int3",),
+                "--activations": ("int4", "f16", "int8"),  # the last fits other weights
                 "--kv": ("int4", "f16", "BF16", ""),
                 "--stages": ("0", "4097"),
                 "--shards": ("0", "x"),

@@ -75,6 +75,7 @@ class Contexts(job.JobTest):
 
     def test_formats_and_modes(self):
         for args in (("--kv", "int8"), ("--kv", "bf16", "--attention", "full"), ("--weights", "int8"),
+                     ("--weights", "int4", "--activations", "int8"), ("--weights", "bf16", "--activations", "bf16"),
                      ("--chunk-size", 100), ("--attention", "none")):
             with self.subTest(args=args):
                 shutil.rmtree(self.context, ignore_errors=True)
@@ -154,6 +155,25 @@ class Contexts(job.JobTest):
                         self.assert_refused(["generate", "--model", MODEL, "--context", self.context, "--prompt", "x"], name)
             path.write_bytes(whole)
         self.output("context", "verify", self.context, "--model", MODEL)
+
+    def test_no_byte_of_a_manifest_changes_what_it_says(self):
+        self.output(*self.read())
+        path = self.context / "manifest.json"
+        whole = path.read_bytes()
+        meant, verify = json.loads(whole), ["context", "inspect", self.context]
+        listing = self.output(*verify)
+        source = random.Random(5)
+        for _ in range(40):
+            at = source.randrange(len(whole))
+            changed = whole[:at] + bytes([whole[at] ^ 1 << source.randrange(8)]) + whole[at + 1:]
+            path.write_bytes(changed)
+            with self.subTest(at=at, byte=changed[at]):
+                done = self.run_program(*verify)
+                if done.returncode == 0:
+                    self.assertEqual((json.loads(changed), done.stdout), (meant, listing))
+                else:
+                    self.assert_one_sentence(done, "manifest.json")
+        path.write_bytes(whole)
 
     def test_what_a_rank_cannot_write_is_said_and_no_state_named(self):
         for grid in ((1, 1), (2, 1), (1, 2)):  # with two stages it is not the leader's file
@@ -235,6 +255,14 @@ class Contexts(job.JobTest):
         _, errors = asking.communicate(timeout=program.SECONDS)
         self.assertEqual(asking.returncode, 2, errors)
         self.assertRegex(errors, rb"longreach: .*moba\.\d: was shortened[^\n]*\n\Z")
+
+    def test_other_activations_are_refused(self):
+        for saved, asked in (("f32", "bf16"), ("bf16", "f32")):
+            with self.subTest(saved=saved):
+                shutil.rmtree(self.context, ignore_errors=True)
+                self.output(*self.read("--weights", "bf16", "--activations", saved))
+                self.assert_refused(["generate", "--model", MODEL, "--context", self.context, "--prompt", "x", "--weights", "bf16",
+                                     "--activations", asked], f"activations {saved}", f"has {asked}")
 
     def test_what_does_not_fit_is_refused(self):
         self.output(*self.read())
@@ -387,9 +415,9 @@ class Contexts(job.JobTest):
                              ({"n_tokens": 4999}, "holds others"), ({"tokens_crc32": 1}, "holds others"),
                              ({"n_tokens": -1}, "n_tokens")):
             with self.subTest(change=change):
-                manifest.write_text(json.dumps(whole | {"parent": parent | change}))
+                manifest.write_text(program.manifest_text(whole | {"parent": parent | change}))
                 self.assert_refused(inspect, part)
-        manifest.write_text(json.dumps(whole | {"settings": whole["settings"] | {"top_k": "99"}}))
+        manifest.write_text(program.manifest_text(whole | {"settings": whole["settings"] | {"top_k": "99"}}))
         self.assert_refused(inspect, "top_k")
         manifest.write_text(json.dumps(whole))
         self.output(*inspect)

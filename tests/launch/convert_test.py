@@ -206,6 +206,9 @@ class Packed(Convert):
                     done = self.run_ranks(2, "logits", "--model", self.target, "--tokens", self.tokens, "--hash",
                                           "--shards", shards, "--stages", stages)
                     self.assertEqual((done.returncode, done.stdout), (0, expected), done.stderr)
+                if weights != "f32":
+                    rounded = ["--activations", "bf16" if weights == "bf16" else "int8"]
+                    self.assertEqual(self.hash_of(self.target, *rounded), self.hash_of(MODEL, "--weights", weights, *rounded))
         listing = self.listing(self.target)
         self.assertEqual((listing["packed"], listing["dtype"]), (True, "int4"))
         self.assertEqual((listing["n_rwkv"], listing["n_sparse"], listing["chunk_size"]), (4, 2, 64))

@@ -197,7 +197,7 @@ class StoppedRuns(EvalTest):
         self.evaluate(*PASSKEY)
         self.out.write_bytes(b"".join(self.out.read_bytes().splitlines(True)[:5]))
         before = self.out.read_bytes()
-        for args, name in ((["--weights", "f32"], "weights"), (["--top-k", 2], "top_k"),
+        for args, name in ((["--weights", "f32"], "weights"), (["--activations", "bf16"], "activations"), (["--top-k", 2], "top_k"),
                            (["--attention", "full"], "attention"), (["--seed", 5], "seed"),
                            (["--samples", 3], "samples"), (["--lengths", "300"], "lengths"),
                            (["--depths", 4], "depths")):

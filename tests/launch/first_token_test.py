@@ -42,6 +42,17 @@ class FirstToken(ServerTest):
         for value in ("-1", "256", "x", ""):
             self.assert_refused(["generate", "--model", MODEL, "--prompt", "x", f"--bos={value}"], "--bos")
 
+    def test_may_be_all_of_a_text(self):
+        end = self.results("end", lines=[{"tokens": [0]}])[0]["text"]
+        self.assertEqual(self.generate("--prompt", "", "--bos", 0), end)
+        empty, context = self.file("empty", ""), self.folder / "end.ctx"
+        self.output("read", "--model", MODEL, "--file", empty, "--save", context, "--bos", 0, "--threads", 1)
+        self.assertEqual(self.generate("--context", context, "--prompt", "x"),
+                         self.results("x", lines=[{"tokens": [0, ord("x")]}])[0]["text"])
+        self.assert_refused(["generate", "--model", MODEL, "--prompt", ""], "empty")
+        self.assert_refused(["generate", "--model", MODEL, "--context", context, "--prompt", "", "--bos", 0], "empty")
+        self.assert_refused(["read", "--model", MODEL, "--file", empty, "--save", self.folder / "none.ctx"], "empty")
+
     def test_contexts_begin_with_it_once(self):
         context, text = self.folder / "c.ctx", self.file("text", TEXT[:40])
         self.output("read", "--model", MODEL, "--file", text, "--save", context, "--bos", 0, "--threads", 1)

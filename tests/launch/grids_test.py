@@ -52,6 +52,18 @@ class Bits(GridTest):
         tokens, options = self.tokens(1100, 256), ["--exchange", "ship", "--threads", 2]
         self.assertEqual(self.hash(MODEL, tokens, 2, 2, options), self.hash(MODEL, tokens))
 
+    def test_rounded_activations(self):
+        tokens = self.tokens(300, 256)
+        for weights, activations in (("bf16", "bf16"), ("int8", "int8"), ("int4", "int8")):
+            with self.subTest(weights=weights):
+                options = ["--weights", weights, "--activations", activations]
+                want = self.hash(MODEL, tokens, options=options)
+                self.assertNotEqual(want, self.hash(MODEL, tokens, options=["--weights", weights]))
+                for calls in ("300", "1*300", "47,6,247"):
+                    self.assertEqual(self.hash(MODEL, tokens, options=[*options, "--calls", calls, "--threads", 2]), want)
+                self.assertEqual(self.hash(MODEL, tokens, 2, 2, options), want)
+                self.assertEqual(self.hash(MODEL, tokens, 1, 3, options), want)
+
     def test_caches_of_fewer_bits(self):
         tokens = self.tokens(300, 256)
         for kv, stages, shards, way in (("bf16", 2, 2, "ship"), ("int8", 1, 3, "gather")):

@@ -158,6 +158,9 @@ class Texts(ServerTest):
         self.output(*many, "--state", self.first)
         for options in ((), ("--state", self.second)):
             self.assert_refused([*many, *options], str(out))
+        axes = ("--state-axes", "key-value")
+        self.assert_refused(["generate", "--model", MODEL, "--prompt", "x", *axes], "--state-axes", "--state")
+        self.assert_refused(["serve", "--model", MODEL, "--port", 0, *axes], "--state-axes", "--states")
         results = self.folder / "passkey.jsonl"
         evaluate = ["eval", "passkey", "--model", MODEL, "--lengths", 300, "--depths", 1, "--threads", 1, "--out", results]
         self.output(*evaluate, "--samples", 2, "--state", self.first)

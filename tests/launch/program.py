@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import zlib
 
 MODEL = pathlib.Path(__file__).resolve().parents[2] / "configs/demo"
 CHECKPOINT = MODEL / "rwkv-x-tiny.pth"
@@ -22,6 +23,13 @@ def question():
         if sample["id"] == "passkey-512-1":
             return sample["prompt"].encode(), sample["expected"].encode().removesuffix(b"\0")
     raise LookupError("passkey-512-1")
+
+
+def manifest_text(manifest):
+    """That of a context which says this, with its checksum."""
+    content = {name: value for name, value in manifest.items() if name != "crc32"}
+    plain = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(content | {"crc32": zlib.crc32(plain.encode())})
 
 
 def is_sanitized():

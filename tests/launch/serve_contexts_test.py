@@ -243,7 +243,7 @@ class ServeContexts(ServerTest):
         begun = self.contexts / "ctx-0123456789abcdef01234567"
         shutil.copytree(self.contexts / posted["id"], begun)
         manifest = json.loads((begun / "manifest.json").read_text())
-        (begun / "manifest.json").write_text(json.dumps(manifest | {"states": []}))
+        (begun / "manifest.json").write_text(program.manifest_text(manifest | {"states": []}))
         begun.with_suffix(".json").write_text('{"pinned": false}')
         server = self.serve(*options, "--contexts-size", 0)
         self.assertEqual(ids(), {posted["id"]})

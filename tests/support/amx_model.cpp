@@ -6,9 +6,14 @@ namespace longreach::kernels {
 
 bool amx_available() { return true; }
 
-void block_product(const TermRows& x, const Bf16Block* panels, std::size_t panel_stride,
+void block_product(const TermRows<1>& x, const Bf16Block* panels, std::size_t panel_stride,
                    base::MatView<float> y, Start start) noexcept {
-  AmxKernel<test::AmxModel>(x, panels, panel_stride, start)(y);
+  AmxKernel<test::AmxModel, 1>(x, panels, panel_stride, start)(y);
+}
+
+void block_product(const TermRows<2>& x, const Bf16Block* panels, std::size_t panel_stride,
+                   base::MatView<float> y, Start start) noexcept {
+  AmxKernel<test::AmxModel, 2>(x, panels, panel_stride, start)(y);
 }
 
 void block_product(const ByteRows& x, const Int8Block* panels, std::size_t panel_stride,

@@ -178,24 +178,25 @@ class StepSchedule {
 inline dist::EngineOptions varied_options(std::size_t i) {
   constexpr base::KvFormat kKv[] = {base::KvFormat::kF32, base::KvFormat::kBf16,
                                     base::KvFormat::kInt8};
-  constexpr base::WeightFormat kWeights[] = {base::WeightFormat::kF32, base::WeightFormat::kBf16,
-                                             base::WeightFormat::kInt8, base::WeightFormat::kInt4};
+  const base::ProductFormat product = base::kProductFormats[i % std::size(base::kProductFormats)];
   const bool is_full = i % 3 == 2;
   dist::EngineOptions options = Golden::options(
       is_full ? model::AttentionMode::kFull : model::AttentionMode::kMoba, kKv[(i + i / 3) % 3]);
-  options.weights = kWeights[i % 4];
+  options.weights = product.weights;
+  options.activations = product.activations;
   options.n_threads = 1 + i / 2 % 2;
   options.attention.exchange = i % 2 == 0 ? model::ExchangeWay::kShip : model::ExchangeWay::kGather;
   options.chunks = i / 4 % 2 == 0 ? dist::ChunkMemory::kOwn : dist::ChunkMemory::kShared;
   return options;
 }
 
-/// "moba, kv bf16, weights int8, 2 threads, gather, shared"
+/// "moba, kv bf16, weights int8/int8, 2 threads, gather, shared"
 inline std::string text(const dist::EngineOptions& options) {
   return std::string(name_of(options.attention.mode)) + ", kv " +
          std::string(name_of(options.attention.kv)) + ", weights " +
-         std::string(name_of(options.weights)) + ", " + std::to_string(options.n_threads) +
-         " threads, " + std::string(name_of(options.attention.exchange)) +
+         text_of(base::ProductFormat(options.weights, options.activations)) + ", " +
+         std::to_string(options.n_threads) + " threads, " +
+         std::string(name_of(options.attention.exchange)) +
          (options.chunks == dist::ChunkMemory::kShared ? ", shared" : ", own");
 }
 
