@@ -67,7 +67,7 @@ nlohmann::ordered_json json_of(const SavedState& state) {
 }
 
 /// Of all of a manifest but its checksum.
-std::uint32_t checksum_of(nlohmann::json manifest) {
+std::uint32_t manifest_checksum(nlohmann::json manifest) {
   manifest.erase("crc32");
   const std::string text = manifest.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   return model::crc32_of(std::as_bytes(std::span(text)));
@@ -196,7 +196,7 @@ void ContextDirectory::read_manifest(std::size_t n_children) {
     base::input_error("{}: expected version {} of the format, found {}",
                       base::utf8_name(path.string()), kVersion, version);
   }
-  if (number_in(json, "crc32", path) != checksum_of(json)) {
+  if (number_in(json, "crc32", path) != manifest_checksum(json)) {
     refuse_manifest(path, "it does not match its checksum");
   }
   for (const auto& [name, value] : part_of(json, "settings", false, path).items()) {
@@ -251,7 +251,7 @@ void ContextDirectory::write_manifest() const {
   for (const SavedState& state : states_) {
     if (state.n_tokens > folders_.back().n_before) json["states"].push_back(json_of(state));
   }
-  json["crc32"] = checksum_of(nlohmann::json(json));
+  json["crc32"] = manifest_checksum(json);
   base::write_file(manifest_path(directory_), json.dump(1) + "\n");
   sync_folder(directory_ / "cache");
   sync_folder(directory_ / "states");

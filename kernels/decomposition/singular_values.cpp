@@ -23,8 +23,9 @@ struct PathCore {
 };
 
 constexpr std::array kCoreTypes = {
-    PathCore{"amx", "SkylakeX"}, PathCore{"avx512vnni", "SkylakeX"}, PathCore{"avx512", "SkylakeX"},
-    PathCore{"avx2", "Haswell"}, PathCore{"neon", "ARMV8"},
+    PathCore{"amx", "SkylakeX"},        PathCore{"avx512bf16", "SkylakeX"},
+    PathCore{"avx512vnni", "SkylakeX"}, PathCore{"avx512", "SkylakeX"},
+    PathCore{"avx2", "Haswell"},        PathCore{"neon", "ARMV8"},
 };
 
 template <typename Function>
