@@ -159,6 +159,7 @@ const Result& ResultFile::read_line(std::string_view text) {
   if (results_.empty()) {
     earlier_settings_ = settings;
     for (const auto& [name, value] : settings_) require_setting(name, value);
+    refuse_other_settings();
   } else if (settings != earlier_settings_) {
     base::input_error("{}: has other settings than the lines before it", line.where());
   }
@@ -183,6 +184,18 @@ void ResultFile::require_setting(const std::string& name, const SettingValue& va
                     file_.name().string(), name,
                     found == earlier.end() ? "unset" : base::json_text(*found),
                     base::json_text(to_json(value)));
+}
+
+void ResultFile::refuse_other_settings() const {
+  const json earlier = base::parse_json(earlier_settings_, file_.name().string());
+  for (const auto& [name, value] : earlier.items()) {
+    if (name == kModelFingerprint ||
+        std::ranges::count(settings_, name, &Settings::value_type::first) > 0) {
+      continue;
+    }
+    base::input_error("{}: holds results with {} {}, this run has none; give it another --out",
+                      file_.name().string(), name, base::json_text(value));
+  }
 }
 
 void ResultFile::add_setting(std::string name, SettingValue value) {

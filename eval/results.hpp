@@ -68,6 +68,8 @@ class ResultFile {
   bool is_cut_short(std::string_view text) const;
   const Result& read_line(std::string_view text);
   void require_setting(const std::string& name, const SettingValue& value) const;
+  /// Settings of earlier results that this run has not.
+  void refuse_other_settings() const;
 
   base::LineFile file_;
   const Task& task_;

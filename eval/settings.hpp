@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -17,6 +18,9 @@ using SettingValue = std::variant<std::string, std::uint64_t>;
 /// In the order they are written. Where a run takes place (ranks, threads) is no setting: it does
 /// not change results.
 using Settings = std::vector<std::pair<std::string, SettingValue>>;
+
+/// The setting that a run only has when its model is loaded.
+inline constexpr std::string_view kModelFingerprint = "model_fingerprint";
 
 /// What distinguishes vocabularies of so many tokens, wherever they were read: a hash of all
 /// entries.

@@ -9,6 +9,7 @@
 #include "model/state.hpp"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <sstream>
@@ -89,8 +90,12 @@ std::vector<dist::ContextFolders> contexts_in(const std::filesystem::path& folde
   for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
     if (!dist::ContextDirectory::exists(entry.path())) continue;
     holds_any = true;
-    const auto context = dist::ContextDirectory::open(entry.path());
-    if (context.n_tokens() > 0 && context.has(settings)) fitting.push_back(context.folders());
+    try {
+      const auto context = dist::ContextDirectory::open(entry.path());
+      if (context.n_tokens() > 0 && context.has(settings)) fitting.push_back(context.folders());
+    } catch (const base::InputError& unusable) {
+      spdlog::warn("a context is left aside: {}", unusable.what());
+    }
   }
   const std::string name = base::utf8_name(folder.string());
   if (error) base::input_error("{}: {}", name, error.message());

@@ -68,6 +68,12 @@ LowRankFactors low_rank_factors(const Tensor& matrix, std::string_view name, dou
       factors.second.push_back(static_cast<float>(svd.left[o * values.size() + r]));
     }
   }
+  const auto is_kept = [](float number) {
+    return std::isfinite(base::to_float(base::to_bf16(number)));
+  };
+  if (!std::ranges::all_of(factors.first, is_kept)) {
+    base::input_error("{}: its numbers are so large that bf16 cannot hold its factors", name);
+  }
   return factors;
 }
 

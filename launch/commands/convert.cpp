@@ -180,12 +180,14 @@ model::TensorMap all_tensors(const model::Checkpoint& checkpoint,
 std::vector<model::OutputTensor> output_tensors(const ConvertOptions& options,
                                                 const model::TensorMap& tensors,
                                                 const model::TensorMap& sources,
+                                                const LowRankModel& low_rank,
                                                 const model::ModelConfig& config) {
   std::vector<model::OutputTensor> outputs;
   for (const auto& [name, tensor] : tensors) {
-    const bool is_new = !sources.contains(name);
+    const base::DType dtype =
+        sources.contains(name) ? tensor.dtype : low_rank.dtype_of(name).value_or(config.dtype);
     outputs.push_back({config.n_sparse > 0 ? model::name_in_rwkv_x(name) : name,
-                       options.dtype.value_or(is_new ? config.dtype : tensor.dtype), tensor});
+                       options.dtype.value_or(dtype), tensor});
   }
   return outputs;
 }
@@ -283,7 +285,7 @@ bool write_tensors(base::OutputFile& out, const ConvertOptions& options,
         after_piece);
   }
   return model::write_safetensors(
-      out, output_tensors(options, tensors, checkpoint.tensors(), config), after_piece);
+      out, output_tensors(options, tensors, checkpoint.tensors(), low_rank, config), after_piece);
 }
 
 /// Writes the file, the config.json that it needs, and what is said of them; no file if a signal
@@ -299,7 +301,7 @@ void write_model(const ConvertOptions& options, const Conversion& conversion,
   std::string text;
   if (options.energy) {
     const model::TensorMap& tensors = conversion.checkpoint.tensors();
-    text = low_rank.table(tensors, options.dtype.value_or(conversion.config.dtype));
+    text = low_rank.table(options.dtype);
     std::size_t n_bytes = 0;
     for (const auto& [name, tensor] : tensors) n_bytes += tensor.stored_bytes();
     text += fmt::format("{}: tensors of {}\n", name_of_file(options.model), bytes_text(n_bytes));

@@ -143,7 +143,7 @@ bool ask(const EvalOptions& options, const OpenedModel& opened, const PreparedTa
          std::size_t longest_in_memory, dist::Engine& engine, dist::Communicator& leaders,
          const StopSignals& signals) {
   eval::Settings settings = prepared.settings;
-  settings.emplace_back("model_fingerprint", eval::model_fingerprint(engine));
+  settings.emplace_back(std::string(eval::kModelFingerprint), eval::model_fingerprint(engine));
   if (options.selection_mass) engine.measure_selection(options.mass_one_in);
   generation::SavedTexts saved = saved_texts(opened);
   eval::Examiner examiner(engine, opened.config, *prepared.tokenizer,

@@ -60,7 +60,7 @@ model::Tensor tensor_of(const std::vector<float>& numbers, std::vector<std::size
 }  // namespace
 
 void LowRankModel::replace(model::TensorMap& tensors, model::ModelConfig& config) const {
-  for (const auto& [listed, factors] : layers) {
+  for (const auto& [listed, dtype, factors] : layers) {
     if (!factors.saves()) continue;
     tensors.erase(listed.name);
     tensors.emplace(model::factor_name(listed.name, model::Factor::kFirst),
@@ -71,23 +71,31 @@ void LowRankModel::replace(model::TensorMap& tensors, model::ModelConfig& config
   }
 }
 
-std::string LowRankModel::table(const model::TensorMap& tensors, base::DType dtype) const {
+std::optional<base::DType> LowRankModel::dtype_of(std::string_view factor) const {
+  for (const FactoredLayer& layer : layers) {
+    for (const auto which : {model::Factor::kFirst, model::Factor::kSecond}) {
+      if (model::factor_name(layer.listed.name, which) == factor) return layer.dtype;
+    }
+  }
+  return std::nullopt;
+}
+
+std::string LowRankModel::table(std::optional<base::DType> dtype) const {
   std::string text = fmt::format("{:<36}{:>14}{:>7}{:>12}{:>12}{:>9}\n", "matrix", "shape", "rank",
                                  "before", "after", "error");
   std::size_t n_replaced = 0;
-  for (const auto& [listed, factors] : layers) {
-    const model::Tensor& before = tensors.at(listed.name);
+  for (const auto& [listed, own_dtype, factors] : layers) {
+    const std::size_t width = base::size_of(dtype.value_or(own_dtype));
     text += fmt::format("{:<36}{:>14}{:>7}{:>12}", listed.name,
                         fmt::format("{} x {}", listed.shape[0], listed.shape[1]), factors.rank,
-                        bytes_text(before.stored_bytes()));
+                        bytes_text(listed.shape[0] * listed.shape[1] * width));
     if (!factors.saves()) {
       text += fmt::format("{:>12}\n", "whole");
       continue;
     }
     ++n_replaced;
     const std::size_t n_numbers = factors.first.size() + factors.second.size();
-    text += fmt::format("{:>12}{:>9.4f}\n", bytes_text(n_numbers * base::size_of(dtype)),
-                        factors.error);
+    text += fmt::format("{:>12}{:>9.4f}\n", bytes_text(n_numbers * width), factors.error);
   }
   return text + fmt::format("{} of {} matrices as factors, by OpenBLAS for {}\n", n_replaced,
                             layers.size(), core_type);
@@ -99,7 +107,8 @@ std::optional<LowRankModel> low_rank_model(const model::Checkpoint& checkpoint,
   const auto lapack = world.agree([] { return kernels::Lapack(); });
   LowRankModel result{{}, lapack.core_type()};
   for (model::ListedTensor& listed : model::list_linear_layers(config)) {
-    result.layers.push_back({std::move(listed), {}});
+    const base::DType dtype = checkpoint.get(listed.name).dtype;
+    result.layers.push_back({std::move(listed), dtype, {}});
   }
   const std::vector<std::size_t> order = by_size(result.layers);
   StatusLine line(PlainLines::kNone);

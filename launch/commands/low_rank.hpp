@@ -17,6 +17,7 @@ namespace longreach::launch {
 /// A matrix and what it became.
 struct FactoredLayer {
   model::ListedTensor listed;
+  base::DType dtype;  ///< In which it is kept whole, and so are its factors.
   model::LowRankFactors factors;
 };
 
@@ -28,9 +29,12 @@ struct LowRankModel {
   /// Puts the factors in the place of matrices, in tensors and config of the model. The tensors
   /// point into this.
   void replace(model::TensorMap& tensors, model::ModelConfig& config) const;
-  /// A line for each matrix: the rank it needs, its bytes in both files, and |W - B A| / |W|.
-  /// `tensors` are those before; factors are kept as `dtype`.
-  std::string table(const model::TensorMap& tensors, base::DType dtype) const;
+  /// That of the matrix whose factor has this name; nothing for other tensors.
+  std::optional<base::DType> dtype_of(std::string_view factor) const;
+  /// A line for each matrix: the rank it needs, its bytes in a file with it and in one with the
+  /// factors, all numbers as `dtype` if it is given, and |W - B A| / |W| before factors are rounded
+  /// to that.
+  std::string table(std::optional<base::DType> dtype) const;
 };
 
 /// The factors of all linear layers that keep this share of the squared singular values: on the

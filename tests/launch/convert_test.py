@@ -305,6 +305,24 @@ class LowRank(Convert):
         self.assertGreater(n_factored, 10)
         self.assertIn(f"{n_factored} of 36 matrices as factors", report)
 
+    def test_factors_have_the_type_of_their_matrix(self):
+        name = "blocks.1.att.key.weight"
+        self.factor(self.file("m.safetensors", files.safetensors({**NATIVE, name: NATIVE[name].to("F32")})))
+        types = {key: tensor.dtype for key, tensor in self.tensors() if key.endswith(("_a", "_b"))}
+        self.assertEqual({key for key, dtype in types.items() if dtype == "F32"}, {f"{name}_a", f"{name}_b"})
+        report = self.factor(self.file("m.gguf", files.gguf(files.gguf_tensors({key: tensor.to("F32") for key, tensor in NATIVE.items()}),
+                                                            files.gguf_metadata(NATIVE))), "--dtype", "f16")
+        matrix = NATIVE[name]
+        self.assertRegex(report, rf"(?m)^{name} .* {2e-3 * matrix.shape[0] * matrix.shape[1]:.1f} kB ")
+        self.assertEqual({tensor.dtype for _, tensor in self.tensors()}, {"F16"})
+
+    def test_factors_that_overflow_are_refused(self):
+        name = "blocks.1.att.key.weight"
+        large = Tensor("BF16", NATIVE[name].shape, b"\x70\x7f" * (len(NATIVE[name].data) // 2))  # 3e38
+        model = self.file("large.safetensors", files.safetensors({**NATIVE, name: large}))
+        self.assert_refused(["convert", "--model", model, "--out", self.out, "--low-rank", self.ENERGY], name, "so large")
+        self.assert_nothing_written()
+
     def test_the_grid_changes_no_bit(self):
         self.factor(MODEL)
         content = self.out.read_bytes()

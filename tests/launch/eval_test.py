@@ -207,6 +207,11 @@ class StoppedRuns(EvalTest):
             self.assert_refused(self.command(*wanted, *args), "r.jsonl", name, "--out")
             self.assertEqual(self.out.read_bytes(), before)
         self.assert_refused(self.command("--lengths", 3000, task="vt"), "r.jsonl", "passkey", "vt")
+        for options, name in ((("--bos", 0), "bos"), (("--activations", "bf16"), "activations")):
+            with self.subTest(unset=name):
+                self.out.unlink()
+                self.evaluate(*PASSKEY, *options)
+                self.assert_refused(self.command(*PASSKEY), "r.jsonl", f"{name} ", "has none")
 
     def test_another_model_under_the_same_name_is_refused(self):
         self.evaluate(*PASSKEY)

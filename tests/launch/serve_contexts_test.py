@@ -251,6 +251,19 @@ class ServeContexts(ServerTest):
         self.end_job(server.process)
         self.assertEqual([path.name for path in self.contexts.iterdir() if path.is_dir()], [posted["id"]])
 
+    def test_what_cannot_be_opened_is_left_aside(self):
+        server = self.serve()
+        whole = server.post(PATH, text=self.text)["id"]
+        self.wait_for(server, whole)
+        self.end_job(server.process)
+        for name, content in (("cut", b'{"version"'), ("old", b'{"version": 2}'), ("changed", None)):
+            damaged = self.contexts / f"ctx-{name}"
+            shutil.copytree(self.contexts / whole, damaged)
+            manifest = damaged / "manifest.json"
+            manifest.write_bytes(content or manifest.read_bytes().replace(b'"weights"', b'"wejghts"'))
+        server = self.serve()
+        self.assertEqual([each["id"] for each in server.ask("GET", PATH)[1]["data"]], [whole])
+
     def test_a_budget_that_no_prompt_fits_into_is_refused(self):
         self.assert_refused(["serve", "--model", MODEL, "--port", 0, "--contexts", self.contexts, "--contexts-size", 1000],
                             "--contexts-size", "1.0 kB", "or 0")
