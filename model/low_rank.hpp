@@ -31,8 +31,8 @@ struct LowRankFactors {
 /// their rank, if they have as many numbers as the matrix or more. The second factor's columns are
 /// all of length 1, so that weights in blocks of its inputs lose little; of the first one each row
 /// is scaled by itself anyway. Shapes: matrix (n_out, n_in), dimensions of length 1 before these do
-/// not count. `name` is for messages. Errors: InputError for a number that is not finite, or factors that bf16 cannot hold;
-/// std::bad_alloc.
+/// not count. `name` is for messages. Errors: InputError for a number that is not finite, or
+/// factors that bf16 cannot hold; std::bad_alloc.
 LowRankFactors low_rank_factors(const Tensor& matrix, std::string_view name, double energy,
                                 const kernels::Lapack& lapack);
 
