@@ -280,36 +280,51 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace longreach::kernels {
 
-// Only code for AVX3 has the instructions; without it no path uses them.
-#if HWY_TARGETS & HWY_AVX3
-#define LR_ON_AVX3(call) N_AVX3::call
-#else
-#define LR_ON_AVX3(call) LR_CHECK(false)
+#if !(HWY_TARGETS & HWY_AVX3)
+// Stand-ins where nothing is compiled for that target: no path asks for them.
+namespace N_AVX3 {
+template <typename... Arguments>
+void row_to_pairs(const Arguments&...) {
+  LR_CHECK(false);
+}
+template <typename... Arguments>
+void row_to_fours(const Arguments&...) {
+  LR_CHECK(false);
+}
+template <typename... Arguments>
+void pairs_product(const Arguments&...) {
+  LR_CHECK(false);
+}
+template <typename... Arguments>
+void fours_product(const Arguments&...) {
+  LR_CHECK(false);
+}
+}  // namespace N_AVX3
 #endif
 
 void to_pairs(std::span<const float> x, std::size_t row, std::span<PairBlock> blocks) noexcept {
   LR_DCHECK(row < PairBlock::kRows && blocks.size() == (x.size() + kScaleBlock - 1) / kScaleBlock);
-  LR_ON_AVX3(row_to_pairs(x, row, blocks));
+  N_AVX3::row_to_pairs(x, row, blocks);
 }
 
 void to_fours(std::span<const float> x, std::size_t row, std::span<FourBlock> blocks) noexcept {
   LR_DCHECK(row < FourBlock::kRows && blocks.size() == (x.size() + kScaleBlock - 1) / kScaleBlock);
-  LR_ON_AVX3(row_to_fours(x, row, blocks));
+  N_AVX3::row_to_fours(x, row, blocks);
 }
 
 void block_product(const PairRows& x, const Bf16Block* panels, std::size_t panel_stride,
                    base::MatView<float> y, Start start) noexcept {
-  LR_ON_AVX3(pairs_product(x, panels, panel_stride, y, start));
+  N_AVX3::pairs_product(x, panels, panel_stride, y, start);
 }
 
 void block_product(const FourRows& x, const Int8Block* panels, std::size_t panel_stride,
                    base::MatView<float> y, Start start) noexcept {
-  LR_ON_AVX3(fours_product(x, panels, panel_stride, y, start));
+  N_AVX3::fours_product(x, panels, panel_stride, y, start);
 }
 
 void block_product(const FourRows& x, const Int4Block* panels, std::size_t panel_stride,
                    base::MatView<float> y, Start start) noexcept {
-  LR_ON_AVX3(fours_product(x, panels, panel_stride, y, start));
+  N_AVX3::fours_product(x, panels, panel_stride, y, start);
 }
 
 }  // namespace longreach::kernels
