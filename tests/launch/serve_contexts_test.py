@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import http.client
 import json
+import os
 import pathlib
 import shutil
 import signal
@@ -261,6 +262,8 @@ class ServeContexts(ServerTest):
             shutil.copytree(self.contexts / whole, damaged)
             manifest = damaged / "manifest.json"
             manifest.write_bytes(content or manifest.read_bytes().replace(b'"weights"', b'"wejghts"'))
+        (self.contexts / "ctx-pipe").mkdir()
+        os.mkfifo(self.contexts / "ctx-pipe" / "manifest.json")
         server = self.serve()
         self.assertEqual([each["id"] for each in server.ask("GET", PATH)[1]["data"]], [whole])
 
