@@ -79,8 +79,8 @@ class PairKernel {
   Start start_;
 };
 
-/// Codes of a panel of weights as bytes without sign, kOffset added: of each column the four that
-/// FourBlock has together. Columns may be in another order, the same for scales.
+/// Codes of a panel of weights as bytes without sign, 2^kOffsetBits added: of each column the four
+/// that FourBlock has together. Columns may be in another order, the same for scales.
 template <class Block>
 struct Codes;
 

@@ -25,7 +25,7 @@ struct alignas(64) Int8Block {
   std::array<std::array<std::array<std::int8_t, 2>, kPanelCols>, kScaleBlock / 2> codes;
 };
 
-/// bf16: weights[p][c] are those of inputs 2 p and 2 p + 1 of column c.
+/// bf16: weights[p][c] are those of inputs 2 p and 2 p + 1 of column c, in this order for AMX only.
 struct alignas(64) Bf16Block {
   std::array<std::array<std::array<base::Bf16, 2>, kPanelCols>, kScaleBlock / 2> weights;
 };
