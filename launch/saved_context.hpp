@@ -45,8 +45,8 @@ ContextPoint context_point(const std::filesystem::path& directory, std::optional
 enum class EmptyFolder { kRefused, kMade };
 
 /// The contexts in a folder that have these settings and hold tokens, in the order of their names;
-/// what else is there is left aside, with a warning if it is a context that cannot be opened. Errors:
-/// InputError naming the folder.
+/// what else is there is left aside, with a warning if it is a context that cannot be opened.
+/// Errors: InputError naming the folder.
 std::vector<dist::ContextFolders> contexts_in(const std::filesystem::path& folder,
                                               EmptyFolder empty,
                                               const dist::ContextSettings& settings);
