@@ -5,11 +5,17 @@
 namespace longreach::model {
 namespace {
 
-std::size_t largest_rank(const ModelConfig& config) {
+/// Of a time mix's low-rank products together, in the block where they are largest.
+std::size_t sum_of_ranks(const ModelConfig& config) {
   std::size_t largest = 0;
   for (const LowRanks& ranks : config.low_ranks) {
-    largest = std::max({largest, ranks.w, ranks.a, ranks.v, ranks.g});
+    largest = std::max(largest, ranks.w + ranks.a + ranks.v + ranks.g);
   }
+  return largest;
+}
+
+std::size_t largest_factor_rank(const ModelConfig& config) {
+  std::size_t largest = 0;
   for (const auto& [matrix, rank] : config.factor_ranks) largest = std::max(largest, rank);
   return largest;
 }
@@ -23,7 +29,8 @@ void visit_rows(const ModelConfig& config, Visit&& visit) {
     visit(rows, config.n_embd);
   }
   visit(&Workspace::hidden, config.ffn_size);
-  visit(&Workspace::low_rank, largest_rank(config));
+  visit(&Workspace::low_rank, sum_of_ranks(config));
+  visit(&Workspace::factored, largest_factor_rank(config));
 }
 
 }  // namespace

@@ -81,7 +81,8 @@ struct WorkerScratch {
   std::vector<kernels::SpanWeights*> weights;      ///< Where those of `queries` go, or null.
 };
 
-/// All buffers of a forward pass, made once. C channels, F hidden size, R largest low rank.
+/// All buffers of a forward pass, made once. C channels, F hidden size, R the low ranks of a time
+/// mix together, Q the largest rank of factored matrices.
 struct Workspace {
   Workspace(const ModelConfig& config, std::size_t n_workers);
   /// Bytes of the rows that steps of up to n_rows use.
@@ -92,7 +93,8 @@ struct Workspace {
   Rows r, w, k, v, a, g;  ///< [step, C]: projections.
   Rows y, out;            ///< [step, C]: heads' output; a mix's output.
   Rows hidden;            ///< [step, F]: channel mix.
-  Rows low_rank;          ///< [step, R], between the two factors of a product.
+  Rows low_rank;          ///< [step, R], between the two factors of a time mix's products.
+  Rows factored;          ///< [step, Q], between those of a factored matrix.
   Selection selection;    ///< Of chunks, by a sparse block's queries.
   std::vector<Candidate> candidates;                               ///< Of all shards.
   std::vector<kernels::Partial> totals;                            ///< [own head][step]

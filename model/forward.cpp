@@ -7,6 +7,7 @@
 #include "model/checkpoint/matrix_rows.hpp"
 
 #include <optional>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -23,7 +24,9 @@ class StepBlock {
       : context_(context), block_(block), step_(step), x_(x), v_first_(v_first), states_(states) {
     const bool is_last =
         context.weights.has_last_block() && block + 1 == context.weights.blocks.size();
-    if (is_last && !context.observer->sees_all_rows()) last_.emplace(step);
+    if (!is_last || context.observer->sees_all_rows()) return;
+    LastRows last(step);
+    if (last.rows.size() < step.n_rows()) last_ = std::move(last);
   }
 
   void operator()(const RwkvBlockWeights& weights) {
@@ -50,7 +53,7 @@ class StepBlock {
   }
 
  private:
-  /// Null for all blocks but the model's last one.
+  /// Null where all rows go on: always, but in the model's last block.
   const LastRows* last() const { return last_ ? &*last_ : nullptr; }
 
   /// The block's states of the segments' sequences.

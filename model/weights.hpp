@@ -42,6 +42,9 @@ struct Norm {
 struct LinearWeights {
   kernels::PackedMatrix matrix;      ///< (outputs, inputs), or B (outputs, rank); its outputs.
   kernels::PackedMatrix first = {};  ///< A (rank, inputs), its outputs; of one matrix nothing.
+
+  /// Of a layer of so many inputs. The ranks of factors are less (schema/config).
+  bool has_factors(std::size_t n_inputs) const { return matrix.n_in() != n_inputs; }
 };
 
 /// Channel mix (model-spec section 3); F is the hidden size.

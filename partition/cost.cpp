@@ -1,7 +1,10 @@
 #include "partition/cost.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
+#include <cmath>
+#include <utility>
 
 namespace longreach::partition {
 namespace {
@@ -40,6 +43,8 @@ std::string_view name_of(Bound bound) {
       return "memory";
     case Bound::kArithmetic:
       return "arithmetic";
+    case Bound::kThreads:
+      return "threads";
     case Bound::kExchange:
       return "exchange";
     case Bound::kTransfer:
@@ -49,10 +54,12 @@ std::string_view name_of(Bound bound) {
 }
 
 Bound RowTime::bound() const {
-  if (std::max(read, arithmetic) >= std::max(exchange, transfer)) {
-    return read >= arithmetic ? Bound::kMemory : Bound::kArithmetic;
-  }
-  return exchange >= transfer ? Bound::kExchange : Bound::kTransfer;
+  const std::array<std::pair<double, Bound>, 5> parts{{{read, Bound::kMemory},
+                                                       {arithmetic, Bound::kArithmetic},
+                                                       {waiting, Bound::kThreads},
+                                                       {exchange, Bound::kExchange},
+                                                       {transfer, Bound::kTransfer}}};
+  return std::ranges::max_element(parts, {}, &std::pair<double, Bound>::first)->second;
 }
 
 std::size_t block_reads(const RunSizes& sizes, std::size_t block, std::size_t n_shards) {
@@ -90,6 +97,11 @@ double block_exchange(const RunSizes& sizes, std::size_t block, std::size_t n_sh
   const auto n_rounds = static_cast<std::size_t>(std::bit_width(n_shards - 1));
   const std::size_t n_received = n_numbers * kFloat * (n_shards - 1) / n_shards;
   return seconds(link, n_gatherings * n_rounds, step_rows, n_received);
+}
+
+double job_waiting(std::size_t n_jobs, std::size_t n_threads, std::size_t step_rows) {
+  return static_cast<double>(n_jobs) / static_cast<double>(step_rows) *
+         std::log2(static_cast<double>(n_threads)) * kJobSeconds;
 }
 
 double stage_transfer(const RunSizes& sizes, const Link& link, std::size_t step_rows) {

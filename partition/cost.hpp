@@ -12,19 +12,20 @@
 namespace longreach::partition {
 
 /// What most of a time goes into.
-enum class Bound { kMemory, kArithmetic, kExchange, kTransfer };
+enum class Bound { kMemory, kArithmetic, kThreads, kExchange, kTransfer };
 
-/// "memory", "arithmetic", "exchange" or "transfer".
+/// "memory", "arithmetic", "threads", "exchange" or "transfer".
 std::string_view name_of(Bound bound);
 
 /// Seconds a row spends in a stage.
 struct RowTime {
   double read = 0;        ///< Decoding: the slowest shard reads weights, states and cache.
   double arithmetic = 0;  ///< Prompts: the slowest shard multiplies.
+  double waiting = 0;     ///< A rank's threads wait for each other.
   double exchange = 0;    ///< The shards gather what each has computed.
   double transfer = 0;    ///< To the next stage.
 
-  double total() const { return read + arithmetic + exchange + transfer; }
+  double total() const { return read + arithmetic + waiting + exchange + transfer; }
   Bound bound() const;
 };
 
@@ -41,6 +42,14 @@ std::size_t block_multiply_adds(const RunSizes& sizes, std::size_t block, std::s
 /// each, which the rows of a step share.
 double block_exchange(const RunSizes& sizes, std::size_t block, std::size_t n_shards,
                       const Link& link, std::size_t step_rows);
+
+/// Jobs of a decoded token that a rank's threads divide between them and wait for: of a block of
+/// either kind, and of the head. Factors of low rank add more.
+inline constexpr std::size_t kBlockJobs = 6, kHeadJobs = 1;
+
+/// Seconds until a rank's threads have come together after these jobs, which the rows of a step
+/// share: each job log2(n_threads) times what two threads take.
+double job_waiting(std::size_t n_jobs, std::size_t n_threads, std::size_t step_rows);
 
 /// Seconds a row until the next stage has the residual stream and the first block's values of a
 /// step's rows, which are one message.

@@ -18,6 +18,9 @@ inline constexpr double kDomainReadBytesPerSecond = 150e9;
 /// What a core does in products of many rows: 16 multiply-adds of f32 in a cycle at 3 GHz.
 inline constexpr double kCoreMultiplyAddsPerSecond = 50e9;
 
+/// What two threads take to begin and to end a job together.
+inline constexpr double kJobSeconds = 0.5e-6;
+
 /// The default read bandwidth of a domain, bytes/s.
 constexpr double default_bandwidth(std::size_t n_cores) {
   return std::min(static_cast<double>(n_cores) * kCoreReadBytesPerSecond,

@@ -61,11 +61,14 @@ class Stages {
     };
     const auto reads = static_cast<double>(of_blocks(reads_) + beside);
     const auto multiply_adds = static_cast<double>(of_blocks(multiply_adds_));
+    const std::size_t n_jobs = kBlockJobs * blocks.size() + (is_last ? kHeadJobs : 0);
     return {.blocks = blocks,
             .decoding = {.read = reads / place.read_bytes_per_second,
+                         .waiting = job_waiting(n_jobs, sizes_.n_threads, 1),
                          .exchange = of_blocks(decoding_exchange_),
                          .transfer = transfer(1)},
             .prompt = {.arithmetic = multiply_adds / place.multiply_adds_per_second(),
+                       .waiting = job_waiting(n_jobs, sizes_.n_threads, sizes_.step_rows),
                        .exchange = of_blocks(prompt_exchange_),
                        .transfer = transfer(sizes_.step_rows)}};
   }

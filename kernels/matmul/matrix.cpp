@@ -11,7 +11,9 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <array>
 #include <numeric>
+#include <vector>
 
 #include "kernels/matmul/tiles-inl.hpp"
 #include "kernels/simd/simd-inl.hpp"
@@ -250,140 +252,200 @@ struct Part {
   Start start;
 };
 
-/// Calls body(part, worker) so that all of y is computed.
-template <class Body>
-void for_parts(ThreadPool& pool, const PackedMatrix& w, base::MatView<float> y, Body&& body) {
-  const std::size_t n_strips = (w.n_out() + kTaskCols - 1) / kTaskCols;
-  const std::size_t n_wanted = pool.size() == 1 ? 1 : (4 * pool.size() + n_strips - 1) / n_strips;
-  const std::size_t n_least = (y.rows() + kLeastTaskRows - 1) / kLeastTaskRows;
-  const std::size_t task_rows =
-      std::max<std::size_t>((n_least + n_wanted - 1) / n_wanted * kLeastTaskRows, kLeastTaskRows);
-  const std::size_t n_row_tasks = (y.rows() + task_rows - 1) / task_rows;
-  const std::size_t block_k = y.rows() == 1 ? w.n_in() : kBlockK;  // one row has nothing to reuse
-  pool.for_each(n_strips * n_row_tasks, [&](std::size_t task, std::size_t worker) {
-    const std::size_t col = task / n_row_tasks * kTaskCols, row = task % n_row_tasks * task_rows;
-    const auto part = y.rows(row, std::min(task_rows, y.rows() - row))
-                          .cols(col, std::min(kTaskCols, w.n_out() - col));
-    for (std::size_t k = 0; k < w.n_in(); k += block_k) {
-      body(Part{row, col / kPanelCols, k, std::min(block_k, w.n_in() - k), part,
-                k == 0 ? Start::kZero : Start::kContinue},
-           worker);
-    }
-  });
-}
+/// A product on its way: its inputs in the form they are multiplied in, and room for weights.
+struct Work {
+  Product product;
+  std::byte* converted;  ///< As much as its method asked for.
+  float* widened;        ///< kWidenedSize numbers of each thread, if its method widens weights.
+};
+
+/// What is converted of a product's inputs: groups of rows, one at a time, into so many bytes.
+struct Conversion {
+  std::size_t n_groups = 0, n_bytes = 0;  ///< 0: inputs are multiplied as they are.
+};
+
+/// A way to multiply.
+struct Method {
+  Conversion (*conversion)(const Product& product);
+  void (*convert)(const Work& work, std::size_t group);
+  void (*multiply)(const Work& work, const Part& part, std::size_t worker);
+  bool widens;
+};
+
+template <class M>
+constexpr Method kMethod{M::conversion, M::convert, M::multiply, M::kWidens};
 
 /// Of x what a part multiplies.
 base::MatView<const float> inputs_of(const Part& part, base::MatView<const float> x) {
   return x.rows(part.first_row, part.y.rows()).cols(part.k, part.n_k);
 }
 
+/// Inputs that are multiplied as floats: as they are, or rounded to bf16 where activations are.
+struct FloatInputs {
+  static Conversion conversion(const Product& product) {
+    if (product.w->activations() != base::Activations::kBf16) return {};
+    return {product.x.rows(), product.x.rows() * product.x.cols() * sizeof(float)};
+  }
+  static void convert(const Work& work, std::size_t row) {
+    const base::MatView<const float> x = work.product.x;
+    std::ranges::transform(x.row(row), reinterpret_cast<float*>(work.converted) + row * x.cols(),
+                           [](float number) { return base::to_float(base::to_bf16(number)); });
+  }
+  static base::MatView<const float> of(const Work& work) {
+    const base::MatView<const float> x = work.product.x;
+    if (conversion(work.product).n_groups == 0) return x;
+    return {reinterpret_cast<const float*>(work.converted), x.rows(), x.cols()};
+  }
+};
+
+/// Weights that are steps, as they lie.
 template <typename T>
-void multiply_float(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
-                    base::MatView<float> y) {
-  for_parts(pool, w, y, [&](const Part& part, std::size_t) {
-    Panels<T> panels = w.steps<T>(part.panel);
+struct StepsMethod : FloatInputs {
+  static constexpr bool kWidens = false;
+  static void multiply(const Work& work, const Part& part, std::size_t) {
+    Panels<T> panels = work.product.w->steps<T>(part.panel);
     panels.data += part.k * panels.k_stride;
-    panel_product(inputs_of(part, x), panels, part.y, part.start);
-  });
-}
+    panel_product(inputs_of(part, of(work)), panels, part.y, part.start);
+  }
+};
 
 /// Numbers of weights that a thread widens at a time.
 constexpr std::size_t kWidenedSize = kBlockK * kTaskCols;
 
-/// The same for so many rows that widening weights once for all of them is worth it; `scratch` has
-/// room for kWidenedSize numbers of each thread.
-void multiply_widened(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
-                      base::MatView<float> y, float* scratch) {
-  for_parts(pool, w, y, [&](const Part& part, std::size_t worker) {
-    float* const widened = scratch + worker * kWidenedSize;
+/// Steps in bf16, for so many rows that widening them once for all rows is worth it.
+struct WidenedMethod : FloatInputs {
+  static constexpr bool kWidens = true;
+  static void multiply(const Work& work, const Part& part, std::size_t worker) {
+    float* const widened = work.widened + worker * kWidenedSize;
     const std::size_t panel_size = part.n_k * kPanelCols;
-    const Panels<base::Bf16> panels = w.steps<base::Bf16>(part.panel);
+    const Panels<base::Bf16> panels = work.product.w->steps<base::Bf16>(part.panel);
     for (std::size_t p = 0; p < panel_count(part.y.cols()); ++p) {
       HWY_DYNAMIC_DISPATCH(widen)
       (panels.data + p * panels.panel_stride + part.k * panels.k_stride, part.n_k, panels.k_stride,
        widened + p * panel_size);
     }
-    panel_product(inputs_of(part, x), Panels<float>{widened, panel_size, kPanelCols}, part.y,
+    panel_product(inputs_of(part, of(work)), Panels<float>{widened, panel_size, kPanelCols}, part.y,
                   part.start);
-  });
-}
+  }
+};
 
-/// Numbers that as_multiplied() writes.
-std::size_t rounded_size(base::MatView<const float> x, const PackedMatrix& w) {
-  return w.activations() == base::Activations::kBf16 ? x.rows() * x.cols() : 0;
-}
-
-/// Inputs as steps of w are multiplied by them: x, or x rounded to bf16 in `scratch`.
-base::MatView<const float> as_multiplied(ThreadPool& pool, base::MatView<const float> x,
-                                         const PackedMatrix& w, float* scratch) {
-  if (rounded_size(x, w) == 0) return x;
-  const base::MatView<float> rounded(scratch, x.rows(), x.cols());
-  pool.for_each(x.rows(), [&](std::size_t row, std::size_t) {
-    std::ranges::transform(x.row(row), rounded.row(row).begin(),
-                           [](float number) { return base::to_float(base::to_bf16(number)); });
-  });
-  return rounded;
-}
-
-/// Weights in bf16 that are steps.
-void multiply_bf16_steps(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
-                         base::MatView<float> y) {
-  const bool widens = x.rows() >= HWY_DYNAMIC_DISPATCH(least_widened_rows)();
-  const std::size_t n_widened = widens ? pool.size() * kWidenedSize : 0;
-  auto* const scratch =
-      reinterpret_cast<float*>(pool.scratch((n_widened + rounded_size(x, w)) * sizeof(float)));
-  x = as_multiplied(pool, x, w, scratch + n_widened);
-  return widens ? multiply_widened(pool, x, w, y, scratch)
-                : multiply_float<base::Bf16>(pool, x, w, y);
-}
-
-/// `convert` writes a row of x in the form that weights in blocks are multiplied by.
-template <class Block, class XBlock>
-void multiply_blocks(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
-                     base::MatView<float> y,
-                     void (*convert)(std::span<const float>, std::size_t,
-                                     std::span<XBlock>) noexcept) {
-  const std::size_t n_blocks = (w.n_in() + kScaleBlock - 1) / kScaleBlock;
-  const std::size_t n_groups = (x.rows() + XBlock::kRows - 1) / XBlock::kRows;
-  const base::MatView<XBlock> converted(
-      reinterpret_cast<XBlock*>(pool.scratch(n_groups * n_blocks * sizeof(XBlock))), n_groups,
-      n_blocks);
-  pool.for_each(n_groups, [&](std::size_t group, std::size_t) {
+/// Weights in blocks; `kConvert` writes a row of inputs in the form they are multiplied by.
+template <class Block, class XBlock,
+          void (*kConvert)(std::span<const float>, std::size_t, std::span<XBlock>) noexcept>
+struct BlocksMethod {
+  static constexpr bool kWidens = false;
+  static std::size_t n_blocks(std::size_t n_k) { return (n_k + kScaleBlock - 1) / kScaleBlock; }
+  static Conversion conversion(const Product& product) {
+    const std::size_t n_groups = (product.x.rows() + XBlock::kRows - 1) / XBlock::kRows;
+    return {n_groups, n_groups * n_blocks(product.x.cols()) * sizeof(XBlock)};
+  }
+  static base::MatView<XBlock> converted(const Work& work) {
+    return {reinterpret_cast<XBlock*>(work.converted), conversion(work.product).n_groups,
+            n_blocks(work.product.x.cols())};
+  }
+  static void convert(const Work& work, std::size_t group) {
+    const base::MatView<const float> x = work.product.x;
     const std::size_t first = group * XBlock::kRows;
     for (std::size_t r = first; r < std::min(first + XBlock::kRows, x.rows()); ++r) {
-      convert(x.row(r), r - first, converted.row(group));
+      kConvert(x.row(r), r - first, converted(work).row(group));
     }
-  });
-  for_parts(pool, w, y, [&](const Part& part, std::size_t) {
+  }
+  static void multiply(const Work& work, const Part& part, std::size_t) {
+    const base::MatView<const XBlock> x = converted(work);
     const std::size_t group = part.first_row / XBlock::kRows, first = part.k / kScaleBlock;
-    const std::size_t count = (part.n_k + kScaleBlock - 1) / kScaleBlock;
-    block_product(converted.rows(group, n_groups - group).cols(first, count),
-                  w.panel<Block>(part.panel) + first, n_blocks, part.y, part.start);
-  });
-}
+    block_product(x.rows(group, x.rows() - group).cols(first, n_blocks(part.n_k)),
+                  work.product.w->panel<Block>(part.panel) + first, x.cols(), part.y, part.start);
+  }
+};
 
 /// Weights in bf16 that are blocks.
-void multiply_bf16_blocks(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
-                          base::MatView<float> y) {
+const Method& bf16_blocks_method(const PackedMatrix& w) {
   if (w.activations() == base::Activations::kF32) {
-    return multiply_blocks<Bf16Block, TermBlock<2>>(pool, x, w, y, to_terms);
+    return kMethod<BlocksMethod<Bf16Block, TermBlock<2>, to_terms>>;
   }
-  return uses_amx() ? multiply_blocks<Bf16Block, TermBlock<1>>(pool, x, w, y, to_terms)
-                    : multiply_blocks<Bf16Block>(pool, x, w, y, to_pairs);
+  return uses_amx() ? kMethod<BlocksMethod<Bf16Block, TermBlock<1>, to_terms>>
+                    : kMethod<BlocksMethod<Bf16Block, PairBlock, to_pairs>>;
 }
 
 /// Weights of few bits. AMX takes so many rows that its tiles are full. Whatever multiplies codes
 /// of activations of one size leaves the same bits.
 template <class Block>
-void multiply_codes(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
-                    base::MatView<float> y) {
+const Method& codes_method(const PackedMatrix& w, std::size_t n_rows) {
   const bool is_small = w.activations() == base::Activations::kInt8;
-  if (x.rows() >= ByteBlock::kRows && uses_amx()) {
-    return multiply_blocks<Block>(pool, x, w, y, is_small ? to_small_bytes : to_bytes);
+  if (n_rows >= ByteBlock::kRows && uses_amx()) {
+    return is_small ? kMethod<BlocksMethod<Block, ByteBlock, to_small_bytes>>
+                    : kMethod<BlocksMethod<Block, ByteBlock, to_bytes>>;
   }
-  if (is_small && uses_vnni()) return multiply_blocks<Block>(pool, x, w, y, to_fours);
-  return multiply_blocks<Block>(pool, x, w, y, is_small ? to_small_fixed : to_fixed);
+  if (is_small && uses_vnni()) return kMethod<BlocksMethod<Block, FourBlock, to_fours>>;
+  return is_small ? kMethod<BlocksMethod<Block, FixedBlock, to_small_fixed>>
+                  : kMethod<BlocksMethod<Block, FixedBlock, to_fixed>>;
 }
+
+const Method& method_of(const Product& product) {
+  const PackedMatrix& w = *product.w;
+  const std::size_t n_rows = product.x.rows();
+  switch (w.format()) {
+    case base::WeightFormat::kBf16:
+      if (w.has_bf16_blocks()) return bf16_blocks_method(w);
+      return n_rows >= HWY_DYNAMIC_DISPATCH(least_widened_rows)()
+                 ? kMethod<WidenedMethod>
+                 : kMethod<StepsMethod<base::Bf16>>;
+    case base::WeightFormat::kInt8:
+      return codes_method<Int8Block>(w, n_rows);
+    case base::WeightFormat::kInt4:
+      return codes_method<Int4Block>(w, n_rows);
+    case base::WeightFormat::kF32:
+      break;
+  }
+  return kMethod<StepsMethod<float>>;
+}
+
+std::size_t strip_count(const Product& product) {
+  return (product.w->n_out() + kTaskCols - 1) / kTaskCols;
+}
+
+/// How a product is divided between threads: strips of columns, and rows where strips are few.
+struct Tasks {
+  Tasks(const Product& product, std::size_t n_threads) {
+    const std::size_t n_rows = product.x.rows(), n_strips = strip_count(product);
+    const std::size_t n_wanted = n_threads == 1 ? 1 : (4 * n_threads + n_strips - 1) / n_strips;
+    const std::size_t n_least = (n_rows + kLeastTaskRows - 1) / kLeastTaskRows;
+    rows =
+        std::max<std::size_t>((n_least + n_wanted - 1) / n_wanted * kLeastTaskRows, kLeastTaskRows);
+    n_row_tasks = (n_rows + rows - 1) / rows;
+    count = n_strips * n_row_tasks;
+  }
+
+  std::size_t rows, n_row_tasks, count;
+};
+
+/// A product of a job.
+struct JobPart {
+  Work work;
+  const Method* method;
+  Tasks tasks;
+  Conversion conversion;
+  std::size_t converted_by;  ///< The first product of the job that has the same inputs.
+
+  /// The parts of one task, whose sums go on where those of the part before ended.
+  void run(std::size_t task, std::size_t worker) const {
+    const auto& [x, w, y] = work.product;
+    const std::size_t col = task / tasks.n_row_tasks * kTaskCols;
+    const std::size_t row = task % tasks.n_row_tasks * tasks.rows;
+    const auto part = y.rows(row, std::min(tasks.rows, y.rows() - row))
+                          .cols(col, std::min(kTaskCols, w->n_out() - col));
+    // One row has nothing to reuse.
+    const std::size_t block_k = y.rows() == 1 ? w->n_in() : kBlockK;
+    for (std::size_t k = 0; k < w->n_in(); k += block_k) {
+      method->multiply(work,
+                       Part{row, col / kPanelCols, k, std::min(block_k, w->n_in() - k), part,
+                            k == 0 ? Start::kZero : Start::kContinue},
+                       worker);
+    }
+  }
+};
+
+constexpr std::size_t cache_lines(std::size_t n_bytes) { return (n_bytes + 63) / 64 * 64; }
 
 /// Whether reading so many of all steps, here and there, is faster than reading all in one run.
 bool is_worth_skipping(std::size_t n_steps, std::size_t n_all) { return 5 * n_steps <= 2 * n_all; }
@@ -401,8 +463,7 @@ void steps_product(base::MatView<const float> x, Steps steps, const Panels<base:
 template <typename T>
 void multiply_steps(ThreadPool& pool, base::MatView<const float> x, Steps steps,
                     const PackedMatrix& w, base::MatView<float> y) {
-  const std::size_t n_strips = (w.n_out() + kTaskCols - 1) / kTaskCols;
-  pool.for_each(n_strips, [&](std::size_t strip, std::size_t) {
+  pool.for_each(strip_count({x, &w, y}), [&](std::size_t strip, std::size_t) {
     const std::size_t col = strip * kTaskCols;
     steps_product(x, steps, w.steps<T>(col / kPanelCols),
                   y.cols(col, std::min(kTaskCols, w.n_out() - col)));
@@ -426,21 +487,57 @@ void panel_product(base::MatView<const float> x, const Panels<std::int8_t>& pane
   HWY_DYNAMIC_DISPATCH(panel_product_int8)(x, panels, y, start);
 }
 
+void multiply_all(ThreadPool& pool, std::span<const Product> products) noexcept {
+  std::vector<JobPart> job;
+  std::size_t n_bytes = 0, n_groups = 0, n_tasks = 0;
+  bool widens = false;
+  job.reserve(products.size());
+  for (const Product& product : products) {
+    const auto& [x, w, y] = product;
+    LR_DCHECK(x.cols() == w->n_in() && y.cols() == w->n_out() && x.rows() == y.rows());
+    if (w->n_out() == 0) continue;  // as in a shard that has no heads
+    const Method& method = method_of(product);
+    const auto same_inputs = std::ranges::find_if(job, [&](const JobPart& other) {
+      const base::MatView<const float> others = other.work.product.x;
+      return other.method == &method && others.data() == x.data() && others.rows() == x.rows();
+    });
+    const auto converted_by = static_cast<std::size_t>(same_inputs - job.begin());
+    const bool converts = converted_by == job.size();
+    const JobPart& part =
+        job.emplace_back(JobPart{{product, nullptr, nullptr},
+                                 &method,
+                                 Tasks(product, pool.size()),
+                                 converts ? method.conversion(product) : Conversion{},
+                                 converted_by});
+    n_bytes += cache_lines(part.conversion.n_bytes);
+    n_groups = std::max(n_groups, part.conversion.n_groups);
+    n_tasks += part.tasks.count;
+    widens = widens || method.widens;
+  }
+  const std::size_t n_widened = widens ? pool.size() * kWidenedSize : 0;
+  std::byte* const scratch = pool.scratch(n_widened * sizeof(float) + n_bytes);
+  std::byte* next = scratch + n_widened * sizeof(float);
+  for (std::size_t i = 0; i < job.size(); ++i) {
+    JobPart& part = job[i];
+    part.work.widened = reinterpret_cast<float*>(scratch);
+    part.work.converted = part.converted_by == i ? next : job[part.converted_by].work.converted;
+    next += cache_lines(part.conversion.n_bytes);
+  }
+  pool.for_each(n_groups, [&](std::size_t group, std::size_t) {
+    for (const JobPart& part : job) {
+      if (group < part.conversion.n_groups) part.method->convert(part.work, group);
+    }
+  });
+  pool.for_each(n_tasks, [&](std::size_t task, std::size_t worker) {
+    auto part = job.begin();
+    for (; task >= part->tasks.count; ++part) task -= part->tasks.count;
+    part->run(task, worker);
+  });
+}
+
 void multiply(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
               base::MatView<float> y) noexcept {
-  LR_DCHECK(x.cols() == w.n_in() && y.cols() == w.n_out() && x.rows() == y.rows());
-  if (w.n_out() == 0) return;  // as in a shard that has no heads
-  switch (w.format()) {
-    case base::WeightFormat::kF32:
-      return multiply_float<float>(pool, x, w, y);
-    case base::WeightFormat::kBf16:
-      return w.has_bf16_blocks() ? multiply_bf16_blocks(pool, x, w, y)
-                                 : multiply_bf16_steps(pool, x, w, y);
-    case base::WeightFormat::kInt8:
-      return multiply_codes<Int8Block>(pool, x, w, y);
-    case base::WeightFormat::kInt4:
-      return multiply_codes<Int4Block>(pool, x, w, y);
-  }
+  multiply_all(pool, std::array{Product{x, &w, y}});
 }
 
 void multiply_nonzero(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
@@ -448,11 +545,13 @@ void multiply_nonzero(ThreadPool& pool, base::MatView<const float> x, const Pack
   if (!w.may_skip_zeros() || x.rows() > HWY_DYNAMIC_DISPATCH(most_skipping_rows)()) {
     return multiply(pool, x, w, y);
   }
-  const std::size_t n_room = w.n_in() + 16;  // lanes
-  static_assert(sizeof(std::uint32_t) == sizeof(float));
-  auto* const room =
-      reinterpret_cast<std::uint32_t*>(pool.scratch((n_room + rounded_size(x, w)) * sizeof(float)));
-  x = as_multiplied(pool, x, w, reinterpret_cast<float*>(room + n_room));
+  const std::size_t n_room = cache_lines((w.n_in() + 16) * sizeof(std::uint32_t));  // 16 lanes
+  const Conversion conversion = FloatInputs::conversion({x, &w, y});
+  std::byte* const scratch = pool.scratch(n_room + conversion.n_bytes);
+  const Work work{{x, &w, y}, scratch + n_room, nullptr};
+  for (std::size_t row = 0; row < conversion.n_groups; ++row) FloatInputs::convert(work, row);
+  x = FloatInputs::of(work);
+  auto* const room = reinterpret_cast<std::uint32_t*>(scratch);
   std::size_t n_steps = HWY_DYNAMIC_DISPATCH(nonzero_steps)(x, room);
   if (n_steps == 0 || !is_worth_skipping(n_steps, w.n_in())) {
     n_steps = w.n_in();

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 namespace longreach::kernels {
 
@@ -27,9 +28,20 @@ void panel_product(base::MatView<const float> x, const Panels<base::Bf16>& panel
 void panel_product(base::MatView<const float> x, const Panels<std::int8_t>& panels,
                    base::MatView<float> y, Start start) noexcept;
 
-/// y = x W^T, split over the pool by columns. Shapes: x [rows, n_in], y [rows, n_out]; x and y
-/// disjoint. Orders of sums and errors: weight-formats.md, "Products". Allocates: the pool's
-/// scratch, when it has to grow; ends the program if there is no memory for it.
+/// y = x W^T. Shapes: x [rows, n_in], w (n_out, n_in), y [rows, n_out]; x and y disjoint.
+struct Product {
+  base::MatView<const float> x;
+  const PackedMatrix* w;
+  base::MatView<float> y;
+};
+
+/// Computes products that do not need each other's outputs, split over the pool by columns, as one
+/// job: threads wait for each other once for all of them. Orders of sums and errors:
+/// weight-formats.md, "Products". Allocates: a line for each product; the pool's scratch, when it
+/// has to grow; ends the program if there is no memory for it.
+void multiply_all(ThreadPool& pool, std::span<const Product> products) noexcept;
+
+/// One of them.
 void multiply(ThreadPool& pool, base::MatView<const float> x, const PackedMatrix& w,
               base::MatView<float> y) noexcept;
 

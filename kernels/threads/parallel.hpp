@@ -48,6 +48,10 @@ class ThreadPool {
         const_cast<void*>(static_cast<const void*>(&body)), count);
   }
 
+  /// Jobs so far whose indices were divided between the threads: each ends with the caller waiting
+  /// for all of them.
+  std::size_t n_jobs() const { return n_jobs_.load(std::memory_order_relaxed); }
+
   /// Memory for the steps of one job, aligned to 64 bytes, which stays until the next call.
   /// Its content is not defined. Errors: std::bad_alloc.
   std::byte* scratch(std::size_t bytes) {
@@ -75,8 +79,9 @@ class ThreadPool {
   base::Buffer<std::byte> scratch_;
   Job job_ = nullptr;
   void* context_ = nullptr;
-  std::atomic<std::size_t> n_done_{0};  ///< Indices of the current job.
-  std::atomic<unsigned> n_jobs_{0};     ///< A change wakes the workers.
+  // Each in a line of its own: waiting workers read one while busy ones write the other.
+  alignas(64) std::atomic<std::size_t> n_done_{0};  ///< Indices of the current job.
+  alignas(64) std::atomic<unsigned> n_jobs_{0};     ///< A change wakes the workers.
   std::atomic<bool> stopping_{false};
 };
 

@@ -3,6 +3,7 @@
 #include "dist/engine/exchange_timing.hpp"
 #include "dist/engine/read_together.hpp"
 #include "kernels/base/error.hpp"
+#include "kernels/base/seconds.hpp"
 #include "launch/commands/bench_result.hpp"
 #include "launch/commands/bench_run.hpp"
 #include "launch/open_model.hpp"
@@ -10,8 +11,10 @@
 #include "launch/standard_streams.hpp"
 #include "launch/usage.hpp"
 #include "model/cache/attention_span.hpp"
+#include "partition/cost.hpp"
 
 #include <algorithm>
+#include <chrono>
 
 namespace longreach::launch {
 namespace {
@@ -104,12 +107,44 @@ int bench_exchange(const BenchOptions& options, const OpenedModel& opened, dist:
   return 0;
 }
 
+/// Needs no engine: jobs in which nothing is done show what dividing them takes.
+int bench_barriers(const BenchOptions& options, const OpenedModel& opened, dist::World& world) {
+  kernels::ThreadPool pool(opened.engine_options.n_threads);
+  BenchResult result;
+  result.question = "barriers";
+  result.grid = {1, world.size()};
+  result.n_tokens = options.n_tokens;
+  result.n_warmups = options.n_warmups;
+  result.n_jobs =
+      partition::kBlockJobs * opened.config.execution_order().size() + partition::kHeadJobs;
+  result.read_memory_bytes = read_memory_bytes(options, result.grid);
+  kernels::ReadYardstick yardstick(result.read_memory_bytes, pool);
+  for (std::size_t round = 0; round < options.n_warmups + options.n_repeats; ++round) {
+    const auto start = std::chrono::steady_clock::now();
+    for (std::size_t job = 0; job < options.n_tokens * result.n_jobs; ++job) {
+      pool.for_each(pool.size(), [](std::size_t, std::size_t) {});
+    }
+    const double seconds = base::seconds_since(start) / static_cast<double>(options.n_tokens);
+    if (round < options.n_warmups) continue;
+    result.seconds.push_back(seconds);
+    result.read_bandwidths.push_back(dist::read_together(world.communicator(), yardstick));
+  }
+  if (world.leads_job()) write_output(json_line(opened, result));
+  return 0;
+}
+
 }  // namespace
 
 int run(const BenchOptions& options, dist::World& world) {
   OpenedModel opened = world.agree([&] { return open_model(options.model); });
-  return options.question == BenchQuestion::kExchange ? bench_exchange(options, opened, world)
-                                                      : bench_engine(options, opened, world);
+  switch (options.question) {
+    case BenchQuestion::kExchange:
+      return bench_exchange(options, opened, world);
+    case BenchQuestion::kBarriers:
+      return bench_barriers(options, opened, world);
+    default:
+      return bench_engine(options, opened, world);
+  }
 }
 
 }  // namespace longreach::launch

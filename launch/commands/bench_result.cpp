@@ -106,6 +106,10 @@ std::string json_line(const OpenedModel& opened, const BenchResult& result) {
     json["seconds_per_exchange"] = seconds / static_cast<double>(result.n_exchanges);
     json["bytes_per_exchange"] = result.bytes_per_token / result.n_exchanges;
   }
+  if (result.n_jobs > 0) {
+    json["jobs_per_token"] = result.n_jobs;
+    json["seconds_per_job"] = seconds / static_cast<double>(result.n_jobs);
+  }
   json.update({{"bytes_per_token", result.bytes_per_token},
                {"read_bandwidth", read_bandwidth},
                {"read_memory", result.read_memory_bytes},

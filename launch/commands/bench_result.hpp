@@ -43,6 +43,7 @@ struct BenchResult {
   std::vector<double> seconds;        ///< Per token of any stream, of each repeat.
   std::vector<double> eighths;        ///< Seconds per token in each eighth of a long prompt.
   std::size_t n_exchanges = 0;        ///< Of this part, per token.
+  std::size_t n_jobs = 0;             ///< Of a rank's threads, per token, of this question.
   std::size_t bytes_per_token = 0;    ///< Read; for exchanges, sent.
   std::size_t read_memory_bytes = 0;  ///< By each rank, to know the next one.
   std::vector<double>

@@ -800,9 +800,11 @@ CLI::App& add_bench(CLI::App& app, BenchOptions& options) {
                                            {{"decode", BenchQuestion::kDecode},
                                             {"prefill", BenchQuestion::kPrefill},
                                             {"mixed", BenchQuestion::kMixed},
-                                            {"exchange", BenchQuestion::kExchange}},
+                                            {"exchange", BenchQuestion::kExchange},
+                                            {"barriers", BenchQuestion::kBarriers}},
                                            "tokens one by one, prompts, a prompt beside tokens of "
-                                           "other sequences, or messages\nof shards");
+                                           "other sequences, messages\nof shards, or threads that "
+                                           "wait for each other");
   add_model_options(command, options.model);
   add_repeatable(
       command, "--context", "N,..",

@@ -220,6 +220,7 @@ enum class BenchQuestion {
   kPrefill,   ///< Prompts.
   kMixed,     ///< A prompt that is read while other sequences decode.
   kExchange,  ///< What the shards of a stage send each other.
+  kBarriers,  ///< What a rank's threads take to wait for each other.
 };
 
 /// What the streams of `bench decode` and `bench mixed` have read.

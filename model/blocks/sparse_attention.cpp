@@ -87,10 +87,15 @@ void sparse_attention(Context& context, const SparseBlockWeights& weights,
     const Range columns = context.extents.head_columns;
     return rows.cols(columns.begin, columns.size());
   };
-  linear_product(context, x, weights.key, own_heads(p.k));
-  linear_product(context, x, weights.value, own_heads(p.v));
-  if (last != nullptr) last->gather(x);
-  linear_product(context, x.rows(0, n_queries), weights.receptance, own_heads(p.q));
+  ProductGroup products(context);
+  products.add(x, weights.key, own_heads(p.k));
+  products.add(x, weights.value, own_heads(p.v));
+  if (last != nullptr) {
+    products.multiply();
+    last->gather(x);
+  }
+  products.add(x.rows(0, n_queries), weights.receptance, own_heads(p.q));
+  products.multiply();
   const std::size_t first_head = context.extents.heads.begin;
   context.observer->see_heads("q", first_head, own_heads(p.q));
   context.observer->see_heads("k", first_head, own_heads(p.k));

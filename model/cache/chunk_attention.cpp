@@ -33,9 +33,8 @@ QueryGroups ChunkAttention::largest_groups() const {
 }
 
 void ChunkAttention::finish(MatView<float> y) {
-  context_.pool.for_each(own_heads().size(), [&](std::size_t i, std::size_t) {
-    const std::size_t head = own_heads().begin + i;
-    for (std::size_t t = 0; t < n_queries(); ++t) {
+  context_.pool.for_each(n_queries(), [&](std::size_t t, std::size_t) {
+    for (std::size_t head = own_heads().begin; head < own_heads().end; ++head) {
       kernels::finish(total(head, t), y.row(t).subspan(head * kHeadSize, kHeadSize));
     }
   });

@@ -117,11 +117,18 @@ void append_segments(std::span<const SegmentCache> segments, base::MatView<const
     segment.cache->reserve(segment.cache->size() + segment.n_rows);
   }
   const std::size_t n_heads = k.cols() / kHeadSize;
-  pool.for_each(segments.size() * n_heads, [&](std::size_t task, std::size_t) {
+  const auto put = [&](std::size_t task) {
     const SegmentCache& segment = segments[task / n_heads];
     segment.cache->put_head(task % n_heads, k.rows(segment.first_row, segment.n_rows),
                             v.rows(segment.first_row, segment.n_rows));
-  });
+  };
+  const std::size_t n_tasks = segments.size() * n_heads;
+  if (k.rows() == 1 && (segments[0].cache->size() + 1) % segments[0].cache->chunk_size() != 0) {
+    // One row that closes no chunk is sooner written than divided between threads.
+    for (std::size_t task = 0; task < n_tasks; ++task) put(task);
+  } else {
+    pool.for_each(n_tasks, [&](std::size_t task, std::size_t) { put(task); });
+  }
   for (const SegmentCache& segment : segments) segment.cache->advance(segment.n_rows);
 }
 

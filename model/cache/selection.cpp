@@ -168,22 +168,26 @@ void select_chunks(Context& context, MatView<const float> q) {
           body(task / n_groups, queries, context.workspace.workers[worker]);
         });
   };
-  for_groups([&](std::size_t head, partition::Range queries, WorkerScratch& scratch) {
-    propose(selection, head, queries, q, table, own.index, scratch);
-  });
-  std::vector<partition::Range> parts;
-  for (std::size_t s = 0; s < own.count; ++s) {
-    parts.push_back({s * table.shard_bytes(), (s + 1) * table.shard_bytes()});
-  }
-  context.exchange.all_gather(Traffic::kCandidates, std::as_writable_bytes(std::span(table.all)),
-                              parts);
-  for_groups([&](std::size_t head, partition::Range queries, WorkerScratch& scratch) {
+  const auto choose = [&](std::size_t head, partition::Range queries, WorkerScratch& scratch) {
     for (std::size_t i = queries.begin; i < queries.end; ++i) {
       if (selection.chooses(i)) {
         merge_top_k(selection, head, i, table, own.count, scratch.candidates);
       }
     }
+  };
+  for_groups([&](std::size_t head, partition::Range queries, WorkerScratch& scratch) {
+    propose(selection, head, queries, q, table, own.index, scratch);
+    if (own.count == 1) choose(head, queries, scratch);
   });
+  if (own.count > 1) {
+    std::vector<partition::Range> parts;
+    for (std::size_t s = 0; s < own.count; ++s) {
+      parts.push_back({s * table.shard_bytes(), (s + 1) * table.shard_bytes()});
+    }
+    context.exchange.all_gather(Traffic::kCandidates, std::as_writable_bytes(std::span(table.all)),
+                                parts);
+    for_groups(choose);
+  }
   for (std::size_t head = 0; head < selection.n_heads(); ++head) {
     for (std::size_t i = 0; i < n_queries; ++i) {
       if (selection.chooses(i)) {

@@ -168,6 +168,45 @@ TEST_P(MatrixProduct, ThreadsChangeNoBit) {
   }
 }
 
+/// Two matrices that multiply the same inputs, in formats of which one may be another's, and one
+/// that multiplies others.
+TEST_P(MatrixProduct, SharingAJobChangesNoBit) {
+  Random random;
+  constexpr std::size_t kIn = 100, kOtherIn = 70;
+  const Weight a{130, kIn, bf16_numbers(random, 130 * kIn)};
+  const Weight b{33, kIn, bf16_numbers(random, 33 * kIn)};
+  const Weight c{65, kOtherIn, bf16_numbers(random, 65 * kOtherIn)};
+  for (const std::size_t n_threads : {1, 2}) {
+    ThreadPool pool(n_threads);
+    for (const std::size_t n_rows : {1, 7, 50}) {
+      const auto x = random.normal(n_rows * kIn), other = random.normal(n_rows * kOtherIn);
+      for (const ProductFormat format : base::kProductFormats) {
+        for (const ProductFormat second : base::kProductFormats) {
+          const PackedMatrix matrices[] = {PackedMatrix(a.view(), format, pool),
+                                           PackedMatrix(b.view(), second, pool),
+                                           PackedMatrix(c.view(), format, pool)};
+          std::vector<std::vector<float>> together;
+          std::vector<Product> job;
+          for (const PackedMatrix& w : matrices) {
+            together.emplace_back(n_rows * w.n_out());
+            const auto& inputs = w.n_in() == kIn ? x : other;
+            job.push_back({{inputs.data(), n_rows, w.n_in()},
+                           &w,
+                           {together.back().data(), n_rows, w.n_out()}});
+          }
+          multiply_all(pool, job);
+          for (std::size_t i = 0; i < job.size(); ++i) {
+            const auto& inputs = job[i].w->n_in() == kIn ? x : other;
+            ASSERT_TRUE(test::same_bits(together[i], product(pool, inputs, n_rows, matrices[i])))
+                << text_of(format) << ", " << text_of(second) << ": " << n_rows << " rows, product "
+                << i;
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST_P(MatrixProduct, Bf16StorageOfBf16NumbersIsExact) {
   if (uses_amx()) GTEST_SKIP() << "AMX cuts activations";
   Random random;

@@ -3,7 +3,9 @@
 #include "model/blocks/channel_mix.hpp"
 #include "model/blocks/linear_product.hpp"
 #include "model/blocks/residual_block.hpp"
+#include "model/blocks/sparse_attention.hpp"
 #include "model/blocks/time_mix.hpp"
+#include "partition/cost.hpp"
 #include "tests/support/bounded.hpp"
 #include "tests/support/compare.hpp"
 #include "tests/support/random.hpp"
@@ -70,6 +72,7 @@ ModelConfig config() {
   sizes.ffn_size = kHidden;
   sizes.n_rwkv = 1;
   sizes.low_ranks = {{kRank, kRank, kRank, kRank}};
+  sizes.factor_ranks.emplace("blocks.0.ffn.value.weight", kRank);
   return sizes;
 }
 
@@ -367,6 +370,64 @@ TEST_F(Mixes, TimeMixIsItsFormula) {
       EXPECT_TRUE(test::same_bits(states[s].att_shift, x().row(t - 1))) << s;
     }
   }
+}
+
+/// What a token of a block costs many cores: it is counted in plans (partition/cost.hpp).
+class Jobs : public Mixes {
+ protected:
+  template <typename BlockWeights>
+  void add_rest(BlockWeights& weights) {
+    for (Norm* norm : {&weights.ln1, &weights.ln2}) *norm = TimeMixCase(random_).norm;
+    weights.channel_mix = {random_.uniform(kChannels, 0, 1),
+                           {Matrix(random_, kHidden, kChannels).packed(pool_)},
+                           {Matrix(random_, kChannels, kHidden).packed(pool_)}};
+  }
+  /// Jobs of a block with one row.
+  template <typename BlockWeights, typename Mix>
+  std::size_t count(const BlockWeights& weights, Mix&& mix) {
+    std::vector<float> row = random_.normal(kChannels), shift(kChannels);
+    std::vector<float>* const shifts[] = {&shift};
+    const std::size_t before = pool_.n_jobs();
+    residual_block(context_, weights, one_, {row.data(), 1, kChannels}, shifts, nullptr, mix);
+    return pool_.n_jobs() - before;
+  }
+
+  const Step one_{{Segment{0, 1, 0}}};
+};
+
+TEST_F(Jobs, OfOneRowOfAnRwkvBlockAreFew) {
+  RwkvBlockWeights weights = TimeMixCase(random_).packed(pool_);
+  add_rest(weights);
+  RwkvState state;
+  state.att_shift.resize(kChannels);
+  state.wkv = base::Buffer<float>(kHeads * kernels::kHeadStateSize);
+  RwkvState* const states[] = {&state};
+  std::vector<float> v_first = random_.normal(kChannels);
+  const auto n_jobs = count(weights, [&](auto in, MatView<float> y) {
+    time_mix(context_, weights, one_, in, ValueResidual::kUses, {v_first.data(), 1, kChannels},
+             states, y);
+  });
+  EXPECT_EQ(n_jobs, partition::kBlockJobs);
+}
+
+TEST_F(Jobs, OfOneRowOfASparseBlockAreFew) {
+  attention_.chunk_size = 4;
+  SparseBlockWeights weights;
+  for (LinearWeights* linear :
+       {&weights.receptance, &weights.key, &weights.value, &weights.output}) {
+    linear->matrix = Matrix(random_, kChannels, kChannels).packed(pool_);
+  }
+  add_rest(weights);
+  KvCache cache(kHeads, attention_.chunk_size, attention_.kv, exchange_);
+  constexpr std::size_t kCached = 42;  // so that the next row closes no chunk
+  std::vector<float> cached = random_.normal(kCached * kChannels);
+  const MatView<const float> rows(cached.data(), kCached, kChannels);
+  cache.append(rows, rows, pool_);
+  const SegmentCache caches[] = {{&cache, 0, 1}};
+  const auto n_jobs = count(weights, [&](MatView<float> in, MatView<float> y) {
+    sparse_attention(context_, weights, caches, in, nullptr, y);
+  });
+  EXPECT_EQ(n_jobs, partition::kBlockJobs);
 }
 
 }  // namespace
