@@ -3,20 +3,58 @@
 #include "kernels/base/error.hpp"
 #include "kernels/recurrence/recurrence.hpp"
 #include "kernels/simd/isa.hpp"
+#include "model/checkpoint/checksum.hpp"
 #include "model/checkpoint/mapped_file.hpp"
 #include "model/checkpoint/matrix_rows.hpp"
 #include "model/checkpoint/packed_metadata.hpp"
 #include "model/schema/tensors.hpp"
 
+#include <functional>
+#include <map>
+#include <vector>
+
 namespace longreach::model {
 namespace {
+
+/// The parts of a checkpoint with checksums that nothing has compared yet.
+class Unchecked {
+ public:
+  explicit Unchecked(const Checkpoint& checkpoint) {
+    for (const ChecksummedRange& range : checkpoint.checksums()) {
+      ranges_.emplace(range.data.data(), &range);
+    }
+  }
+
+  /// The part that a tensor lies in, once; or nullptr.
+  const ChecksummedRange* take(const Tensor& tensor) {
+    auto range = ranges_.upper_bound(tensor.data);
+    if (range == ranges_.begin()) return nullptr;
+    --range;
+    const std::span<const std::byte> data = range->second->data;
+    if (tensor.data >= data.data() + data.size()) return nullptr;
+    return ranges_.extract(range).mapped();
+  }
+
+ private:
+  std::map<const std::byte*, const ChecksummedRange*> ranges_;
+};
+
+/// Whether a part of a file is the rows of a matrix, one after the other.
+bool are_rows_of(std::span<const std::byte> data, const Tensor& matrix) {
+  return matrix.is_contiguous() && !matrix.blocks && data.data() == matrix.data &&
+         data.size() == matrix.stored_bytes();
+}
 
 /// Reads the tensors of one checkpoint, of matrices a shard's outputs.
 class Loader {
  public:
   Loader(const Checkpoint& checkpoint, partition::Shard shard, base::ProductFormat product,
          kernels::ThreadPool& pool)
-      : checkpoint_(checkpoint), shard_(shard), product_(product), pool_(pool) {}
+      : checkpoint_(checkpoint),
+        unchecked_(checkpoint),
+        shard_(shard),
+        product_(product),
+        pool_(pool) {}
 
   /// Loads the fields that it is called with, whose names follow the prefix.
   auto visitor(const std::string& prefix, const Extents& extents) {
@@ -30,12 +68,15 @@ class Loader {
   void load(const std::string& name, const Tensor& tensor, const TensorSpec&, const Extents&,
             Tensor& in_place) {
     refuse_packed(name, tensor);
+    check(tensor);
+    checkpoint_.release_pages();
     in_place = tensor;
   }
 
   void load(const std::string& name, const Tensor& tensor, const TensorSpec&, const Extents&,
             Vector& values) {
     refuse_packed(name, tensor);
+    check(tensor);
     values.resize(tensor.size());
     for (std::size_t i = 0; i < values.size(); ++i) values[i] = tensor.at(i);
   }
@@ -46,13 +87,32 @@ class Loader {
     const partition::Range kept = range_of(spec.split, n_outputs, shard_);
     if (tensor.packed) {
       check_packed(name, *tensor.packed, n_outputs, n_inputs);
+      check(tensor);
+      if (kept.size() != n_outputs) {  // other shards' panels
+        advise({tensor.data, tensor.stored_bytes()}, Expected::kLater);
+      }
       matrix = in_place(tensor, kept, n_inputs);
       return;
     }
     const auto inputs =
         spec.role == Role::kMixOutput ? kernels::Inputs::kManyZero : kernels::Inputs::kAny;
-    matrix = pack_outputs(tensor, storage_of(spec.role), kept, product_, pool_, inputs);
+    const Storage storage = storage_of(spec.role);
+    const ChecksummedRange* const range = unchecked_.take(tensor);
+    if (range != nullptr && storage == Storage::kLinear && are_rows_of(range->data, tensor)) {
+      RowChecksums checksums(*range, n_outputs, kept, kernels::kPanelCols);
+      matrix = pack_outputs(tensor, storage, kept, product_, pool_, inputs,
+                            [&](partition::Range rows) { checksums.read(rows); });
+      checksums.compare(pool_);
+    } else {
+      if (range != nullptr) check_crc32(*range, pool_);
+      matrix = pack_outputs(tensor, storage, kept, product_, pool_, inputs);
+    }
     checkpoint_.release_pages();  // or the file would be in memory beside its packed copy
+  }
+
+  /// Compares the checksum of what a tensor lies in, if nothing has.
+  void check(const Tensor& tensor) {
+    if (const ChecksummedRange* const range = unchecked_.take(tensor)) check_crc32(*range, pool_);
   }
 
   void refuse_packed(const std::string& name, const Tensor& tensor) const {
@@ -93,6 +153,7 @@ class Loader {
   }
 
   const Checkpoint& checkpoint_;
+  Unchecked unchecked_;
   partition::Shard shard_;
   base::ProductFormat product_;
   kernels::ThreadPool& pool_;
@@ -111,16 +172,23 @@ ShardExtents shard_extents(const ModelConfig& config, partition::Shard shard) {
 
 kernels::PackedMatrix pack_outputs(const Tensor& matrix, Storage storage, partition::Range outputs,
                                    base::ProductFormat product, kernels::ThreadPool& pool,
-                                   kernels::Inputs inputs) {
-  if (storage == Storage::kLinear) {
-    return {MatrixRows(matrix, outputs, pool).rows_as_outputs(), product, pool, inputs};
+                                   kernels::Inputs inputs, const BeforeRows& before_rows) {
+  if (storage != Storage::kLinear) {
+    const std::size_t n_inputs = matrix.shape[matrix.shape.size() - 2];
+    MatrixRows rows(matrix, n_inputs);
+    const kernels::StridedMatrix all = rows.read({0, n_inputs}).transposed();
+    return {all.outputs(outputs.begin, outputs.size()), product, pool, inputs};
   }
-  const std::size_t n_inputs = matrix.shape[matrix.shape.size() - 2];
-  const MatrixRows rows(matrix, {0, n_inputs}, pool);
-  kernels::StridedMatrix source = rows.rows_as_inputs();
-  source.data += outputs.begin * source.out_stride * size_of(source.dtype);
-  source.n_out = outputs.size();
-  return {source, product, pool, inputs};
+  std::vector<MatrixRows> rows_of_worker;
+  for (std::size_t worker = 0; worker < pool.size(); ++worker) {
+    rows_of_worker.emplace_back(matrix, kernels::kPanelCols);
+  }
+  const auto read_outputs = [&](std::size_t first, std::size_t count, std::size_t worker) {
+    const partition::Range rows{outputs.begin + first, outputs.begin + first + count};
+    if (before_rows) before_rows(rows);
+    return rows_of_worker[worker].read(rows);
+  };
+  return {outputs.size(), matrix.shape.back(), read_outputs, product, pool, inputs};
 }
 
 Weights load_weights(const Checkpoint& checkpoint, const ModelConfig& config, const Part& part,

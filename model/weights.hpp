@@ -8,6 +8,7 @@
 #include "model/checkpoint/checkpoint.hpp"
 #include "model/schema/config.hpp"
 
+#include <functional>
 #include <variant>
 #include <vector>
 
@@ -95,16 +96,23 @@ struct Weights {
   bool has_last_block() const { return !ln_out.weight.empty(); }
 };
 
+/// Called with a run of at most kernels::kPanelCols rows of a matrix by the thread that is about to
+/// read them. Must not throw.
+using BeforeRows = std::function<void(partition::Range rows)>;
+
 /// Outputs of a matrix of a checkpoint, which lies there as `storage` says, packed for `product`.
+/// `before_rows` is for linear layers, whose rows are read a panel at a time.
 /// Errors: std::bad_alloc; as kernels::active_isa().
 kernels::PackedMatrix pack_outputs(const Tensor& matrix, Storage storage, partition::Range outputs,
                                    base::ProductFormat product, kernels::ThreadPool& pool,
-                                   kernels::Inputs inputs = kernels::Inputs::kAny);
+                                   kernels::Inputs inputs = kernels::Inputs::kAny,
+                                   const BeforeRows& before_rows = {});
 
 /// Packs the weights of a part, matrices for `product`; those that the checkpoint has packed stay
-/// where they are. The checkpoint must outlive the result. Errors: InputError naming file, tensor,
+/// where they are. Compares the checksums of all that it reads, and reads other shards' rows for
+/// that alone. The checkpoint must outlive the result. Errors: InputError naming file, tensor,
 /// expected and found shape, and for packed ones of another format or another instruction set;
-/// std::bad_alloc.
+/// naming file and entry, for another checksum; std::bad_alloc.
 Weights load_weights(const Checkpoint& checkpoint, const ModelConfig& config, const Part& part,
                      base::ProductFormat product, kernels::ThreadPool& pool);
 

@@ -11,11 +11,10 @@ namespace {
 
 using base::MatView;
 
-model::Weights verify_and_load(const model::Checkpoint& checkpoint,
-                               const model::ModelConfig& config, const model::Part& part,
-                               base::ProductFormat product, kernels::ThreadPool& pool) {
+model::Weights load(const model::Checkpoint& checkpoint, const model::ModelConfig& config,
+                    const model::Part& part, base::ProductFormat product,
+                    kernels::ThreadPool& pool) {
   kernels::active_isa();  // a wrong LONGREACH_ISA ends here, not in the middle of a run
-  checkpoint.verify();
   model::Weights weights = model::load_weights(checkpoint, config, part, product, pool);
   checkpoint.release_pages();
   return weights;
@@ -35,8 +34,8 @@ Stage::Stage(const GridPosition& grid_position, const model::Checkpoint& checkpo
       recorder_(recorder),
       exchange_(*grid_position.shards, config.execution_order().size(), options.chunks, recorder),
       pool_(options.n_threads, options.thread_started),
-      weights_(verify_and_load(checkpoint, config, {blocks_, exchange_.shard()},
-                               {options.weights, options.activations}, pool_)),
+      weights_(load(checkpoint, config, {blocks_, exchange_.shard()},
+                    {options.weights, options.activations}, pool_)),
       workspace_(config, options.n_threads),
       context_{config_,
                attention_,

@@ -49,7 +49,7 @@ struct EngineOptions {
 /// One rank's blocks at work. Neither copied nor moved.
 class Stage {
  public:
-  /// Checks the checkpoint's checksums and loads the weights; not collective. The arguments must
+  /// Loads the weights, which checks their checksums; not collective. The arguments must
   /// outlive the stage. Errors: InputError naming file and tensor; std::bad_alloc.
   Stage(const GridPosition& grid_position, const model::Checkpoint& checkpoint,
         const model::ModelConfig& config, const partition::Layout& layout,

@@ -11,18 +11,9 @@
 HWY_BEFORE_NAMESPACE();
 namespace longreach::kernels::HWY_NAMESPACE {
 
-using Words = hn::Rebind<std::uint32_t, Wide>;
-
-HWY_INLINE void store(hn::Vec<Words> bf16, base::Bf16* to) {
-  const hn::Rebind<std::int32_t, Wide> ints;
-  const hn::Rebind<std::uint16_t, Wide> halves;
-  hn::StoreU(hn::DemoteTo(halves, hn::BitCast(ints, bf16)), halves,
-             reinterpret_cast<std::uint16_t*>(to));
-}
-
 HWY_INLINE void block_to_terms(const float* x, std::size_t row, TermBlock<1>& block) {
   for (std::size_t i = 0; i < kScaleBlock; i += kLanes) {
-    store(nearest_bf16_or_nan(hn::LoadU(Wide(), x + i)), &block.terms[0][row][i]);
+    store_bf16(nearest_bf16_or_nan(hn::LoadU(Wide(), x + i)), &block.terms[0][row][i]);
   }
 }
 
@@ -33,8 +24,8 @@ HWY_INLINE void block_to_terms(const float* x, std::size_t row, TermBlock<2>& bl
     const auto first = nearest_bf16(whole);
     const auto rest = hn::Sub(whole, hn::BitCast(d, hn::ShiftLeft<16>(first)));
     // What is not finite leaves NaN.
-    store(first, &block.terms[0][row][i]);
-    store(nearest_bf16_or_nan(rest), &block.terms[1][row][i]);
+    store_bf16(first, &block.terms[0][row][i]);
+    store_bf16(nearest_bf16_or_nan(rest), &block.terms[1][row][i]);
   }
 }
 

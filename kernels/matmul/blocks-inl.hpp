@@ -11,6 +11,7 @@
 #include <hwy/highway.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <limits>
 #include <span>
@@ -66,11 +67,19 @@ HWY_INLINE hn::Vec<hn::RebindToUnsigned<Wide>> nearest_bf16(hn::Vec<Wide> x) {
   return hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(words, 0x7fff))));
 }
 
-/// The same with NaN for NaN.
+/// The same with NaN for NaN: base::to_bf16.
 HWY_INLINE hn::Vec<hn::RebindToUnsigned<Wide>> nearest_bf16_or_nan(hn::Vec<Wide> x) {
   const hn::RebindToUnsigned<Wide> words;
-  return hn::IfThenElse(hn::RebindMask(words, hn::IsNaN(x)), hn::Set(words, 0x7fc0),
-                        nearest_bf16(x));
+  const auto nan = hn::Or(hn::ShiftRight<16>(hn::BitCast(words, x)), hn::Set(words, 0x40));
+  return hn::IfThenElse(hn::RebindMask(words, hn::IsNaN(x)), nan, nearest_bf16(x));
+}
+
+/// Stores bf16 that lie in the lower half of each lane.
+HWY_INLINE void store_bf16(hn::Vec<hn::RebindToUnsigned<Wide>> bf16, base::Bf16* to) {
+  const hn::Rebind<std::int32_t, Wide> ints;
+  const hn::Rebind<std::uint16_t, Wide> halves;
+  hn::StoreU(hn::DemoteTo(halves, hn::BitCast(ints, bf16)), halves,
+             reinterpret_cast<std::uint16_t*>(to));
 }
 
 }  // namespace longreach::kernels::HWY_NAMESPACE

@@ -9,10 +9,12 @@
 
 #include "kernels/base/types.hpp"
 #include "kernels/base/view.hpp"
+#include "kernels/matmul/strided_matrix.hpp"
 #include "kernels/matmul/weight_blocks.hpp"
 #include "kernels/threads/parallel.hpp"
 
 #include <cstddef>
+#include <functional>
 #include <span>
 
 namespace longreach::kernels {
@@ -20,17 +22,10 @@ namespace longreach::kernels {
 /// ceil(n / kPanelCols).
 constexpr std::size_t panel_count(std::size_t n) { return (n + kPanelCols - 1) / kPanelCols; }
 
-/// A matrix (n_out, n_in) somewhere in memory, possibly unaligned: element (o, i) lies at
-/// data + (o * out_stride + i * in_stride) * size_of(dtype).
-struct StridedMatrix {
-  const std::byte* data = nullptr;
-  base::DType dtype = base::DType::kF32;
-  std::size_t n_out = 0, n_in = 0;
-  std::size_t out_stride = 0, in_stride = 0;  ///< In elements.
-
-  /// The element as f32 (exact).
-  float at(std::size_t o, std::size_t i) const;
-};
+/// Gives `count` outputs of a matrix from `first` on, as a matrix of that many, to a thread that is
+/// done with them when it asks for the next ones. Must not throw.
+using ReadOutputs =
+    std::function<StridedMatrix(std::size_t first, std::size_t count, std::size_t worker)>;
 
 /// What is known of the inputs that a matrix will be multiplied by.
 enum class Inputs {
@@ -83,6 +78,10 @@ class PackedMatrix {
   /// product. Errors: std::bad_alloc; as active_isa().
   PackedMatrix(const StridedMatrix& source, base::ProductFormat product, ThreadPool& pool,
                Inputs inputs = Inputs::kAny);
+  /// The same for a matrix (n_out, n_in) of which each thread asks for one panel's outputs after
+  /// the other, each once.
+  PackedMatrix(std::size_t n_out, std::size_t n_in, const ReadOutputs& read_outputs,
+               base::ProductFormat product, ThreadPool& pool, Inputs inputs = Inputs::kAny);
   /// One whose panels, which do not alternate, lie elsewhere, aligned to 64 bytes, for as long as
   /// this lives. Requires: the layout serves a product with such activations; `panels` has all of
   /// them.

@@ -44,8 +44,24 @@ static_assert(sizeof(Int4Block) == base::column_bytes(base::WeightFormat::kInt4,
 /// Each weight as the nearest scale * code of its column. |error| <= |scale| / 2 + 2^-126, for int4
 /// (1 + 2^-5) |scale| for what lies beyond 7.5 steps on the side away from the largest weight, as
 /// the scale is rounded to bf16. A column that holds a number that is not finite becomes NaN.
-void quantize(const BlockWeights& weights, Int8Block& block);
-void quantize(const BlockWeights& weights, Int4Block& block);
+void quantize(const BlockWeights& weights, Int8Block& block) noexcept;
+void quantize(const BlockWeights& weights, Int4Block& block) noexcept;
+
+/// Where the first input of a pair lies.
+enum class PairOrder {
+  kFirstBelow,  ///< In the lower half of a word: as AMX takes them.
+  kFirstAbove,  ///< In the upper half: vectors add the product with that one first.
+};
+
+/// Each weight as the nearest bf16.
+void write_pairs(const BlockWeights& weights, PairOrder order, Bf16Block& block) noexcept;
+
+/// The first n_k inputs as f32 or the nearest bf16, `k_stride` numbers apart. Returns whether all
+/// that was written is finite.
+bool write_steps(const BlockWeights& weights, std::size_t n_k, std::size_t k_stride,
+                 float* to) noexcept;
+bool write_steps(const BlockWeights& weights, std::size_t n_k, std::size_t k_stride,
+                 base::Bf16* to) noexcept;
 
 /// The code of one weight.
 inline int code_of(const Int8Block& block, std::size_t input, std::size_t col) {

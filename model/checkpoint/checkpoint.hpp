@@ -67,6 +67,8 @@ class Checkpoint {
   /// or that has another shape; for a preset.
   void merge(Lora lora);
 
+  /// The parts of the files that have checksums; of a tensor at most one.
+  std::span<const ChecksummedRange> checksums() const { return checksums_; }
   /// Reads every byte that has a checksum and compares (.pth; .safetensors carries none). Keeps no
   /// more than some megabytes of the files in memory while it does. Errors: InputError naming the
   /// file and the entry.

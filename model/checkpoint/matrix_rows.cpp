@@ -16,23 +16,6 @@ kernels::StridedMatrix in_place(const Tensor& matrix, partition::Range rows) {
           matrix.shape.back(),  row_stride,   matrix.strides.back()};
 }
 
-/// Memory for so many rows, which `read_row_to` writes one by one.
-template <typename Number, typename ReadRow>
-base::Buffer<Number> read_rows(std::size_t n_rows, std::size_t n_cols, kernels::ThreadPool& pool,
-                               ReadRow&& read_row_to) {
-  base::Buffer<Number> numbers(n_rows * n_cols, base::Pages::kLarge);
-  pool.for_each(n_rows, [&](std::size_t i, std::size_t) {
-    read_row_to(i, std::span(numbers.data() + i * n_cols, n_cols));
-  });
-  return numbers;
-}
-
-template <typename Number>
-kernels::StridedMatrix contiguous(const base::Buffer<Number>& numbers, base::DType dtype,
-                                  std::size_t n_rows, std::size_t n_cols) {
-  return {reinterpret_cast<const std::byte*>(numbers.data()), dtype, n_rows, n_cols, n_cols, 1};
-}
-
 float rounded_to(base::DType dtype, float number) {
   switch (dtype) {
     case base::DType::kF32:
@@ -76,32 +59,25 @@ void read_row_alone(const Tensor& matrix, std::size_t row, std::span<float> to) 
 
 }  // namespace
 
-MatrixRows::MatrixRows(const Tensor& matrix, partition::Range rows, kernels::ThreadPool& pool) {
+MatrixRows::MatrixRows(const Tensor& matrix, std::size_t most_rows) : matrix_(&matrix) {
   LR_CHECK(!matrix.packed);
-  const std::size_t n_cols = matrix.shape.back();
-  if (matrix.made) {
-    made_ = read_rows<base::Bf16>(rows.size(), n_cols, pool, [&](std::size_t i, auto row) {
-      const std::size_t first = (rows.begin + i) * n_cols;
-      for (std::size_t c = 0; c < n_cols; ++c) {
-        row[c] = base::to_bf16(matrix.made->at(first + c));
-      }
-    });
-    view_ = contiguous(made_, base::DType::kBf16, rows.size(), n_cols);
-  } else if (matrix.blocks || matrix.added != nullptr) {
-    numbers_ = read_rows<float>(rows.size(), n_cols, pool, [&](std::size_t i, auto row) {
-      read_row(matrix, rows.begin + i, row);
-    });
-    view_ = contiguous(numbers_, base::DType::kF32, rows.size(), n_cols);
-  } else {
-    view_ = in_place(matrix, rows);
-  }
+  if (!matrix.made && !matrix.blocks && matrix.added == nullptr) return;
+  numbers_ = base::Buffer<float>(most_rows * matrix.shape.back());
 }
 
-kernels::StridedMatrix MatrixRows::rows_as_inputs() const {
-  kernels::StridedMatrix transposed = view_;
-  std::swap(transposed.n_out, transposed.n_in);
-  std::swap(transposed.out_stride, transposed.in_stride);
-  return transposed;
+kernels::StridedMatrix MatrixRows::read(partition::Range rows) {
+  if (numbers_.size() == 0) return in_place(*matrix_, rows);
+  const std::size_t n_cols = matrix_->shape.back();
+  LR_DCHECK(rows.size() * n_cols <= numbers_.size());
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    read_row(*matrix_, rows.begin + i, numbers_.span().subspan(i * n_cols, n_cols));
+  }
+  return {reinterpret_cast<const std::byte*>(numbers_.data()),
+          base::DType::kF32,
+          rows.size(),
+          n_cols,
+          n_cols,
+          1};
 }
 
 void read_row(const Tensor& matrix, std::size_t row, std::span<float> to) {

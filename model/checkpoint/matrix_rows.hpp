@@ -3,8 +3,7 @@
 #pragma once
 
 #include "kernels/base/view.hpp"
-#include "kernels/matmul/packed_matrix.hpp"
-#include "kernels/threads/parallel.hpp"
+#include "kernels/matmul/strided_matrix.hpp"
 #include "model/checkpoint/tensor.hpp"
 #include "partition/ownership.hpp"
 
@@ -13,23 +12,20 @@
 
 namespace longreach::model {
 
-/// A run of rows of a matrix: in place where its file is mapped, or made, or read from blocks, or
-/// sums, for as long as this lives. The tensor must outlive it; dimensions of length 1 before the
-/// last two do not count. Move-only.
+/// Gives runs of rows of a matrix: in place where its file is mapped, or as f32 in memory of its
+/// own, if they are made, read from blocks, or sums. The tensor must outlive it; dimensions of
+/// length 1 before the last two do not count. Move-only.
 class MatrixRows {
  public:
   /// Errors: std::bad_alloc.
-  MatrixRows(const Tensor& matrix, partition::Range rows, kernels::ThreadPool& pool);
+  MatrixRows(const Tensor& matrix, std::size_t most_rows);
 
-  /// The rows as outputs: of a layer stored (n_out, n_in).
-  kernels::StridedMatrix rows_as_outputs() const { return view_; }
-  /// The rows as inputs: of a factor stored (n_in, n_out).
-  kernels::StridedMatrix rows_as_inputs() const;
+  /// At most so many rows, as outputs; they stay until the next call.
+  kernels::StridedMatrix read(partition::Range rows);
 
  private:
-  base::Buffer<base::Bf16> made_;
-  base::Buffer<float> numbers_;  ///< From blocks, or sums.
-  kernels::StridedMatrix view_;
+  const Tensor* matrix_;
+  base::Buffer<float> numbers_;  ///< Empty for rows in place.
 };
 
 /// Row `row` of a matrix as f32 (exact). Shape: (columns). What is added is summed in f32, over the

@@ -3,9 +3,6 @@
 #include "kernels/base/error.hpp"
 #include "model/checkpoint/printable.hpp"
 
-#include <libdeflate.h>
-
-#include <algorithm>
 #include <utility>
 
 namespace longreach::model {
@@ -15,27 +12,8 @@ using base::input_error;
 
 constexpr std::size_t kMostDimensions = 8;
 constexpr std::size_t kLongestName = 255;  // bytes
-constexpr std::size_t kPieceBytes = std::size_t{16} << 20;
 
 }  // namespace
-
-std::uint32_t crc32_of(std::span<const std::byte> data, const std::function<void()>& after_piece) {
-  std::uint32_t checksum = 0;
-  for (std::size_t done = 0; done < data.size(); done += kPieceBytes) {
-    const auto piece = data.subspan(done, std::min(kPieceBytes, data.size() - done));
-    checksum = libdeflate_crc32(checksum, piece.data(), piece.size());
-    if (after_piece) after_piece();
-  }
-  return checksum;
-}
-
-void check_crc32(const ChecksummedRange& range, const std::function<void()>& after_piece) {
-  const std::uint32_t found = crc32_of(range.data, after_piece);
-  if (found != range.crc32) {
-    input_error("{}: damaged: expected checksum {:08x}, found {:08x}", range.what, range.crc32,
-                found);
-  }
-}
 
 std::size_t checked_size(const std::vector<std::size_t>& shape, std::string_view what) {
   if (shape.size() > kMostDimensions) {

@@ -1,14 +1,12 @@
 /// What the checkpoint readers hand over, and the checks they share.
 #pragma once
 
+#include "model/checkpoint/checksum.hpp"
 #include "model/checkpoint/tensor.hpp"
 
 #include <cstddef>
-#include <cstdint>
-#include <functional>
 #include <map>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,13 +15,6 @@ namespace longreach::model {
 
 /// Tensors by name.
 using TensorMap = std::map<std::string, Tensor, std::less<>>;
-
-/// A part of a file with the checksum its container gives for it.
-struct ChecksummedRange {
-  std::string what;  ///< File and entry, for messages.
-  std::span<const std::byte> data;
-  std::uint32_t crc32 = 0;
-};
 
 /// What a file of packed weights says besides its tensors.
 struct PackedInfo {
@@ -37,14 +28,6 @@ struct TensorFile {
   std::vector<ChecksummedRange> checksums;
   std::optional<PackedInfo> packed = {};
 };
-
-/// The checksum of data, which are read in pieces of 16 MiB; calls `after_piece` after each, so
-/// that the caller can let go of its pages.
-std::uint32_t crc32_of(std::span<const std::byte> data,
-                       const std::function<void()>& after_piece = {});
-
-/// Compares the checksum, read in the same way. Errors: InputError if it is another one.
-void check_crc32(const ChecksummedRange& range, const std::function<void()>& after_piece = {});
 
 /// The product of a tensor's shape; `what` names file and tensor.
 /// Errors: InputError for lengths of 0, more than 8 dimensions, or a product that does not fit.

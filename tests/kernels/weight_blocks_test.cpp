@@ -1,12 +1,17 @@
 #include "kernels/matmul/weight_blocks.hpp"
 
+#include "tests/support/isa_fixture.hpp"
 #include "tests/support/random.hpp"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
 namespace longreach::kernels {
@@ -123,6 +128,136 @@ TYPED_TEST(WeightBlock, WhatIsNotFinitePoisonsItsColumnOnly) {
           EXPECT_EQ(weight_of(block, k, c), weight_of(want, k, c));
         }
       }
+    }
+  }
+}
+
+/// As the header and weight-formats.md have it, number by number.
+template <class Block>
+class PlainBlock {
+ public:
+  PlainBlock(const BlockWeights& weights, std::size_t col) {
+    float extreme = 0;
+    for (const auto& row : weights) {
+      if (std::abs(row[col]) > std::abs(extreme)) extreme = row[col];
+      is_finite_ = is_finite_ && std::isfinite(row[col]);
+    }
+    scale_ = base::to_bf16(kIsInt4 ? extreme / -8 : std::abs(extreme) / 127);
+  }
+
+  bool is_finite() const { return is_finite_; }
+  base::Bf16 scale() const { return scale_; }
+  /// Requires: a scale that is not zero.
+  int code(float weight) const {
+    const float code = std::nearbyint(weight / base::to_float(scale_));
+    return static_cast<int>(std::clamp(code, kIsInt4 ? -8.0F : -127.0F, kIsInt4 ? 7.0F : 127.0F));
+  }
+
+ private:
+  static constexpr bool kIsInt4 = std::is_same_v<Block, Int4Block>;
+  bool is_finite_ = true;
+  base::Bf16 scale_;
+};
+
+/// Numbers of all magnitudes, some of them halfway between two codes, zero, or not finite.
+BlockWeights various_weights(Random& random) {
+  BlockWeights weights = normal_weights(random, {1, 0.02F, 1e-30F, 1e-36F, 1e-41F, 0, 5e37F});
+  for (std::size_t k = 0; k < kScaleBlock; ++k) {
+    weights[k][8] = static_cast<float>(k) * 0.5F - 7.75F;
+    weights[k][9] = k == 0 ? 127 : static_cast<float>(k) + 0.5F;
+  }
+  weights[random.whole(0, kScaleBlock - 1)][10] = std::numeric_limits<float>::infinity();
+  weights[random.whole(0, kScaleBlock - 1)][11] = std::numeric_limits<float>::quiet_NaN();
+  weights[3][12] = -0.0F;
+  return weights;
+}
+
+class BlockOnPaths : public test::EveryIsa {
+ protected:
+  template <class Block>
+  void expect_as_plain() {
+    for (int repeat = 0; repeat < 20; ++repeat) {
+      const BlockWeights weights = various_weights(random_);
+      Block block;
+      std::memset(&block, 0x55, sizeof(block));
+      quantize(weights, block);
+      for (std::size_t c = 0; c < kPanelCols; ++c) {
+        const PlainBlock<Block> plain(weights, c);
+        if (!plain.is_finite()) {
+          EXPECT_TRUE(std::isnan(base::to_float(block.scales[c])));
+          continue;
+        }
+        ASSERT_EQ(block.scales[c].bits, plain.scale().bits) << "column " << c;
+        if (base::to_float(plain.scale()) == 0) continue;
+        for (std::size_t k = 0; k < kScaleBlock; ++k) {
+          ASSERT_EQ(code_of(block, k, c), plain.code(weights[k][c]))
+              << weights[k][c] << " at input " << k << " of column " << c;
+        }
+      }
+    }
+  }
+
+  Random random_;
+};
+LR_ON_EVERY_ISA(BlockOnPaths);
+
+TEST_P(BlockOnPaths, OfInt8IsThePlainOne) { expect_as_plain<Int8Block>(); }
+TEST_P(BlockOnPaths, OfInt4IsThePlainOne) { expect_as_plain<Int4Block>(); }
+
+TEST_P(BlockOnPaths, OfPairsHasTheNearestNumbers) {
+  const BlockWeights weights = various_weights(random_);
+  for (const PairOrder order : {PairOrder::kFirstBelow, PairOrder::kFirstAbove}) {
+    Bf16Block block;
+    write_pairs(weights, order, block);
+    for (std::size_t k = 0; k < kScaleBlock; ++k) {
+      const std::size_t half = order == PairOrder::kFirstBelow ? k % 2 : 1 - k % 2;
+      for (std::size_t c = 0; c < kPanelCols; ++c) {
+        ASSERT_EQ(block.weights[k / 2][c][half].bits, base::to_bf16(weights[k][c]).bits);
+      }
+    }
+  }
+}
+
+template <typename T>
+std::uint32_t bits_of(T number) {
+  std::uint32_t bits = 0;
+  std::memcpy(&bits, &number, sizeof(number));
+  return bits;
+}
+
+/// Writes n_k steps and returns whether they are finite.
+template <typename T>
+bool expect_steps(const BlockWeights& weights, std::size_t n_k, std::size_t k_stride) {
+  const T untouched = {};
+  std::vector<T> steps(kScaleBlock * k_stride, untouched);
+  const bool are_finite = write_steps(weights, n_k, k_stride, steps.data());
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    const std::size_t k = i / k_stride, c = i % k_stride;
+    T expected = untouched;
+    if (k < n_k && c < kPanelCols) {
+      if constexpr (std::is_same_v<T, float>) {
+        expected = weights[k][c];
+      } else {
+        expected = base::to_bf16(weights[k][c]);
+      }
+    }
+    EXPECT_EQ(bits_of(steps[i]), bits_of(expected)) << "input " << k << " column " << c;
+  }
+  return are_finite;
+}
+
+TEST_P(BlockOnPaths, OfStepsHasTheNearestNumbers) {
+  for (const std::size_t n_k : {std::size_t{1}, std::size_t{31}, kScaleBlock}) {
+    for (const std::size_t k_stride : {kPanelCols, 2 * kPanelCols}) {
+      BlockWeights weights = normal_weights(random_, {1, 1e-41F});
+      EXPECT_TRUE(expect_steps<float>(weights, n_k, k_stride));
+      EXPECT_TRUE(expect_steps<base::Bf16>(weights, n_k, k_stride));
+      weights[n_k - 1][17] = std::numeric_limits<float>::max();  // infinite when it is rounded
+      EXPECT_TRUE(expect_steps<float>(weights, n_k, k_stride));
+      EXPECT_FALSE(expect_steps<base::Bf16>(weights, n_k, k_stride));
+      weights[n_k - 1][17] = std::bit_cast<float>(0xffa00001U);  // a NaN
+      EXPECT_FALSE(expect_steps<float>(weights, n_k, k_stride));
+      EXPECT_FALSE(expect_steps<base::Bf16>(weights, n_k, k_stride));
     }
   }
 }

@@ -95,7 +95,6 @@ TEST(NumberBlocks, ReadsAnyRun) {
 }
 
 TEST(NumberBlocks, GiveRowsOfMatricesEitherWayRound) {
-  kernels::ThreadPool pool(2);
   for (const BlockFormat format : kFormats) {
     const std::size_t n = numbers_in_block(format);
     const std::string blocks = random_blocks(format, 6);
@@ -108,8 +107,10 @@ TEST(NumberBlocks, GiveRowsOfMatricesEitherWayRound) {
     Tensor transposed = matrix;
     transposed.shape = {2 * n, 3};
     transposed.strides = {1, 2 * n};
-    const MatrixRows rows(matrix, {1, 3}, pool), columns(transposed, {1, 2 * n}, pool);
-    EXPECT_EQ(rows.rows_as_outputs().dtype, base::DType::kF32);
+    MatrixRows some_rows(matrix, 2), some_columns(transposed, 2 * n);
+    const kernels::StridedMatrix rows = some_rows.read({1, 3});
+    const kernels::StridedMatrix columns = some_columns.read({1, 2 * n});
+    EXPECT_EQ(rows.dtype, base::DType::kF32);
     std::vector<float> row(3);
     for (std::size_t c = 1; c < 2 * n; ++c) {
       read_row(transposed, c, row);
@@ -118,9 +119,9 @@ TEST(NumberBlocks, GiveRowsOfMatricesEitherWayRound) {
         EXPECT_EQ(matrix.at(r * 2 * n + c), expected);
         EXPECT_EQ(transposed.at(c * 3 + r), expected);
         EXPECT_EQ(row[r], expected);
-        EXPECT_EQ(columns.rows_as_outputs().at(c - 1, r), expected);
+        EXPECT_EQ(columns.at(c - 1, r), expected);
         if (r > 0) {
-          EXPECT_EQ(rows.rows_as_outputs().at(r - 1, c), expected);
+          EXPECT_EQ(rows.at(r - 1, c), expected);
         }
       }
     }

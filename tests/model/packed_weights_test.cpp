@@ -159,6 +159,10 @@ TEST_F(PackedWeights, DamageIsRefused) {
     damaged[at] = static_cast<char>(damaged[at] ^ 1);
     const Checkpoint packed = Checkpoint::open(folder_.write("flipped.safetensors", damaged));
     expect_refused([&] { packed.verify(); }, "flipped.safetensors", "tensor", "damaged");
+    for (const partition::Shard shard : {partition::Shard{0, 1}, partition::Shard{1, 2}}) {
+      expect_refused([&] { load(packed, WeightFormat::kInt4, shard); }, "flipped.safetensors",
+                     "tensor", "damaged");
+    }
   }
 }
 

@@ -129,25 +129,22 @@ TEST(MatrixRows, OfAPresetAreTheSameWhateverElseIsMade) {
   test::Random random;
   const Checkpoint checkpoint = Checkpoint::open("preset:rwkv-x-tiny");
   const Tensor& tensor = checkpoint.get("blocks.1.ffn.key.weight", {512, 128});
-  for (const std::size_t n_threads : {1, 3}) {
-    kernels::ThreadPool pool(n_threads);
-    for (int i = 0; i < 20; ++i) {
-      const std::size_t begin = random.whole(0, 511), end = random.whole(begin + 1, 512);
-      const MatrixRows rows(tensor, {begin, end}, pool);
-      const kernels::StridedMatrix layer = rows.rows_as_outputs();
-      const kernels::StridedMatrix factor = rows.rows_as_inputs();
-      ASSERT_EQ(layer.n_out, end - begin);
-      ASSERT_EQ(layer.n_in, 128U);
-      ASSERT_EQ(factor.n_out, 128U);
-      ASSERT_EQ(factor.n_in, end - begin);
-      std::vector<float> row(128);
-      read_row(tensor, end - 1, row);
-      for (std::size_t c = 0; c < 128; ++c) {
-        const float expected = tensor.at((end - 1) * 128 + c);
-        ASSERT_EQ(layer.at(end - 1 - begin, c), expected);
-        ASSERT_EQ(factor.at(c, end - 1 - begin), expected);
-        ASSERT_EQ(row[c], expected);
-      }
+  MatrixRows rows(tensor, 512);
+  for (int i = 0; i < 40; ++i) {
+    const std::size_t begin = random.whole(0, 511), end = random.whole(begin + 1, 512);
+    const kernels::StridedMatrix layer = rows.read({begin, end});
+    const kernels::StridedMatrix factor = layer.transposed();
+    ASSERT_EQ(layer.n_out, end - begin);
+    ASSERT_EQ(layer.n_in, 128U);
+    ASSERT_EQ(factor.n_out, 128U);
+    ASSERT_EQ(factor.n_in, end - begin);
+    std::vector<float> row(128);
+    read_row(tensor, end - 1, row);
+    for (std::size_t c = 0; c < 128; ++c) {
+      const float expected = tensor.at((end - 1) * 128 + c);
+      ASSERT_EQ(layer.at(end - 1 - begin, c), expected);
+      ASSERT_EQ(factor.at(c, end - 1 - begin), expected);
+      ASSERT_EQ(row[c], expected);
     }
   }
 }
@@ -156,11 +153,11 @@ TEST(MatrixRows, OfAFileLieWhereTheFileHasThem) {
   const std::vector<float> numbers = {0, 1, 2, 3, 4, 5};
   const Tensor transposed{
       base::DType::kF32, {1, 3, 2}, {9, 1, 3}, reinterpret_cast<const std::byte*>(numbers.data())};
-  kernels::ThreadPool pool(1);
-  const MatrixRows rows(transposed, {1, 3}, pool);
-  EXPECT_EQ(rows.rows_as_outputs().data, transposed.data + sizeof(float));
-  EXPECT_EQ(rows.rows_as_outputs().at(0, 1), 4.0F);
-  EXPECT_EQ(rows.rows_as_inputs().at(1, 0), 4.0F);
+  MatrixRows two_rows(transposed, 2);
+  const kernels::StridedMatrix rows = two_rows.read({1, 3});
+  EXPECT_EQ(rows.data, transposed.data + sizeof(float));
+  EXPECT_EQ(rows.at(0, 1), 4.0F);
+  EXPECT_EQ(rows.transposed().at(1, 0), 4.0F);
   std::vector<float> row(2);
   read_row(transposed, 2, row);
   EXPECT_EQ(row, (std::vector<float>{2, 5}));
