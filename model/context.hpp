@@ -22,6 +22,10 @@ namespace longreach::model {
 /// Queries of a head that are treated together, at least: they share the reading of what they see.
 inline constexpr std::size_t kGroupQueries = 64;
 
+/// Closed chunks that a group of queries is scored with before the best of them are taken: so few
+/// that their scores, 2 MiB, stay in a core's share of the caches.
+inline constexpr std::size_t kScoredChunks = 8192;
+
 /// Rows whose logits are computed, and travel, together: enough to reuse the head's weights, few
 /// enough to keep V numbers for each.
 inline constexpr std::size_t kLogitRows = 64;
@@ -69,7 +73,7 @@ struct WeighedVisit {
 
 /// Scratch of one worker, grown when needed and kept.
 struct WorkerScratch {
-  std::vector<float> scores;          ///< Of queries with closed chunks.
+  std::vector<float> scores;          ///< Of queries with some closed chunks.
   std::vector<std::uint32_t> chosen;  ///< By one query, of the local chunks.
   std::vector<Candidate> candidates;  ///< For one query.
   std::vector<ChunkVisit> visits;     ///< Of a group of queries of one head.

@@ -116,6 +116,7 @@ partition::RunSizes run_sizes(const ModelConfig& config, const AttentionConfig& 
   const bool has_scores = config.n_sparse > 0 && attention.mode != AttentionMode::kNone;
   sizes.buffers = {.row_bytes = Workspace::row_bytes(config, n_rows) + call_bytes,
                    .score_bytes = has_scores ? kGroupQueries * sizeof(float) : 0,
+                   .most_scored = kScoredChunks,
                    .logit_bytes = kLogitRows * (config.vocab_size + config.n_embd) * sizeof(float)};
   sizes.n_threads = n_threads;
   return sizes;

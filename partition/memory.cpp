@@ -71,7 +71,9 @@ MemoryNeed stage_memory(const RunSizes& sizes, Range blocks, Shard shard) {
   const bool is_alone = shard.count == 1 && blocks.size() == sizes.blocks.size();
   need.program = kProgramBytes + (is_alone ? 0 : kMessagePassingBytes);
   need.buffers = sizes.buffers.row_bytes +
-                 sizes.n_threads * closed_chunks(sizes, shard) * sizes.buffers.score_bytes;
+                 sizes.n_threads *
+                     std::min(closed_chunks(sizes, shard), sizes.buffers.most_scored) *
+                     sizes.buffers.score_bytes;
   std::size_t n_sparse = 0;
   for (std::size_t i = blocks.begin; i < blocks.end; ++i) {
     if (sizes.blocks[i].kind == BlockKind::kSparse) ++n_sparse;

@@ -949,8 +949,11 @@ CLI::App& add_eval(CLI::App& app, EvalOptions& options) {
     if (has_needle) selection_mass->excludes("--evidence");
     CLI::Option* contexts =
         add_path(task, "--contexts", "DIR", options.contexts,
-                 "a folder of contexts that read made: prompts that begin with\ntheir texts go on "
-                 "from there; changes no result");
+                 kind.form == eval::TaskForm::kTexts
+                     ? "as of other tasks; of no use here, where every token of a text\ncounts, so "
+                       "that all of them are read"
+                     : "a folder of contexts that read made: prompts that begin with\ntheir texts "
+                       "go on from there; changes no result");
     contexts->excludes(selection_mass)->group("Running");
     add_any_isa(task, options.any_isa)->needs(contexts)->group("Running");
     task.add_flag_callback(

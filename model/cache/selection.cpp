@@ -48,12 +48,15 @@ std::vector<QueryRun> runs_of(const Selection& selection, partition::Range queri
   return runs;
 }
 
-/// scores [queries, >= n_scored]: of one head's queries, of which q [queries, 64] are those from
-/// `first` on. Neighbouring runs whose caches share a piece of the index share its reading.
+static_assert(kScoredChunks % ChunkIndex::kPieceChunks == 0);
+
+/// scores [queries, chunks]: of one head's queries, of which q [queries, 64] are those from `first`
+/// on, with as many local chunks from first_chunk on, or fewer where a run has not so many.
+/// Neighbouring runs whose caches share a piece of the index share its reading.
 void score_runs(std::span<const QueryRun> runs, std::size_t head, std::size_t first,
-                MatView<const float> q, MatView<float> scores) {
-  for (std::size_t begin = 0; begin < scores.cols(); begin += ChunkIndex::kPieceChunks) {
-    const std::size_t piece = begin / ChunkIndex::kPieceChunks;
+                MatView<const float> q, std::size_t first_chunk, MatView<float> scores) {
+  for (std::size_t col = 0; col < scores.cols(); col += ChunkIndex::kPieceChunks) {
+    const std::size_t begin = first_chunk + col, piece = begin / ChunkIndex::kPieceChunks;
     for (auto run = runs.begin(); run != runs.end();) {
       if (run->n_scored <= begin) {
         ++run;
@@ -70,20 +73,43 @@ void score_runs(std::span<const QueryRun> runs, std::size_t head, std::size_t fi
                end->cache->index().piece_identity(piece) == index.piece_identity(piece));
       const std::size_t n_chunks = std::min(n_scored - begin, ChunkIndex::kPieceChunks);
       index.score(head, piece, q.rows(run->first - first, n_queries),
-                  scores.rows(run->first - first, n_queries).cols(begin, n_chunks));
+                  scores.rows(run->first - first, n_queries).cols(col, n_chunks));
       run = end;
     }
   }
 }
 
-/// The best of a query's scores with local chunks.
-void local_top_k(const KvCache& cache, std::span<const float> scores,
-                 std::vector<std::uint32_t>& chosen, std::span<Candidate> to) {
-  chosen.resize(std::min(to.size(), scores.size()));
+/// Puts the k best to the front, the best first, or all of them: higher scores win, then lower
+/// chunks. Returns how many there are then.
+std::size_t put_best_first(std::span<Candidate> candidates, std::size_t k) {
+  const std::size_t n = std::min(candidates.size(), k);
+  const auto middle = candidates.begin() + static_cast<std::ptrdiff_t>(n);
+  std::partial_sort(candidates.begin(), middle, candidates.end(),
+                    [](const Candidate& a, const Candidate& b) {
+                      return a.score > b.score || (a.score == b.score && a.chunk < b.chunk);
+                    });
+  return n;
+}
+
+void add_valid(std::span<const Candidate> more, std::vector<Candidate>& candidates) {
+  std::ranges::copy_if(more, std::back_inserter(candidates),
+                       [](const Candidate& c) { return c.chunk != kNoChunk; });
+}
+
+/// The best of a query's scores with local chunks from first_chunk on, and of what `best` holds.
+void local_top_k(const KvCache& cache, std::size_t first_chunk, std::span<const float> scores,
+                 WorkerScratch& scratch, std::span<Candidate> best) {
+  std::vector<std::uint32_t>& chosen = scratch.chosen;
+  std::vector<Candidate>& candidates = scratch.candidates;
+  chosen.resize(std::min(best.size(), scores.size()));
   const std::size_t n = kernels::choose_chunks(scores, chosen.size(), chosen);
+  candidates.clear();
+  add_valid(best, candidates);
   for (std::size_t i = 0; i < n; ++i) {
-    to[i] = {scores[chosen[i]], cache.global_chunk(LocalChunk{chosen[i]})};
+    const auto chunk = static_cast<std::uint32_t>(first_chunk + chosen[i]);
+    candidates.push_back({scores[chosen[i]], cache.global_chunk(LocalChunk{chunk})});
   }
+  std::copy_n(candidates.begin(), put_best_first(candidates, best.size()), best.begin());
 }
 
 /// Proposes this shard's best chunks for a head's queries in `queries`.
@@ -93,15 +119,23 @@ void propose(const Selection& selection, std::size_t head, partition::Range quer
   const std::vector<QueryRun> runs = runs_of(selection, queries);
   const std::size_t n_most = std::ranges::max(runs, {}, &QueryRun::n_scored).n_scored;
   if (n_most == 0) return;
-  scratch.scores.resize(queries.size() * n_most);
-  const MatView<float> scores(scratch.scores.data(), queries.size(), n_most);
-  score_runs(runs, head, queries.begin,
-             q.rows(queries.begin, queries.size()).cols(head * kHeadSize, kHeadSize), scores);
-  for (std::size_t i = queries.begin; i < queries.end; ++i) {
-    if (!selection.chooses(i)) continue;
-    const KvCache& cache = selection.cache(i);
-    local_top_k(cache, scores.row(i - queries.begin).first(cache.own_chunks(selection.n_closed(i))),
-                scratch.chosen, table.of(shard, head, i));
+  const auto own_q = q.rows(queries.begin, queries.size()).cols(head * kHeadSize, kHeadSize);
+  // Rows that lie a power of two apart would share few sets of a cache.
+  const std::size_t stride = std::min(n_most, kScoredChunks) + 16;
+  scratch.scores.resize(queries.size() * stride);
+  for (std::size_t first = 0; first < n_most; first += kScoredChunks) {
+    const std::size_t n_chunks = std::min(n_most - first, kScoredChunks);
+    const MatView<float> scores(scratch.scores.data(), queries.size(), n_chunks, stride);
+    score_runs(runs, head, queries.begin, own_q, first, scores);
+    for (std::size_t i = queries.begin; i < queries.end; ++i) {
+      if (!selection.chooses(i)) continue;
+      const KvCache& cache = selection.cache(i);
+      const std::size_t n_own = cache.own_chunks(selection.n_closed(i));
+      if (n_own <= first) continue;
+      local_top_k(cache, first,
+                  scores.row(i - queries.begin).first(std::min(n_own - first, n_chunks)), scratch,
+                  table.of(shard, head, i));
+    }
   }
 }
 
@@ -110,10 +144,7 @@ void merge_top_k(Selection& selection, std::size_t head, std::size_t query,
                  const CandidateTable& table, std::size_t n_shards,
                  std::vector<Candidate>& candidates) {
   candidates.clear();
-  for (std::size_t s = 0; s < n_shards; ++s) {
-    std::ranges::copy_if(table.of(s, head, query), std::back_inserter(candidates),
-                         [](const Candidate& c) { return c.chunk != kNoChunk; });
-  }
+  for (std::size_t s = 0; s < n_shards; ++s) add_valid(table.of(s, head, query), candidates);
   selection.choose(head, query, candidates);
 }
 
@@ -138,14 +169,10 @@ void Selection::add_query(const KvCache& cache, std::size_t row, AttentionSpan s
 
 void Selection::choose(std::size_t head, std::size_t query, std::span<Candidate> candidates) {
   const std::size_t index = head * n_queries() + query;
-  const std::size_t n = std::min(candidates.size(), span(query).n_chosen);
-  const auto middle = candidates.begin() + static_cast<std::ptrdiff_t>(n);
-  std::partial_sort(candidates.begin(), middle, candidates.end(),
-                    [](const Candidate& a, const Candidate& b) {
-                      return a.score > b.score || (a.score == b.score && a.chunk < b.chunk);
-                    });
+  const std::size_t n = put_best_first(candidates, span(query).n_chosen);
   const auto to = chunks_.begin() + static_cast<std::ptrdiff_t>(index * n_slots_);
-  std::transform(candidates.begin(), middle, to, [](const Candidate& c) { return c.chunk; });
+  std::transform(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(n), to,
+                 [](const Candidate& c) { return c.chunk; });
   std::sort(to, to + static_cast<std::ptrdiff_t>(n));
   counts_[index] = static_cast<std::uint32_t>(n);
 }

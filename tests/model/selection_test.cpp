@@ -133,8 +133,10 @@ TEST(Selection, IsThatOfBruteForceForEverySegment) {
     for (const std::size_t top_k : {1, 2, 4}) {
       test::Random random;
       AttentionContext with(kHeads, AttentionMode::kMoba, chunk_size, top_k);
-      // More chunks than a piece of the index has; few; and so few that nothing is chosen.
-      Sequence many(random, with, 70 * chunk_size + 3), few(random, with, 6 * chunk_size + 2),
+      // More chunks than a piece of the index has, and once than are scored at a time; few; and so
+      // few that nothing is chosen.
+      const std::size_t n_many = 70 + (chunk_size == 1 ? 2 * kScoredChunks : 0);
+      Sequence many(random, with, n_many * chunk_size + 3), few(random, with, 6 * chunk_size + 2),
           fresh(random, with, 2);
       const std::array segments{SegmentCache{&many.cache, 0, 20}, SegmentCache{&fresh.cache, 20, 2},
                                 SegmentCache{&few.cache, 22, 60 % (6 * chunk_size) + 1}};

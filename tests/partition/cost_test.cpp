@@ -45,7 +45,15 @@ TEST(Cost, RowsOfAStepShareLatencies) {
   EXPECT_DOUBLE_EQ(stage_transfer(sizes, carries, 512), 2 * 768 * 4 / 1e9);
 }
 
+TEST(Cost, ThreadsWaitMoreTheMoreThereAre) {
+  EXPECT_EQ(job_waiting(73, 1, 1), 0);
+  EXPECT_DOUBLE_EQ(job_waiting(73, 2, 1), 73 * kJobSeconds);
+  EXPECT_DOUBLE_EQ(job_waiting(73, 64, 1), 6 * 73 * kJobSeconds);
+  EXPECT_DOUBLE_EQ(512 * job_waiting(73, 64, 512), job_waiting(73, 64, 1));
+}
+
 TEST(Cost, ATimeIsBoundByItsLargestPart) {
+  EXPECT_EQ((RowTime{.read = 2, .waiting = 3, .exchange = 1}).bound(), Bound::kThreads);
   EXPECT_EQ((RowTime{.read = 2, .exchange = 1, .transfer = 1}).bound(), Bound::kMemory);
   EXPECT_EQ((RowTime{.arithmetic = 2, .exchange = 1, .transfer = 1}).bound(), Bound::kArithmetic);
   EXPECT_EQ((RowTime{.arithmetic = 1, .exchange = 2}).bound(), Bound::kExchange);

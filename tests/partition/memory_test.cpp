@@ -93,6 +93,9 @@ TEST(Memory, OfScoresIsOfThreadsAndOwnChunks) {
   EXPECT_EQ(whole - half, 2U * 15 * 64 * 4);
   sizes.n_threads = 3;
   EXPECT_EQ(stage_memory(sizes, {3, 7}, {}).buffers - whole, 30U * 64 * 4);
+  // More chunks are not scored at a time.
+  EXPECT_EQ(stage_memory(small_model(2048 * 9000), {3, 7}, {}).buffers,
+            stage_memory(small_model(2048 * 8192), {3, 7}, {}).buffers);
 }
 
 TEST(Memory, CacheGrowsWithTheContextOnly) {

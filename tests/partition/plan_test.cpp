@@ -151,6 +151,9 @@ double stage_seconds(const RunSizes& sizes, Range blocks, const Place& place, co
   }
   double decoding = static_cast<double>(reads) / place.read_bytes_per_second;
   double prompt = static_cast<double>(multiply_adds) / place.multiply_adds_per_second();
+  const std::size_t n_jobs = 6 * blocks.size() + (blocks.end == 9 ? 1 : 0);
+  decoding += job_waiting(n_jobs, sizes.n_threads, 1);
+  prompt += job_waiting(n_jobs, sizes.n_threads, 512);
   if (blocks.end < 9) {
     decoding += stage_transfer(sizes, link, 1);
     prompt += stage_transfer(sizes, link, 512);

@@ -71,6 +71,7 @@ inline partition::RunSizes small_model(std::size_t context_tokens = 64000) {
   const std::size_t n_slice = std::min<std::size_t>(context_tokens, 512);
   sizes.buffers.row_bytes = n_slice * (12 * 768 + 3072 + 64 + 64 + 32 + 128) * 4;
   sizes.buffers.score_bytes = 64 * 4;
+  sizes.buffers.most_scored = 8192;
   sizes.context_tokens = context_tokens;
   sizes.step_rows = n_slice;
   sizes.n_threads = 2;
