@@ -1,11 +1,15 @@
 #include "launch/commands/bench.hpp"
 
+#include "dist/comm/machine_report.hpp"
 #include "dist/engine/exchange_timing.hpp"
 #include "dist/engine/read_together.hpp"
 #include "kernels/base/error.hpp"
 #include "kernels/base/seconds.hpp"
 #include "launch/commands/bench_result.hpp"
 #include "launch/commands/bench_run.hpp"
+#include "launch/machine/binding.hpp"
+#include "launch/machine/core_share.hpp"
+#include "launch/machine/machine.hpp"
 #include "launch/open_model.hpp"
 #include "launch/signals.hpp"
 #include "launch/standard_streams.hpp"
@@ -107,9 +111,14 @@ int bench_exchange(const BenchOptions& options, const OpenedModel& opened, dist:
   return 0;
 }
 
-/// Needs no engine: jobs in which nothing is done show what dividing them takes.
-int bench_barriers(const BenchOptions& options, const OpenedModel& opened, dist::World& world) {
-  kernels::ThreadPool pool(opened.engine_options.n_threads);
+/// Needs no engine: jobs in which nothing is done show what dividing them takes, on threads that
+/// are bound as in a run.
+int bench_barriers(const BenchOptions& options, OpenedModel& opened, dist::World& world) {
+  const dist::MachineReport own = world.agree([] { return describe_machine(); });
+  const CoreShare share = share_cores(dist::gather(world.communicator(), own))[world.rank()];
+  std::size_t& n_threads = opened.engine_options.n_threads;
+  n_threads = opened.n_threads.value_or(share.n_threads);
+  kernels::ThreadPool pool(n_threads, bind_process(share, n_threads).thread_started);
   BenchResult result;
   result.question = "barriers";
   result.grid = {1, world.size()};

@@ -211,6 +211,19 @@ class Bench(job.JobTest):
         self.assert_reported_once(self.run_ranks(2, "bench", "exchange", "--model", TINY, "--attention", "reference"),
                                   "--attention reference: .*")
 
+    def test_barriers(self):
+        model = json.loads(self.output("inspect", "--model", TINY, "--json"))
+        n_blocks = model["n_rwkv"] + model["n_sparse"]
+        for threads in 1, 2, 3:
+            [result] = map(json.loads, self.output("bench", "barriers", "--model", TINY, "--read-memory", 3, "--tokens", 10,
+                                                   "--threads", threads, "--repeats", 3).splitlines())
+            self.assertLessEqual(FIELDS, set(result))
+            self.assertEqual((result["threads"], result["tokens"], result["repeats"]), (threads, 10, 3))
+            self.assertEqual(result["jobs_per_token"], 6 * n_blocks + 1)
+            self.assertAlmostEqual(result["jobs_per_token"] * result["seconds_per_job"] / result["seconds_per_token"], 1)
+        done = self.run_ranks(2, "bench", "barriers", "--model", TINY, "--read-memory", 3, "--threads", 2)
+        self.assertEqual((done.returncode, len(done.stdout.splitlines())), (0, 1), done.stderr)
+
     def test_a_signal_ends_it_between_two_results(self):
         for question, *options in (("prefill", "--context", "10,200000"), ("decode", "--context", "10,3000000"),
                                    ("mixed", "--context", "10,1000000", "--prompt-tokens", 512)):
