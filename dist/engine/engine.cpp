@@ -40,10 +40,10 @@ Engine::Engine(Communicator& world, const model::Checkpoint& checkpoint,
       options_(options),
       grid_position_(world, layout_.grid),
       recorder_(options.recording),
-      stage_(grid_position_, checkpoint, config_, layout_, options, recorder_),
       logits_(grid_position_, config.vocab_size, config.n_head * config.n_sparse, recorder_),
-      pipeline_(grid_position_, stage_, logits_, recorder_, options.reports_busy),
+      pipeline_(grid_position_, config_, stage_, logits_, recorder_, options.reports_busy),
       reports_(*grid_position_.ranks),
+      stage_(grid_position_, checkpoint, config_, layout_, options, recorder_),
       n_contexts_(options.contexts.size()),
       n_exceptions_(std::uncaught_exceptions()) {
   LR_CHECK(options.attention.mode != model::AttentionMode::kReference ||

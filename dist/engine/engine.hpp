@@ -240,10 +240,11 @@ class Engine {
   EngineOptions options_;
   GridPosition grid_position_;
   Recorder recorder_;
-  Stage stage_;
+  // What begins with all ranks together comes before what may fail on one of them, the stage.
   LogitsReturn logits_;
   Pipeline pipeline_;
   SaveReports reports_;
+  Stage stage_;
   std::size_t n_contexts_;             ///< That have come.
   std::size_t saved_context_ = 0;      ///< The last one that was saved to.
   std::size_t n_begun_tokens_ = 0;     ///< Of its newest state whose saving began; 0 if none.

@@ -82,8 +82,8 @@ std::span<std::byte> Pipeline::StepMessage::used() {
   return all().first(n_bytes);
 }
 
-Pipeline::Pipeline(GridPosition& grid_position, Stage& stage, LogitsReturn& logits,
-                   Recorder& recorder, bool reports_busy)
+Pipeline::Pipeline(GridPosition& grid_position, const model::ModelConfig& config, Stage& stage,
+                   LogitsReturn& logits, Recorder& recorder, bool reports_busy)
     : grid_position_(grid_position),
       stage_(stage),
       logits_(logits),
@@ -91,9 +91,9 @@ Pipeline::Pipeline(GridPosition& grid_position, Stage& stage, LogitsReturn& logi
       rest_(*grid_position.ranks),
       busy_(*grid_position.ranks, recorder,
             reports_busy ? kBusyInterval : BusyReports::Clock::duration::max()) {
-  const auto new_message = [&] {
-    return StepMessage(stage.config().n_embd, stage.v_first_columns());
-  };
+  const model::ShardExtents extents =
+      model::shard_extents(config, {grid_position.shard, grid_position.grid.n_shards});
+  const auto new_message = [&] { return StepMessage(config.n_embd, extents.head_columns.size()); };
   if (!grid_position.is_first_stage()) {
     for (StepMessage& message : coming_) message = new_message();
   }

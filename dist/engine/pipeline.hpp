@@ -22,9 +22,10 @@ namespace longreach::dist {
 /// One rank's place in the pipeline.
 class Pipeline {
  public:
-  /// All arguments must outlive it. Collective: the ranks of the replica.
-  Pipeline(GridPosition& grid_position, Stage& stage, LogitsReturn& logits, Recorder& recorder,
-           bool reports_busy);
+  /// All arguments must outlive its last call; the stage may begin later than this. Collective: the
+  /// ranks of the replica.
+  Pipeline(GridPosition& grid_position, const model::ModelConfig& config, Stage& stage,
+           LogitsReturn& logits, Recorder& recorder, bool reports_busy);
 
   /// Runs a step of these tokens here and passes it on; on the leader. Returns false when
   /// `progress` stopped it, which only a grid of one rank may. Collective: the shards of the first

@@ -86,7 +86,6 @@ class Stage {
   base::MatView<float> rows(std::size_t n) { return workspace_.x.first(n); }
   /// The columns of this shard's heads of the first block's values, [n, columns].
   base::MatView<float> v_first(std::size_t n);
-  std::size_t v_first_columns() const { return context_.extents.head_columns.size(); }
 
   /// Fills x [T, C] with embedded tokens; on the first stage.
   void embed(std::span<const base::TokenId> tokens, base::MatView<float> x);

@@ -71,7 +71,7 @@ struct Path {
 };
 
 /// The register, fastest first.
-std::vector<Path> available_paths() {
+std::vector<Path> find_paths() {
   std::vector<Path> paths;
   for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
     paths.push_back({name_of_target(target), target, {}});
@@ -86,11 +86,17 @@ std::vector<Path> available_paths() {
   return paths;
 }
 
+/// Found once: asking Highway makes it take the fastest target again.
+const std::vector<Path>& available_paths() {
+  static const std::vector<Path> paths = find_paths();
+  return paths;
+}
+
 /// Beside the target, which Highway keeps in one process-wide place.
 std::atomic<Extensions> chosen_extensions{};
 
 void choose(std::string_view name) {
-  const std::vector<Path> paths = available_paths();
+  const std::vector<Path>& paths = available_paths();
   const auto found = std::ranges::find(paths, name, &Path::name);
   if (found == paths.end()) {
     base::input_error("instruction set {}: this CPU and build have {}", name,

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 
 import job
 import program
@@ -52,6 +53,24 @@ class Ranks(job.JobTest):
         done = self.run_job(*command, "OMPI_MCA_mpi_yield_when_idle=0", program.PROGRAM, *SMALL)
         self.assertEqual(done.returncode, 0)
         self.assertRegex(done.stderr.decode(), r"\[warning\] .*3 ranks share 2 cores and hold them")
+
+    def test_damage_that_one_stage_reads_ends_all(self):
+        content = program.CHECKPOINT.read_bytes()
+        model = self.folder / "damaged"
+        model.mkdir()
+        shutil.copy(MODEL / "config.json", model)
+        tokens = self.file("tokens.txt", "10 20 30 40 50")
+        n_refused = 0
+        for i in range(1, 8):
+            with self.subTest(eighth=i):
+                damaged = bytearray(content)
+                damaged[len(content) * i // 8] ^= 1
+                (model / program.CHECKPOINT.name).write_bytes(damaged)
+                done = self.run_ranks(2, "logits", "--model", model, "--tokens", tokens, "--hash", "--stages", 2)
+                if done.returncode != 0:
+                    self.assert_reported_once(done, "(rank [01] on .*: )?.*damaged: expected checksum .*")
+                    n_refused += 1
+        self.assertGreater(n_refused, 3)
 
     def test_nothing_is_reported_unasked(self):
         done = self.run_job("-n", 2, program.PROGRAM, *SMALL)
