@@ -498,9 +498,9 @@ void multiply_all(ThreadPool& pool, std::span<const Product> products) noexcept 
     if (w->n_out() == 0) continue;  // as in a shard that has no heads
     const Method& method = method_of(product);
     const auto same_inputs = std::ranges::find_if(job, [&](const JobPart& other) {
-      const auto& [other_x, other_w, other_y] = other.work.product;
-      return other.method == &method && other_w->activations() == w->activations() &&
-             other_x.data() == x.data() && other_x.rows() == x.rows();
+      const Product& made = other.work.product;
+      return other.method == &method && made.w->activations() == product.w->activations() &&
+             made.x.data() == product.x.data() && made.x.rows() == product.x.rows();
     });
     const auto converted_by = static_cast<std::size_t>(same_inputs - job.begin());
     const bool converts = converted_by == job.size();
