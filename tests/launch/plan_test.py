@@ -66,8 +66,8 @@ class Plans(PlanTest):
         plan = self.plan("--ranks", 8, "--nodes", 2)
         self.assertEqual(plan["nodes"], 2)
         self.assertEqual([rank["node"] for rank in plan["ranks"]], [0] * 4 + [1] * 4)
-        slow = self.plan("--bandwidth", 1)["seconds_per_token"]
-        self.assertAlmostEqual(slow / self.plan("--bandwidth", 10)["seconds_per_token"], 10)
+        slow = self.plan("--bandwidth", 1, "--threads", 1)["seconds_per_token"]  # of which none is waiting
+        self.assertAlmostEqual(slow / self.plan("--bandwidth", 10, "--threads", 1)["seconds_per_token"], 10)
         grid = ("--stages", 2, "--shards", 4)
         self.assertLess(self.plan(*grid)["seconds_per_token"],
                         self.plan(*grid, "--network-latency", 1000)["seconds_per_token"])
@@ -80,7 +80,7 @@ class Plans(PlanTest):
         for stage in plan["stage_plans"]:
             prompt = stage["prompt"]
             self.assertAlmostEqual(prompt["seconds_per_token"], sum(prompt[f"{part}_seconds"] for part in
-                                                                    ("arithmetic", "exchange", "transfer")))
+                                                                    ("arithmetic", "waiting", "exchange", "transfer")))
             self.assertGreater(prompt["arithmetic_seconds"], 0)
         slowest = max(stage["prompt"]["seconds_per_token"] for stage in plan["stage_plans"])
         self.assertAlmostEqual(plan["prompt_tokens_per_second"] * slowest, 1)
@@ -91,8 +91,14 @@ class Plans(PlanTest):
             for seconds in (stage["seconds_per_token"], stage["prompt"]["seconds_per_token"]):
                 self.assertIn(f" {seconds * 1e3:.4f}  ", text)
 
+    def test_threads_wait_for_each_other(self):
+        [one], [many] = (self.plan("--threads", threads)["stage_plans"] for threads in (1, 4))
+        self.assertEqual((one["waiting_seconds"], one["prompt"]["waiting_seconds"]), (0, 0))
+        self.assertAlmostEqual(many["waiting_seconds"], (6 * 6 + 1) * 2 * 0.5e-6)  # log2(4) times that of two
+        self.assertLess(many["prompt"]["waiting_seconds"], many["waiting_seconds"])
+
     def test_the_speed_of_a_core_counts_for_prompts_alone(self):
-        slow, fast = (self.plan("--arithmetic", gflops) for gflops in (10, 1000))
+        slow, fast = (self.plan("--arithmetic", gflops, "--threads", 1) for gflops in (10, 1000))
         self.assertAlmostEqual(fast["prompt_tokens_per_second"] / slow["prompt_tokens_per_second"], 100)
         self.assertEqual(fast["seconds_per_token"], slow["seconds_per_token"])
         self.assertEqual(self.plan("--arithmetic", 100), self.plan())
