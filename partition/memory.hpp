@@ -58,8 +58,8 @@ struct AttendedRows {
 struct BufferSizes {
   std::size_t row_bytes =
       0;  ///< Rows of activations, of the longest step, and of a call of mode reference.
-  std::size_t score_bytes = 0;  ///< Scores that a thread holds, for each closed chunk of the rank
-  std::size_t most_scored = 0;  ///< up to so many.
+  std::size_t score_bytes = 0;  ///< Of a closed chunk, that a thread holds.
+  std::size_t most_scored = 0;  ///< Closed chunks that are scored at a time.
   std::size_t logit_bytes = 0;  ///< Rows of logits and what they are computed from.
 };
 
