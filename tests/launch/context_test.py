@@ -62,6 +62,14 @@ class Contexts(job.JobTest):
     def states(self):
         return [state["n_tokens"] for state in self.manifest()["states"]]
 
+    def wait_for_states(self, n_states=1):
+        """Until so many are there; a run that writes them has begun to read by then."""
+        for _ in range(50 * program.SECONDS):
+            if (self.context / "manifest.json").exists() and len(self.states()) >= n_states:
+                return
+            time.sleep(0.02)
+        self.fail("no state is saved")
+
     def test_grids_change_no_bit(self):
         wanted = self.lone_hash(N_SAVED)
         for written in GRIDS:
@@ -357,15 +365,12 @@ class Contexts(job.JobTest):
         self.assertEqual(self.ask(moved / "second.ctx", " why", "--at", 1500), wanted_early)
 
     def test_a_saved_prompt_that_was_killed_goes_on(self):
-        text = self.bytes.decode() * 3
+        text = self.bytes.decode() * 10  # many states, so that it is killed before the last one
         prompt = self.file("prompt", text)
         command = ["generate", "--model", MODEL, "--prompt-file", prompt, "-n", 5, "--temperature", 0, "--ban-token", 0,
                    "--save", self.context, "--threads", 1]
         running = self.start(*command, stdout=-1, stderr=-1)
-        for _ in range(10 * program.SECONDS):
-            if (self.context / "manifest.json").exists() and self.states():
-                break
-            time.sleep(0.02)
+        self.wait_for_states()
         running.kill()
         running.communicate()
         self.assertLess(self.states()[-1], len(text))
@@ -382,26 +387,25 @@ class Contexts(job.JobTest):
         self.assertEqual(self.states()[-1], len(text) + 11)
 
     def test_a_saved_prompt_that_was_stopped_goes_on(self):
-        text = self.bytes * 3
+        text = self.bytes * 10  # many states, so that it is stopped before the last one
         command = ["generate", "--model", MODEL, "--prompt-file", self.file("prompt", text), "--temperature", 0, "--ban-token", 0,
                    "--save", self.context, "--threads", 1, "-n"]
-        for seconds in (0.2, 0.4, None):  # in the prompt, in the answer
+        for is_answering in (False, False, True):
+            n_before = len(self.states()) if self.context.exists() else 0
             running = self.start(*command, 100000, stdout=-1, stderr=-1)
-            if seconds is None:
+            if is_answering:
                 self.assertTrue(running.stdout.read(20))
             else:
-                time.sleep(seconds)
+                self.wait_for_states(n_before + 1)
             running.send_signal(signal.SIGINT)
             _, errors = running.communicate(timeout=program.SECONDS)
             self.assertEqual(running.returncode, 130, errors)
-            if not self.context.exists():
-                continue  # stopped before there was anything to save
             self.output("context", "verify", self.context, "--model", MODEL)
             ids = (self.context / "tokens").read_bytes()[:4 * self.states()[-1]]
             saved = bytes(ids[::4])
             self.assertEqual(saved[:len(text)], text[:len(saved)])
+            self.assertEqual(len(saved) > len(text), is_answering)
             self.assertEqual(self.ask(self.context, " why"), self.lone_answer(saved + b" why"))
-        self.assertGreater(len(saved), len(text))
 
     def test_a_parent_that_is_not_as_it_was_is_named(self):
         self.output(*self.read())
@@ -425,10 +429,7 @@ class Contexts(job.JobTest):
     def test_one_writes_at_a_time(self):
         long = self.file("long", self.bytes * 40)
         first = self.start(*self.read(text=long), stderr=-1)
-        for _ in range(10 * program.SECONDS):
-            if (self.context / "manifest.json").exists() and self.states():
-                break
-            time.sleep(0.1)
+        self.wait_for_states()
         self.assert_refused(self.read(text=long), "another run")
         # Who reads sees the last complete state.
         self.output("generate", "--model", MODEL, "--context", self.context, "--prompt", "x", "-n", 2, "--temperature", 0)
