@@ -147,7 +147,7 @@ void recurrence(benchmark::State& state) {
 }
 
 /// Queries of one head with all rows of a chunk. One query reads chunks that come from memory.
-void attention(benchmark::State& state, base::KvFormat format) {
+void attention(benchmark::State& state, base::KvFormat format, base::Activations activations) {
   constexpr std::size_t kSize = kernels::kHeadSize;
   const std::size_t n_queries = argument(state, 0), n_rows = argument(state, 1);
   const kernels::HeadLayout layout(format, n_rows);
@@ -164,7 +164,7 @@ void attention(benchmark::State& state, base::KvFormat format) {
   const double seconds = median_seconds(state, [&](std::size_t i) {
     kernels::attend({q.data(), n_queries, kSize},
                     layout.rows(cache.data() + i % n_chunks * layout.size_bytes()), 0, last,
-                    partials);
+                    partials, {}, activations);
   });
   if (n_queries == 1) {
     kernels::ThreadPool pool(1);
@@ -192,11 +192,14 @@ void list_benchmarks() {
   }
   benchmark::RegisterBenchmark("recurrence", recurrence)->ArgName("tokens")->Arg(256);
   for (const auto format : {base::KvFormat::kF32, base::KvFormat::kBf16, base::KvFormat::kInt8}) {
-    benchmark::RegisterBenchmark(("attention/" + std::string(name_of(format))).c_str(), attention,
-                                 format)
-        ->ArgNames({"queries", "rows"})
-        ->Args({1, 2048})
-        ->Args({64, 2048});
+    for (const auto activations : {base::Activations::kF32, base::Activations::kBf16}) {
+      if (format == base::KvFormat::kF32 && activations != base::Activations::kF32) continue;
+      const std::string name =
+          fmt::format("attention/{}/{}", name_of(format), name_of(activations));
+      benchmark::RegisterBenchmark(name.c_str(), attention, format, activations)
+          ->ArgNames({"queries", "rows"})
+          ->ArgsProduct({{1, 6, 12, 16, 64}, {2048}});
+    }
   }
 }
 

@@ -15,6 +15,17 @@ std::string model_name(const model::Checkpoint& checkpoint) {
   return preset != nullptr ? std::string(preset->name) : checkpoint.path().filename().string();
 }
 
+std::vector<std::pair<std::string, std::string>> rounding_settings(
+    const dist::EngineOptions& options) {
+  std::vector<std::pair<std::string, std::string>> settings;
+  if (options.activations == base::Activations::kF32) return settings;
+  settings.emplace_back(dist::kActivationsSetting, base::name_of(options.activations));
+  if (options.attention.kv != base::KvFormat::kF32) {
+    settings.emplace_back(dist::kAttentionActivationsSetting, "bf16");
+  }
+  return settings;
+}
+
 eval::Settings run_settings(const OpenedModel& opened, const model::Tokenizer& tokenizer,
                             std::optional<base::TokenId> bos) {
   const model::AttentionConfig& attention = opened.engine_options.attention;
@@ -24,10 +35,8 @@ eval::Settings run_settings(const OpenedModel& opened, const model::Tokenizer& t
   };
   add({{"model", model_name(opened.checkpoint)},
        {"weights", std::string(base::name_of(opened.engine_options.weights))}});
-  if (const auto activations = opened.engine_options.activations;
-      activations != base::Activations::kF32) {
-    settings.emplace_back(std::string(dist::kActivationsSetting),
-                          std::string(base::name_of(activations)));
+  for (const auto& [name, value] : rounding_settings(opened.engine_options)) {
+    settings.emplace_back(name, value);
   }
   add(attention_settings(attention, AttentionPart::kCache));
   add({{"tokenizer", std::filesystem::path(tokenizer.name()).filename().string()},

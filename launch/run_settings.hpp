@@ -10,11 +10,18 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace longreach::launch {
 
 /// Without its folder, so that the same model is the same wherever it lies.
 std::string model_name(const model::Checkpoint& checkpoint);
+
+/// What activations are rounded to, where that is less than f32: where they meet weights, and where
+/// they meet the cache.
+std::vector<std::pair<std::string, std::string>> rounding_settings(
+    const dist::EngineOptions& options);
 
 /// The model's files are known by what they hold and compute (see eval::model_fingerprint) rather
 /// than by where they lie. `bos` is the first token of texts.

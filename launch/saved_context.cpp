@@ -12,6 +12,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <iterator>
 #include <sstream>
 #include <string>
 #include <system_error>
@@ -37,10 +38,7 @@ dist::ContextSettings context_settings(const OpenedModel& opened, const model::T
     settings.emplace_back("checkpoint", opened.checkpoint.fingerprint());
   }
   settings.emplace_back("weights", base::name_of(opened.engine_options.weights));
-  if (const auto activations = opened.engine_options.activations;
-      activations != base::Activations::kF32) {
-    settings.emplace_back(dist::kActivationsSetting, base::name_of(activations));
-  }
+  std::ranges::copy(rounding_settings(opened.engine_options), std::back_inserter(settings));
   if (const auto& initial = opened.initial_states.front(); !initial.path().empty()) {
     settings.emplace_back(dist::kInitialStateSetting, initial.fingerprint());
   }

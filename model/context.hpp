@@ -117,6 +117,7 @@ struct Context {
   Exchange& exchange;
   ShardExtents extents;  ///< Of this shard.
   Observer* observer;    ///< Never null; one that ignores everything unless someone looks on.
+  base::Activations activations = base::Activations::kF32;  ///< As products have them.
 };
 
 }  // namespace longreach::model

@@ -75,7 +75,9 @@ std::uint32_t manifest_checksum(nlohmann::json manifest) {
 
 /// Settings that are absent where they have a plain value.
 constexpr std::pair<std::string_view, std::string_view> kPlainSettings[] = {
-    {kInitialStateSetting, "none"}, {kActivationsSetting, "f32"}};
+    {kInitialStateSetting, "none"},
+    {kActivationsSetting, "f32"},
+    {kAttentionActivationsSetting, "f32"}};
 
 std::string setting_of(const ContextSettings& settings, std::string_view name,
                        std::string_view plain) {

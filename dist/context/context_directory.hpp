@@ -28,6 +28,8 @@ using ContextSettings = std::vector<std::pair<std::string, std::string>>;
 inline constexpr std::string_view kInitialStateSetting = "initial_state";
 /// The one that says what activations were rounded to; without it, to nothing less than f32.
 inline constexpr std::string_view kActivationsSetting = "activations";
+/// The same where they met a cache of fewer bits.
+inline constexpr std::string_view kAttentionActivationsSetting = "attention_activations";
 
 /// A state that is saved completely.
 struct SavedState {

@@ -44,7 +44,8 @@ Stage::Stage(const GridPosition& grid_position, const model::Checkpoint& checkpo
                pool_,
                exchange_,
                model::shard_extents(config, exchange_.shard()),
-               &no_observer_},
+               &no_observer_,
+               options.activations},
       hidden_(grid_position.is_last_stage() ? model::kLogitRows : 0, config.n_embd),
       logits_(grid_position.is_last_stage() ? model::kLogitRows : 0,
               context_.extents.vocabulary.size()) {

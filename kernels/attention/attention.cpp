@@ -2,6 +2,8 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/attention/attention.cpp"
+#include "kernels/matmul/rounded_product.hpp"
+
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
@@ -124,12 +126,15 @@ HWY_EXPORT(scale_by);
 HWY_EXPORT(next_above);
 
 constexpr std::size_t kKeyPanel = kHeadSize * kPanelCols;
+static_assert(kAttentionTileQueries <= kRoundedRows && kHeadSize <= kRoundedSteps &&
+                  kAttentionBlockRows <= kRoundedSteps,
+              "a block's products are rounded at once");
 
 /// Rows of a chunk from a multiple of kPanelCols on, which are counted from 0 here. Null pointers
 /// for scales that are 1.
 template <typename T>
 struct BlockRows {
-  const T* keys;    ///< Panels behind one another.
+  const T* keys;    ///< Panels, one after the other.
   const T* values;  ///< [rows, 64]
   const base::Bf16 *key_scales, *value_scales;
 };
@@ -149,10 +154,22 @@ void prefetch_scales(const base::Bf16* scales, std::size_t n) {
   for (std::size_t i = 0; i < n; i += kInLine) __builtin_prefetch(scales + i);
 }
 
+/// Numbers of the cache that are f32 meet f32 alone.
+template <typename T>
+void multiply(base::Activations activations, base::MatView<const float> x, const Panels<T>& panels,
+              base::MatView<float> y, Start start) {
+  if constexpr (!std::is_same_v<T, float>) {
+    if (activations != base::Activations::kF32) {
+      return rounded_panel_product(x, panels, y, start);
+    }
+  }
+  panel_product(x, panels, y, start);
+}
+
 template <typename T>
 void score_rows(base::MatView<const float> q, const BlockRows<T>& rows,
-                base::MatView<float> scores) {
-  panel_product(q, Panels<T>{rows.keys, kKeyPanel, kPanelCols}, scores, Start::kZero);
+                base::Activations activations, base::MatView<float> scores) {
+  multiply(activations, q, Panels<T>{rows.keys, kKeyPanel, kPanelCols}, scores, Start::kZero);
   if (rows.key_scales == nullptr) return;
   for (std::size_t i = 0; i < q.rows(); ++i) {
     HWY_DYNAMIC_DISPATCH(scale_by)(rows.key_scales, scores.row(i));
@@ -162,8 +179,9 @@ void score_rows(base::MatView<const float> q, const BlockRows<T>& rows,
 /// Adds to partials what queries q [n, 64], n <= kAttentionTileQueries, see of rows begin ..
 /// end_of(i) - 1 of a block; span_weights(i) is null or gets how query i divides between spans.
 template <typename T, typename EndOf, typename WeightsOf>
-void attend_block(base::MatView<const float> q, const BlockRows<T>& rows, std::size_t begin,
-                  EndOf&& end_of, std::span<Partial> partials, WeightsOf&& span_weights) {
+void attend_block(base::MatView<const float> q, const BlockRows<T>& rows,
+                  base::Activations activations, std::size_t begin, EndOf&& end_of,
+                  std::span<Partial> partials, WeightsOf&& span_weights) {
   const std::size_t n = q.rows();
   if (rows.key_scales != nullptr) {
     prefetch_scales(rows.key_scales, end_of(n - 1));
@@ -171,7 +189,7 @@ void attend_block(base::MatView<const float> q, const BlockRows<T>& rows, std::s
   }
   std::array<float, kAttentionTileQueries * kAttentionBlockRows> buffer;
   const base::MatView<float> scores(buffer.data(), n, end_of(n - 1), kAttentionBlockRows);
-  score_rows(q, rows, scores);
+  score_rows(q, rows, activations, scores);
 
   std::array<Partial, kAttentionTileQueries> found;
   const auto weights_of = [&](std::size_t i) {
@@ -192,14 +210,13 @@ void attend_block(base::MatView<const float> q, const BlockRows<T>& rows, std::s
   const auto values_from = [&](std::size_t row) {
     return Panels<T>{rows.values + row * kHeadSize, kPanelCols, kHeadSize};
   };
-  panel_product(
-      scores.cols(begin, n_common), values_from(begin),
-      base::MatView<float>(found[0].sum.data(), n, kHeadSize, sizeof(Partial) / sizeof(float)),
-      Start::kZero);
+  multiply(activations, scores.cols(begin, n_common), values_from(begin),
+           base::MatView<float>(found[0].sum.data(), n, kHeadSize, sizeof(Partial) / sizeof(float)),
+           Start::kZero);
   for (std::size_t i = 0; i < n; ++i) {
     if (const auto rest = weights_of(i).subspan(n_common); !rest.empty()) {
-      panel_product({rest.data(), 1, rest.size()}, values_from(begin + n_common),
-                    {found[i].sum.data(), 1, kHeadSize}, Start::kContinue);
+      multiply(activations, {rest.data(), 1, rest.size()}, values_from(begin + n_common),
+               {found[i].sum.data(), 1, kHeadSize}, Start::kContinue);
     }
     merge(partials[i], found[i]);
   }
@@ -209,7 +226,7 @@ void attend_block(base::MatView<const float> q, const BlockRows<T>& rows, std::s
 
 void attend(base::MatView<const float> q, const ChunkRows& rows, std::size_t first,
             std::span<const std::uint32_t> last, std::span<Partial> partials,
-            std::span<SpanWeights* const> weights) noexcept {
+            std::span<SpanWeights* const> weights, base::Activations activations) noexcept {
   const std::size_t n = q.rows();
   LR_DCHECK(q.cols() == kHeadSize && last.size() == n && partials.size() == n);
   LR_DCHECK(weights.empty() || (weights.size() == n && first == 0));
@@ -230,7 +247,7 @@ void attend(base::MatView<const float> q, const ChunkRows& rows, std::size_t fir
         return weights[i + j] + block / kAttentionBlockRows;
       };
       with_type_of(rows.format, [&]<typename T>(std::type_identity<T>) {
-        attend_block(q.rows(i, n_tile), rows_from<T>(rows, block), begin, end_of,
+        attend_block(q.rows(i, n_tile), rows_from<T>(rows, block), activations, begin, end_of,
                      partials.subspan(i, n_tile), span_weights);
       });
       i += n_tile;
@@ -241,7 +258,7 @@ void attend(base::MatView<const float> q, const ChunkRows& rows, std::size_t fir
 void score_keys(base::MatView<const float> q, const ChunkRows& rows,
                 base::MatView<float> scores) noexcept {
   with_type_of(rows.format, [&]<typename T>(std::type_identity<T>) {
-    score_rows(q, rows_from<T>(rows, 0), scores);
+    score_rows(q, rows_from<T>(rows, 0), base::Activations::kF32, scores);
   });
 }
 

@@ -46,6 +46,9 @@ struct SpanWeights {
 /// into its weight.
 /// weights[i], if there are any and it is not null, gets the weights of query i in the blocks up to
 /// last[i]; partials are the same with and without.
+/// With activations of fewer bits than f32, and numbers of the cache that have fewer, queries are
+/// rounded to bf16 where they meet keys, and weights, their value's scale included, where they meet
+/// values (rounded_product.hpp); weights are added up as they are.
 /// Shapes:   q [n, 64], n >= 1, last and partials n, weights n or none; rows.keys readable to whole
 ///           panels.
 /// Requires: first < last[i], last ascending; with weights, first is 0.
@@ -55,7 +58,8 @@ struct SpanWeights {
 /// Source:   model-spec section 4.
 void attend(base::MatView<const float> q, const ChunkRows& rows, std::size_t first,
             std::span<const std::uint32_t> last, std::span<Partial> partials,
-            std::span<SpanWeights* const> weights = {}) noexcept;
+            std::span<SpanWeights* const> weights = {},
+            base::Activations activations = base::Activations::kF32) noexcept;
 
 /// scores[r][i] = q[r] . key of row i. Shapes: q [n, 64], scores [n, rows].
 void score_keys(base::MatView<const float> q, const ChunkRows& rows,

@@ -60,16 +60,18 @@ HWY_INLINE float block_codes(
 }
 
 /// Nearest bf16, ties to even, in the lower half of each lane; not for NaN.
-HWY_INLINE hn::Vec<hn::RebindToUnsigned<Wide>> nearest_bf16(hn::Vec<Wide> x) {
-  const hn::RebindToUnsigned<Wide> words;
+template <class V>
+HWY_INLINE hn::Vec<hn::RebindToUnsigned<hn::DFromV<V>>> nearest_bf16(V x) {
+  const hn::RebindToUnsigned<hn::DFromV<V>> words;
   const auto bits = hn::BitCast(words, x);
   const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(words, 1));
   return hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(words, 0x7fff))));
 }
 
 /// The same with NaN for NaN: base::to_bf16.
-HWY_INLINE hn::Vec<hn::RebindToUnsigned<Wide>> nearest_bf16_or_nan(hn::Vec<Wide> x) {
-  const hn::RebindToUnsigned<Wide> words;
+template <class V>
+HWY_INLINE hn::Vec<hn::RebindToUnsigned<hn::DFromV<V>>> nearest_bf16_or_nan(V x) {
+  const hn::RebindToUnsigned<hn::DFromV<V>> words;
   const auto nan = hn::Or(hn::ShiftRight<16>(hn::BitCast(words, x)), hn::Set(words, 0x40));
   return hn::IfThenElse(hn::RebindMask(words, hn::IsNaN(x)), nan, nearest_bf16(x));
 }

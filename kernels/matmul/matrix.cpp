@@ -61,35 +61,13 @@ class PanelKernel {
     load_sums<kRows, kVecs>(start_, y, y_stride, sum);
     const std::size_t n_k = x_.cols(), k_stride = panels_.k_stride;
     for (std::size_t k = 0; k < n_k; ++k) {
-      if constexpr (kRows == 1) prefetch_behind<kPanels>(data, k);
+      if constexpr (kRows == 1) prefetch_steps<kPanels>(panels_, n_k, data, k);
       add_step<kRows, kVecs>(x + k, x_stride, data + k * k_stride, panel_stride, sum);
     }
     store_sums<kRows, kVecs>(sum, y, y_stride);
   }
 
  private:
-  /// Asks for what one row needs some time after step k of the tile at `data`.
-  template <std::size_t kPanels>
-  HWY_INLINE void prefetch_behind(const T* data, std::size_t k) const {
-    constexpr std::size_t kAhead = kBytesAhead / sizeof(T);
-    const std::size_t n_k = x_.cols(), n_tile = kPanels * n_k * kPanelCols;
-    if (panels_.panel_stride == n_k * kPanelCols && n_tile <= 2 * kAhead) {
-      // Short panels behind one another: asked for in the order they lie in, memory is fastest.
-      prefetch(data + std::max(kAhead, n_tile) + kPanels * k * kPanelCols,
-               kPanels * kPanelCols * sizeof(T));
-      return;
-    }
-    // Of longer ones behind one another, the next ones follow when these end.
-    constexpr std::size_t kStepsAhead = kAhead / kPanels / kPanelCols;
-    const bool follow = panels_.panel_stride > kPanelCols;  // and do not alternate
-    const std::size_t skipped =
-        follow && k + kStepsAhead >= n_k ? (kPanels - 1) * panels_.panel_stride : 0;
-    for (std::size_t p = 0; p < kPanels; ++p) {
-      prefetch(data + p * panels_.panel_stride + (k + kStepsAhead) * panels_.k_stride + skipped,
-               kPanelCols * sizeof(T));
-    }
-  }
-
   base::MatView<const float> x_;
   Panels<T> panels_;
   Start start_;

@@ -1,5 +1,7 @@
 #include "kernels/matmul/rounded_product.hpp"
 
+#include "kernels/simd/isa.hpp"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/matmul/rounded_product.cpp"
 #include <hwy/foreach_target.h>
@@ -8,6 +10,19 @@
 #include "kernels/matmul/blocks-inl.hpp"
 #include "kernels/matmul/tiles-inl.hpp"
 #include "kernels/simd/simd-inl.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace longreach::kernels::HWY_NAMESPACE {
+
+void round_to_bf16(std::span<const float> x, float* HWY_RESTRICT rounded) {
+  for_lanes(x.size(), [&](auto d, std::size_t i) {
+    const auto bf16 = nearest_bf16_or_nan(hn::LoadU(d, x.data() + i));
+    hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(bf16)), d, rounded + i);
+  });
+}
+
+}  // namespace longreach::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
 
 #if HWY_TARGET == HWY_AVX3
 HWY_BEFORE_NAMESPACE();
@@ -21,13 +36,15 @@ constexpr std::size_t kVecsPerPanel = kPanelCols / kLanes;
 // Written out, as the compiler may use neither in code for AVX3.
 
 /// Adds the products of the upper and then those of the lower halves of words.
-HWY_INLINE void add_pairs(hn::Vec<Words> x, hn::Vec<Words> w, hn::Vec<Wide>& sum) {
+HWY_INLINE hn::Vec<Wide> add_pairs(hn::Vec<Words> x, hn::Vec<Words> w, hn::Vec<Wide> sum) {
   asm("vdpbf16ps %2, %1, %0" : "+v"(sum.raw) : "v"(x.raw), "v"(w.raw));
+  return sum;
 }
 
 /// Adds the products of four bytes, those of w without sign.
-HWY_INLINE void add_fours(hn::Vec<Ints> x, hn::Vec<Words> w, hn::Vec<Ints>& sum) {
+HWY_INLINE hn::Vec<Ints> add_fours(hn::Vec<Ints> x, hn::Vec<Words> w, hn::Vec<Ints> sum) {
   asm("vpdpbusd %2, %1, %0" : "+v"(sum.raw) : "v"(w.raw), "v"(x.raw));
+  return sum;
 }
 
 template <typename T>
@@ -65,7 +82,7 @@ class PairKernel {
         }
         for (std::size_t r = 0; r < kRows; ++r) {
           const auto x_pair = hn::Set(Words(), x->pairs[r][pair]);
-          for (std::size_t v = 0; v < kVecs; ++v) add_pairs(x_pair, w[v], sum[r][v]);
+          for (std::size_t v = 0; v < kVecs; ++v) sum[r][v] = add_pairs(x_pair, w[v], sum[r][v]);
         }
       }
     }
@@ -76,6 +93,83 @@ class PairKernel {
   PairRows x_;
   const Bf16Block* panels_;
   std::size_t panel_stride_;
+  Start start_;
+};
+
+/// Numbers of vector v of two steps of a panel as words of pairs, the first step's in the upper
+/// half.
+HWY_INLINE hn::Vec<Words> load_pairs(const base::Bf16* first, const base::Bf16* second,
+                                     std::size_t v) {
+  using Halves = hn::Repartition<std::uint16_t, Wide>;
+  static_assert(kVecsPerPanel == 2);
+  HWY_ALIGN static constexpr std::uint16_t kOrders[2][32] = {
+      {32, 0, 33, 1, 34, 2,  35, 3,  36, 4,  37, 5,  38, 6,  39, 7,
+       40, 8, 41, 9, 42, 10, 43, 11, 44, 12, 45, 13, 46, 14, 47, 15},
+      {48, 16, 49, 17, 50, 18, 51, 19, 52, 20, 53, 21, 54, 22, 55, 23,
+       56, 24, 57, 25, 58, 26, 59, 27, 60, 28, 61, 29, 62, 30, 63, 31}};
+  const auto order = hn::Load(Halves(), kOrders[v]);
+  return hn::Vec<Words>{
+      _mm512_permutex2var_epi16(load_words(first).raw, order.raw, load_words(second).raw)};
+}
+
+HWY_INLINE hn::Vec<Words> load_pairs(const std::int8_t* first, const std::int8_t* second,
+                                     std::size_t v) {
+  // Codes have 7 bits, so that the lower half of each is zero.
+  const auto upper = hn::BitCast(Words(), load(Wide(), first + v * kLanes));
+  const auto lower = hn::BitCast(Words(), load(Wide(), second + v * kLanes));
+  return hn::Or(upper, hn::ShiftRight<16>(lower));
+}
+
+/// Rows of words of pairs.
+struct alignas(64) PairWords {
+  std::uint32_t words[kRoundedRows][kRoundedSteps / 2];
+};
+
+template <typename T>
+class PairPanelKernel {
+ public:
+  static constexpr std::size_t kTileRows = 6;
+  static constexpr std::size_t kTilePanels = 2;
+
+  PairPanelKernel(const PairWords& x, std::size_t n_steps, const Panels<T>& panels, Start start)
+      : x_(x), n_steps_(n_steps), panels_(panels), start_(start) {}
+
+  template <std::size_t kRows, std::size_t kPanels>
+  HWY_INLINE void tile(std::size_t row, std::size_t panel, float* HWY_RESTRICT y,
+                       std::size_t y_stride) const {
+    constexpr std::size_t kVecs = kPanels * kVecsPerPanel;
+    const T* HWY_RESTRICT data = panels_.data + panel * panels_.panel_stride;
+    const std::uint32_t* HWY_RESTRICT x = x_.words[row];
+    const std::size_t k_stride = panels_.k_stride, panel_stride = panels_.panel_stride;
+    const std::size_t n_steps = n_steps_;
+    hn::Vec<Wide> sum[kRows][kVecs];
+    load_sums<kRows, kVecs>(start_, y, y_stride, sum);
+    for (std::size_t k = 0; k < n_steps; k += 2, ++x) {
+      if constexpr (kRows == 1) {
+        prefetch_steps<kPanels>(panels_, n_steps, data, k);
+        prefetch_steps<kPanels>(panels_, n_steps, data, k + 1);
+      }
+      const bool has_second = k + 1 < n_steps;
+      hn::Vec<Words> w[kVecs];
+      for (std::size_t v = 0; v < kVecs; ++v) {
+        const T* const first = data + v / kVecsPerPanel * panel_stride + k * k_stride;
+        w[v] = load_pairs(first, has_second ? first + k_stride : kZeros, v % kVecsPerPanel);
+      }
+      for (std::size_t r = 0; r < kRows; ++r) {
+        const auto x_pair = hn::Set(Words(), x[r * (kRoundedSteps / 2)]);
+        for (std::size_t v = 0; v < kVecs; ++v) sum[r][v] = add_pairs(x_pair, w[v], sum[r][v]);
+      }
+    }
+    store_sums<kRows, kVecs>(sum, y, y_stride);
+  }
+
+ private:
+  /// What stands in for the step after an odd last one.
+  static constexpr T kZeros[kPanelCols] = {};
+
+  const PairWords& x_;
+  std::size_t n_steps_;
+  Panels<T> panels_;
   Start start_;
 };
 
@@ -217,7 +311,7 @@ class FourKernel {
     Codes<Block>::template load<kHalf>(weights, group, w);
     for (std::size_t r = 0; r < kRows; ++r) {
       const auto four = hn::Set(Ints(), fours[r][2 * group + kHalf]);
-      for (std::size_t v = 0; v < 2; ++v) add_fours(four, w[v], exact[r][v]);
+      for (std::size_t v = 0; v < 2; ++v) exact[r][v] = add_fours(four, w[v], exact[r][v]);
     }
   }
 
@@ -238,19 +332,32 @@ void fours_product(const FourRows& x, const Block* panels, std::size_t panel_str
   for_tiles(FourKernel<Block>(x, panels, panel_stride, start), y, start);
 }
 
-HWY_INLINE void block_to_pairs(const float* x, std::array<std::uint32_t, kScaleBlock / 2>& pairs) {
+HWY_INLINE void block_to_pairs(const float* x, std::uint32_t* pairs) {
   const Wide d;
   const hn::Rebind<std::uint16_t, Wide> halves;
   const hn::Repartition<std::uint32_t, decltype(halves)> words;
   for (std::size_t i = 0; i < kScaleBlock; i += kLanes) {
     const auto rounded = hn::TruncateTo(halves, nearest_bf16_or_nan(hn::LoadU(d, x + i)));
-    hn::StoreU(hn::RotateRight<16>(hn::BitCast(words, rounded)), words, pairs.data() + i / 2);
+    hn::StoreU(hn::RotateRight<16>(hn::BitCast(words, rounded)), words, pairs + i / 2);
   }
 }
 
 void row_to_pairs(std::span<const float> x, std::size_t row, std::span<PairBlock> blocks) {
-  for_blocks(
-      x, [&](std::size_t b, const float* block) { block_to_pairs(block, blocks[b].pairs[row]); });
+  for_blocks(x, [&](std::size_t b, const float* block) {
+    block_to_pairs(block, blocks[b].pairs[row].data());
+  });
+}
+
+template <typename T>
+void panel_pairs_product(base::MatView<const float> x, const Panels<T>& panels,
+                         base::MatView<float> y, Start start) {
+  PairWords words;
+  for (std::size_t row = 0; row < x.rows(); ++row) {
+    for_blocks(x.row(row), [&](std::size_t b, const float* block) {
+      block_to_pairs(block, words.words[row] + b * (kScaleBlock / 2));
+    });
+  }
+  for_tiles(PairPanelKernel<T>(words, x.cols(), panels, start), y, start);
 }
 
 HWY_INLINE void block_to_fours(const float* x, std::size_t row, FourBlock& block) {
@@ -296,11 +403,33 @@ void pairs_product(const Arguments&...) {
   LR_CHECK(false);
 }
 template <typename... Arguments>
+void panel_pairs_product(const Arguments&...) {
+  LR_CHECK(false);
+}
+template <typename... Arguments>
 void fours_product(const Arguments&...) {
   LR_CHECK(false);
 }
 }  // namespace N_AVX3
 #endif
+
+namespace {
+
+HWY_EXPORT(round_to_bf16);
+
+template <typename T>
+void multiply_rounded(base::MatView<const float> x, const Panels<T>& panels, base::MatView<float> y,
+                      Start start) {
+  LR_DCHECK(x.rows() <= kRoundedRows && x.cols() <= kRoundedSteps);
+  if (uses_bf16_pairs()) return N_AVX3::panel_pairs_product(x, panels, y, start);
+  std::array<float, kRoundedRows * kRoundedSteps> rounded;
+  for (std::size_t row = 0; row < x.rows(); ++row) {
+    HWY_DYNAMIC_DISPATCH(round_to_bf16)(x.row(row), rounded.data() + row * x.cols());
+  }
+  panel_product({rounded.data(), x.rows(), x.cols()}, panels, y, start);
+}
+
+}  // namespace
 
 void to_pairs(std::span<const float> x, std::size_t row, std::span<PairBlock> blocks) noexcept {
   LR_DCHECK(row < PairBlock::kRows && blocks.size() == (x.size() + kScaleBlock - 1) / kScaleBlock);
@@ -325,6 +454,16 @@ void block_product(const FourRows& x, const Int8Block* panels, std::size_t panel
 void block_product(const FourRows& x, const Int4Block* panels, std::size_t panel_stride,
                    base::MatView<float> y, Start start) noexcept {
   N_AVX3::fours_product(x, panels, panel_stride, y, start);
+}
+
+void rounded_panel_product(base::MatView<const float> x, const Panels<base::Bf16>& panels,
+                           base::MatView<float> y, Start start) noexcept {
+  multiply_rounded(x, panels, y, start);
+}
+
+void rounded_panel_product(base::MatView<const float> x, const Panels<std::int8_t>& panels,
+                           base::MatView<float> y, Start start) noexcept {
+  multiply_rounded(x, panels, y, start);
 }
 
 }  // namespace longreach::kernels

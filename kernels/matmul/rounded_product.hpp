@@ -1,6 +1,6 @@
 /// Products of activations that were rounded to bf16 or to bytes, by AVX-512's instructions for
 /// pairs of bf16 and for four bytes at a time. Other paths have the same sums from the kernels for
-/// activations in f32, which round them first (matrix.cpp).
+/// activations in f32: of block_product(), matrix.cpp rounds them first.
 #pragma once
 
 #include "kernels/base/view.hpp"
@@ -60,5 +60,16 @@ void block_product(const FourRows& x, const Int8Block* panels, std::size_t panel
                    base::MatView<float> y, Start start) noexcept;
 void block_product(const FourRows& x, const Int4Block* panels, std::size_t panel_stride,
                    base::MatView<float> y, Start start) noexcept;
+
+/// Rows and steps of a rounded_panel_product(), at most.
+inline constexpr std::size_t kRoundedRows = 12, kRoundedSteps = 256;
+
+/// panel_product() (matrix.hpp) of the nearest bf16 of x, ties to even; NaN stays NaN. By the
+/// instruction for pairs, where there is one, numbers below 2^-126 count as zero.
+/// Threads: single-threaded, re-entrant.        Allocates: no
+void rounded_panel_product(base::MatView<const float> x, const Panels<base::Bf16>& panels,
+                           base::MatView<float> y, Start start) noexcept;
+void rounded_panel_product(base::MatView<const float> x, const Panels<std::int8_t>& panels,
+                           base::MatView<float> y, Start start) noexcept;
 
 }  // namespace longreach::kernels

@@ -27,6 +27,30 @@
 HWY_BEFORE_NAMESPACE();
 namespace longreach::kernels::HWY_NAMESPACE {
 
+/// Asks for what one row needs some time after step k of the tile at `data`, of kPanels panels of
+/// n_k steps.
+template <std::size_t kPanels, typename T>
+HWY_INLINE void prefetch_steps(const Panels<T>& panels, std::size_t n_k, const T* data,
+                               std::size_t k) {
+  constexpr std::size_t kAhead = kBytesAhead / sizeof(T);
+  const std::size_t n_tile = kPanels * n_k * kPanelCols;
+  if (panels.panel_stride == n_k * kPanelCols && n_tile <= 2 * kAhead) {
+    // Short panels, one after the other: asked for in the order they lie in, memory is fastest.
+    prefetch(data + std::max(kAhead, n_tile) + kPanels * k * kPanelCols,
+             kPanels * kPanelCols * sizeof(T));
+    return;
+  }
+  // Of longer ones that follow one another, the next ones begin when these end.
+  constexpr std::size_t kStepsAhead = kAhead / kPanels / kPanelCols;
+  const bool follow = panels.panel_stride > kPanelCols;  // and do not alternate
+  const std::size_t skipped =
+      follow && k + kStepsAhead >= n_k ? (kPanels - 1) * panels.panel_stride : 0;
+  for (std::size_t p = 0; p < kPanels; ++p) {
+    prefetch(data + p * panels.panel_stride + (k + kStepsAhead) * panels.k_stride + skipped,
+             kPanelCols * sizeof(T));
+  }
+}
+
 /// Sets the sums of a tile to zero, or to what y has of them.
 template <std::size_t kRows, std::size_t kVecs>
 HWY_INLINE void load_sums(Start start, const float* HWY_RESTRICT y, std::size_t y_stride,

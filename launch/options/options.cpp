@@ -241,8 +241,8 @@ CLI::Option* add_activations(CLI::App& app, base::Activations& activations) {
               {"bf16", Activations::kBf16},
               {"int8", Activations::kInt8}},
              "what activations are rounded to where they meet weights: bf16\nwith bf16 "
-             "weights, int8 with int8 and int4 ones: faster, at\nsome accuracy, which "
-             "docs/models.md gives")
+             "weights, int8 with int8 and int4 ones; where they\nmeet a cache of bf16 or int8, "
+             "to bf16: faster, at some\naccuracy, which docs/models.md gives")
       ->default_str(std::string(name_of(activations)));
 }
 

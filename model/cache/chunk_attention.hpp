@@ -100,7 +100,7 @@ class ChunkAttention {
       if (weighed_.any()) make_room_for_weights(head, same, scratch);
       kernels::attend({scratch.queries.data(), same.size(), kernels::kHeadSize},
                       rows_of(same[0], head), same[0].first, scratch.last, scratch.partials,
-                      scratch.weights);
+                      scratch.weights, context_.activations);
       for (std::size_t i = 0; i < same.size(); ++i) found(same[i], scratch.partials[i]);
       begin = end;
     }

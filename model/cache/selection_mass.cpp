@@ -94,7 +94,8 @@ class Measurement {
     }
     scratch.partials.resize(scratch.last.size());
     kernels::attend({scratch.queries.data(), scratch.last.size(), kHeadSize},
-                    cache_.rows(chunk, head), 0, scratch.last, scratch.partials);
+                    cache_.rows(chunk, head), 0, scratch.last, scratch.partials, {},
+                    context_.activations);
     for (std::size_t n = 0; n < scratch.partials.size(); ++n) {
       const Partial& partial = scratch.partials[n];
       masses_[place(head, first + n, chunk)] = {partial.max, partial.weight};

@@ -88,12 +88,15 @@ struct Softmax {
   }
 };
 
+constexpr base::Activations kAllActivations[] = {base::Activations::kF32, base::Activations::kBf16,
+                                                 base::Activations::kInt8};
+
 /// What a single query sees of rows first .. last-1.
 Partial attend_alone(std::span<const float> q, const Chunk& chunk, std::size_t first,
-                     std::size_t last) {
+                     std::size_t last, base::Activations activations = base::Activations::kF32) {
   Partial partial;
   const auto end = static_cast<std::uint32_t>(last);
-  attend({q.data(), 1, kHeadSize}, chunk.rows(), first, {&end, 1}, {&partial, 1});
+  attend({q.data(), 1, kHeadSize}, chunk.rows(), first, {&end, 1}, {&partial, 1}, {}, activations);
   return partial;
 }
 
@@ -115,6 +118,41 @@ TEST_P(Attention, AgreesWithASoftmaxInDouble) {
         ASSERT_TRUE(test::near(got, exact.want, exact.rounding(kAttentionBlockRows)))
             << name_of(format) << ", " << n << " from " << first;
       }
+    }
+  }
+}
+
+TEST_P(Attention, RoundedQueriesAndWeightsErrByTheirRounding) {
+  constexpr double kHalfUlp = 1.0 / 512;  // of a bf16, relative
+  Random random;
+  for (const auto format : {base::KvFormat::kBf16, base::KvFormat::kInt8}) {
+    for (const std::size_t n : {1, 2, 31, 33, 255, 256, 257, 600}) {
+      const Chunk chunk(random, n, format);
+      const auto q = random.normal(kHeadSize);
+      std::vector<float> rounded(kHeadSize);
+      std::ranges::transform(q, rounded.begin(),
+                             [](float x) { return base::to_float(base::to_bf16(x)); });
+      const Softmax exact(rounded, chunk.keys, chunk.values);
+      const auto rounding = exact.rounding(kAttentionBlockRows);
+      for (const auto activations : {base::Activations::kBf16, base::Activations::kInt8}) {
+        std::vector<float> got(kHeadSize);
+        finish(attend_alone(q, chunk, 0, n, activations), got);
+        ASSERT_TRUE(test::near(
+            got, exact.want,
+            [&](std::size_t d) { return kHalfUlp * exact.size[d] + (1 + kHalfUlp) * rounding(d); }))
+            << name_of(format) << ", " << n;
+      }
+      // A cache of f32 meets f32, and queries that have no more bits than bf16 lose none.
+      const Chunk exact_chunk(random, n);
+      EXPECT_TRUE(test::same_bits(attend_alone(q, exact_chunk, 0, n, base::Activations::kInt8).sum,
+                                  attend_alone(q, exact_chunk, 0, n).sum));
+      EXPECT_EQ(attend_alone(rounded, chunk, 0, n, base::Activations::kBf16).max,
+                attend_alone(rounded, chunk, 0, n).max);
+      EXPECT_EQ(attend_alone(rounded, chunk, 0, n, base::Activations::kBf16).weight,
+                attend_alone(rounded, chunk, 0, n).weight);
+      if (n == 1) continue;  // its weight is 1
+      EXPECT_FALSE(test::same_bits(attend_alone(rounded, chunk, 0, n, base::Activations::kBf16).sum,
+                                   attend_alone(rounded, chunk, 0, n).sum));
     }
   }
 }
@@ -241,13 +279,15 @@ TEST_P(Attention, QueryHasTheSameBitsWhateverIsBesideIt) {
       std::vector<std::uint32_t> last;
       for (std::size_t i = 0; i < n; ++i)
         last.push_back(static_cast<std::uint32_t>(std::min(first + 1 + i * 17, std::size_t{600})));
-      std::vector<Partial> together(n);
-      attend({q.data(), n, kHeadSize}, chunk.rows(), first, last, together);
-      for (std::size_t i = 0; i < n; ++i) {
-        const Partial alone =
-            attend_alone(std::span(q).subspan(i * kHeadSize, kHeadSize), chunk, first, last[i]);
-        expect_same(together[i], alone,
-                    std::string(name_of(format)) + ", query " + std::to_string(i));
+      for (const auto activations : kAllActivations) {
+        std::vector<Partial> together(n);
+        attend({q.data(), n, kHeadSize}, chunk.rows(), first, last, together, {}, activations);
+        for (std::size_t i = 0; i < n; ++i) {
+          const Partial alone = attend_alone(std::span(q).subspan(i * kHeadSize, kHeadSize), chunk,
+                                             first, last[i], activations);
+          expect_same(together[i], alone,
+                      std::string(name_of(format)) + ", query " + std::to_string(i));
+        }
       }
     }
   }
@@ -281,12 +321,15 @@ TEST_P(Attention, LaterRowsOfANeighbourDoNoHarm) {
       const auto q = random.normal((n_before + 1) * kHeadSize);
       std::vector<std::uint32_t> last(n_before, 39);
       last.push_back(40);
-      std::vector<Partial> partials(n_before + 1);
-      attend({q.data(), n_before + 1, kHeadSize}, chunk.rows(), 0, last, partials);
-      for (std::size_t i = 0; i < n_before; ++i) {
-        EXPECT_TRUE(std::isfinite(partials[i].weight) && std::isfinite(partials[i].sum[0]));
+      for (const auto activations : kAllActivations) {
+        std::vector<Partial> partials(n_before + 1);
+        attend({q.data(), n_before + 1, kHeadSize}, chunk.rows(), 0, last, partials, {},
+               activations);
+        for (std::size_t i = 0; i < n_before; ++i) {
+          EXPECT_TRUE(std::isfinite(partials[i].weight) && std::isfinite(partials[i].sum[0]));
+        }
+        EXPECT_TRUE(std::isnan(partials.back().sum[0]) && std::isnan(partials.back().weight));
       }
-      EXPECT_TRUE(std::isnan(partials.back().sum[0]) && std::isnan(partials.back().weight));
     }
   }
 }

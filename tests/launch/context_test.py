@@ -272,6 +272,15 @@ class Contexts(job.JobTest):
                 self.assert_refused(["generate", "--model", MODEL, "--context", self.context, "--prompt", "x", "--weights", "bf16",
                                      "--activations", asked], f"activations {saved}", f"has {asked}")
 
+    def test_attention_in_f32_is_not_gone_on_with_rounded(self):
+        rounded = ["--weights", "bf16", "--activations", "bf16", "--kv", "bf16"]
+        self.output(*self.read(*rounded))
+        manifest = self.manifest()
+        self.assertEqual(manifest["settings"].pop("attention_activations"), "bf16")
+        (self.context / "manifest.json").write_text(program.manifest_text(manifest))
+        self.assert_refused(["generate", "--model", MODEL, "--context", self.context, "--prompt", "x", *rounded],
+                            "attention_activations f32", "has bf16")
+
     def test_what_does_not_fit_is_refused(self):
         self.output(*self.read())
         ask = ["generate", "--model", MODEL, "--context", self.context, "--prompt", "x"]
