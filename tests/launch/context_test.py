@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import time
@@ -195,6 +196,17 @@ class Contexts(job.JobTest):
                     self.assertIn(b"rank 1: ", done.stderr)
                 self.assertEqual(self.states(), [])
                 shutil.rmtree(self.context)
+
+    def test_what_was_saved_before_no_more_could_be_written_stays(self):
+        wanted = self.lone_hash(N_SAVED)
+        n_bytes = 3000000  # of a file, less than a block's cache takes; a full disk or quota fails in the same calls
+        done = self.run_program(*self.read(), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes)))
+        self.assert_one_sentence(done, "moba.", "File too large")
+        self.assertGreaterEqual(self.states()[-1], EVERY)
+        self.assertLess(self.states()[-1], N_SAVED)
+        self.output("context", "verify", self.context, "--model", MODEL)
+        self.output(*self.read())
+        self.assertEqual(self.hash(N_SAVED), wanted)
 
     def test_a_damaged_chunk_is_named_when_it_is_chosen(self):
         self.output(*self.read())
