@@ -33,7 +33,8 @@ using Words = hn::Rebind<std::uint32_t, Wide>;
 
 constexpr std::size_t kVecsPerPanel = kPanelCols / kLanes;
 
-// Written out, as the compiler may use neither in code for AVX3.
+// Written out, as the compiler may use neither in code for AVX3; sums by value, as gcc 12 keeps in
+// memory what a statement changes by reference.
 
 /// Adds the products of the upper and then those of the lower halves of words.
 HWY_INLINE hn::Vec<Wide> add_pairs(hn::Vec<Words> x, hn::Vec<Words> w, hn::Vec<Wide> sum) {
