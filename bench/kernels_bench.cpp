@@ -9,6 +9,7 @@
 #include "model/checkpoint/random_numbers.hpp"
 
 #include <benchmark/benchmark.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <chrono>

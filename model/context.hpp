@@ -117,7 +117,8 @@ struct Context {
   Exchange& exchange;
   ShardExtents extents;  ///< Of this shard.
   Observer* observer;    ///< Never null; one that ignores everything unless someone looks on.
-  base::Activations activations = base::Activations::kF32;  ///< As products have them.
+  base::Activations activations =
+      base::Activations::kF32;  ///< What products and attention round to.
 };
 
 }  // namespace longreach::model

@@ -266,8 +266,8 @@ struct FloatInputs {
   }
   static void convert(const Work& work, std::size_t row) {
     const base::MatView<const float> x = work.product.x;
-    std::ranges::transform(x.row(row), reinterpret_cast<float*>(work.converted) + row * x.cols(),
-                           [](float number) { return base::to_float(base::to_bf16(number)); });
+    round_to_bf16(x.row(row),
+                  {reinterpret_cast<float*>(work.converted) + row * x.cols(), x.cols()});
   }
   static base::MatView<const float> of(const Work& work) {
     const base::MatView<const float> x = work.product.x;

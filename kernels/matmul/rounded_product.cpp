@@ -14,10 +14,10 @@
 HWY_BEFORE_NAMESPACE();
 namespace longreach::kernels::HWY_NAMESPACE {
 
-void round_to_bf16(std::span<const float> x, float* HWY_RESTRICT rounded) {
+void round_row(std::span<const float> x, std::span<float> rounded) {
   for_lanes(x.size(), [&](auto d, std::size_t i) {
     const auto bf16 = nearest_bf16_or_nan(hn::LoadU(d, x.data() + i));
-    hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(bf16)), d, rounded + i);
+    hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(bf16)), d, rounded.data() + i);
   });
 }
 
@@ -416,21 +416,25 @@ void fours_product(const Arguments&...) {
 
 namespace {
 
-HWY_EXPORT(round_to_bf16);
+HWY_EXPORT(round_row);
 
 template <typename T>
 void multiply_rounded(base::MatView<const float> x, const Panels<T>& panels, base::MatView<float> y,
                       Start start) {
   LR_DCHECK(x.rows() <= kRoundedRows && x.cols() <= kRoundedSteps);
   if (uses_bf16_pairs()) return N_AVX3::panel_pairs_product(x, panels, y, start);
-  std::array<float, kRoundedRows * kRoundedSteps> rounded;
-  for (std::size_t row = 0; row < x.rows(); ++row) {
-    HWY_DYNAMIC_DISPATCH(round_to_bf16)(x.row(row), rounded.data() + row * x.cols());
-  }
-  panel_product({rounded.data(), x.rows(), x.cols()}, panels, y, start);
+  std::array<float, kRoundedRows * kRoundedSteps> numbers;
+  const base::MatView<float> rounded(numbers.data(), x.rows(), x.cols());
+  for (std::size_t row = 0; row < x.rows(); ++row) round_to_bf16(x.row(row), rounded.row(row));
+  panel_product(rounded, panels, y, start);
 }
 
 }  // namespace
+
+void round_to_bf16(std::span<const float> x, std::span<float> rounded) noexcept {
+  LR_DCHECK(x.size() == rounded.size());
+  HWY_DYNAMIC_DISPATCH(round_row)(x, rounded);
+}
 
 void to_pairs(std::span<const float> x, std::size_t row, std::span<PairBlock> blocks) noexcept {
   LR_DCHECK(row < PairBlock::kRows && blocks.size() == (x.size() + kScaleBlock - 1) / kScaleBlock);

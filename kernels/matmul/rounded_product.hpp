@@ -1,6 +1,6 @@
 /// Products of activations that were rounded to bf16 or to bytes, by AVX-512's instructions for
 /// pairs of bf16 and for four bytes at a time. Other paths have the same sums from the kernels for
-/// activations in f32: of block_product(), matrix.cpp rounds them first.
+/// activations in f32, rounded first.
 #pragma once
 
 #include "kernels/base/view.hpp"
@@ -32,6 +32,9 @@ struct alignas(64) FourBlock {
   alignas(64) std::array<std::array<std::int32_t, kScaleBlock / 4>, kRows> fours;
 };
 using FourRows = base::MatView<const FourBlock>;
+
+/// Each number as the nearest bf16, ties to even; NaN stays NaN. Shapes: equal.
+void round_to_bf16(std::span<const float> x, std::span<float> rounded) noexcept;
 
 /// Writes x as row `row` of a group: each number as the nearest bf16, ties to even. NaN stays NaN;
 /// inputs beyond x are 0.

@@ -4,6 +4,7 @@
 #include "tests/support/isa_fixture.hpp"
 #include "tests/support/kv_formats.hpp"
 #include "tests/support/random.hpp"
+#include "tests/support/rounded.hpp"
 
 #include <gtest/gtest.h>
 
@@ -129,9 +130,7 @@ TEST_P(Attention, RoundedQueriesAndWeightsErrByTheirRounding) {
     for (const std::size_t n : {1, 2, 31, 33, 255, 256, 257, 600}) {
       const Chunk chunk(random, n, format);
       const auto q = random.normal(kHeadSize);
-      std::vector<float> rounded(kHeadSize);
-      std::ranges::transform(q, rounded.begin(),
-                             [](float x) { return base::to_float(base::to_bf16(x)); });
+      const auto rounded = test::rounded(q);
       const Softmax exact(rounded, chunk.keys, chunk.values);
       const auto rounding = exact.rounding(kAttentionBlockRows);
       for (const auto activations : {base::Activations::kBf16, base::Activations::kInt8}) {

@@ -3,6 +3,7 @@
 #include "tests/support/compare.hpp"
 #include "tests/support/isa_fixture.hpp"
 #include "tests/support/random.hpp"
+#include "tests/support/rounded.hpp"
 
 #include <gtest/gtest.h>
 
@@ -59,15 +60,10 @@ Exact exact_product(std::span<const float> x, std::size_t n_rows, const Weight& 
   return exact;
 }
 
-/// Each number as the nearest bf16.
-std::vector<float> rounded(std::span<const float> values) {
-  std::vector<float> result;
-  for (const float value : values) result.push_back(base::to_float(base::to_bf16(value)));
-  return result;
-}
-
 /// Numbers that bf16 holds exactly.
-std::vector<float> bf16_numbers(Random& random, std::size_t n) { return rounded(random.normal(n)); }
+std::vector<float> bf16_numbers(Random& random, std::size_t n) {
+  return test::rounded(random.normal(n));
+}
 
 std::vector<float> product(ThreadPool& pool, std::span<const float> x, std::size_t n_rows,
                            const PackedMatrix& w) {
@@ -98,7 +94,7 @@ TEST_P(MatrixProduct, AgreesWithADoubleSum) {
           const bool is_rounded = format.activations == Activations::kBf16;
           const bool is_cut = packed.has_bf16_blocks() && !is_rounded;
           const double share = static_cast<double>(n_in + 1) * kEps + (is_cut ? 0x1p-17 : 0);
-          const Exact exact = exact_product(is_rounded ? rounded(x) : x, n_rows, w);
+          const Exact exact = exact_product(is_rounded ? test::rounded(x) : x, n_rows, w);
           ASSERT_TRUE(test::near(product(pool, x, n_rows, packed), exact.sums,
                                  [&](std::size_t i) { return share * exact.sizes[i]; }))
               << text_of(format) << ": " << n_rows << " x " << n_in << " x " << n_out;
@@ -233,7 +229,7 @@ TEST_P(MatrixProduct, ActivationsInBf16AreThoseThatWereRoundedBefore) {
     auto x = random.normal(n_rows * n_in);
     x[n_rows * n_in - 1] = std::numeric_limits<float>::quiet_NaN();
     EXPECT_TRUE(test::same_bits(product(pool, x, n_rows, rounding),
-                                product(pool, rounded(x), n_rows, plain)));
+                                product(pool, test::rounded(x), n_rows, plain)));
   }
 }
 

@@ -3,6 +3,7 @@
 #include "tests/support/compare.hpp"
 #include "tests/support/isa_fixture.hpp"
 #include "tests/support/random.hpp"
+#include "tests/support/rounded.hpp"
 
 #include <gtest/gtest.h>
 
@@ -20,13 +21,6 @@ using test::Random;
 
 class RoundedProduct : public test::EveryIsa {};
 LR_ON_EVERY_ISA(RoundedProduct);
-
-std::vector<float> rounded_to_bf16(const std::vector<float>& x) {
-  std::vector<float> rounded(x.size());
-  std::ranges::transform(x, rounded.begin(),
-                         [](float number) { return base::to_float(base::to_bf16(number)); });
-  return rounded;
-}
 
 /// Numbers of a cache: bf16, or whole ones from -127 to 127.
 template <typename T>
@@ -51,7 +45,7 @@ void expect_sums_of_f32(Random& random, std::size_t n_rows, std::size_t n_k, std
   const std::vector<T> kept = kept_numbers<T>(random, n_k * width);
   const Panels<T> panels = steps_are_rows ? Panels<T>{kept.data(), kPanelCols, width}
                                           : Panels<T>{kept.data(), n_k * kPanelCols, kPanelCols};
-  const std::vector<float> x = random.normal(n_rows * n_k), nearest = rounded_to_bf16(x);
+  const std::vector<float> x = random.normal(n_rows * n_k), nearest = test::rounded(x);
   for (const Start start : {Start::kZero, Start::kContinue}) {
     std::vector<float> want = random.normal(n_rows * n_cols), got = want;
     panel_product({nearest.data(), n_rows, n_k}, panels, {want.data(), n_rows, n_cols}, start);
