@@ -432,6 +432,7 @@ bool Generator::submit_step(std::span<const RequestRows> rows, const dist::Progr
       active.last_step = step.number;
       step.requests.push_back(part.id);
     }
+    active.n_in_step = tokens.size();
     n_tokens_read_ += tokens.size();
   }
   if (calls_are_units_) {
@@ -463,7 +464,8 @@ void Generator::after_rows(Active& active) {
       }
       n_until_border = std::min(n_until_border, active.n_until_state());
     }
-    scheduler_.set_prompt(active.id, n_prompt - n_read, n_until_border);
+    scheduler_.set_prompt(active.id, n_prompt - n_read, n_until_border,
+                          engine_.prompt_step_rows(*active.session));
   } else {
     scheduler_.set_under_way(active.id);
   }

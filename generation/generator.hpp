@@ -78,6 +78,9 @@ class Generator {
   /// those of the engine and of the sinks.
   bool step(const dist::Progress& progress = {});
 
+  /// Of a request that has not finished: its rows in the step that is being run, or was run last.
+  std::size_t rows_in_step(RequestId id) const { return active_.at(id)->n_in_step; }
+
   /// Forgets all prefixes that no request shares: what lies in files that are deleted goes with
   /// them.
   void forget_prefixes();
@@ -157,7 +160,8 @@ class Generator {
     std::size_t n_save_begun = 0;             ///< Of these.
     std::vector<std::size_t> borders;         ///< Where prefixes are to be kept; the next one last.
     std::size_t n_rows_to_come = 0;           ///< Whose logits are wanted and have not come.
-    std::size_t last_step = 0;                ///< The one that its last rows are in.
+    std::size_t last_step = 0;                ///< The one that its last wanted rows are in.
+    std::size_t n_in_step = 0;                ///< Rows of the last step that had any.
     std::size_t n_reported = 0;  ///< Tokens of the prompt that progress was reported of.
     std::size_t n_generated = 0;
     base::TokenId next = 0;  ///< The token to read next, when it decodes.

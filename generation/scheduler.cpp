@@ -52,12 +52,14 @@ void Scheduler::set_bytes(RequestId id, std::size_t bytes) {
   request.bytes = bytes;
 }
 
-void Scheduler::set_prompt(RequestId id, std::size_t n_left, std::size_t n_until_border) {
+void Scheduler::set_prompt(RequestId id, std::size_t n_left, std::size_t n_until_border,
+                           std::size_t n_per_step) {
   LR_CHECK(n_until_border >= 1 && n_until_border <= n_left);
   Running& request = running_.at(id);
   request.phase = Phase::kPrompt;
   request.n_left = n_left;
   request.n_until_border = n_until_border;
+  request.n_per_step = n_per_step;
 }
 
 void Scheduler::set_under_way(RequestId id) { running_.at(id).phase = Phase::kUnderWay; }
@@ -96,8 +98,20 @@ std::vector<RequestRows> Scheduler::next_step() {
   return step;
 }
 
+std::size_t Scheduler::most_rows() const {
+  if (options_.step_seconds != kNoLimit || !row_seconds_) return options_.max_rows;
+  std::size_t n_asked = 0;
+  for (const auto& [id, request] : running_) {
+    if (request.phase == Phase::kPrompt) n_asked = std::max(n_asked, request.n_per_step);
+  }
+  const auto n_in_time = static_cast<std::size_t>(kLongestStep / *row_seconds_);
+  // A multiple, as the steps of a prompt then end together with those of max_rows.
+  const std::size_t n_rows = std::min(n_asked, n_in_time);
+  return std::max(n_rows - n_rows % options_.max_rows, options_.max_rows);
+}
+
 std::size_t Scheduler::prompt_rows(std::size_t n_decoding_rows) {
-  const std::size_t most = options_.max_rows - n_decoding_rows;
+  const std::size_t most = most_rows() - n_decoding_rows;
   if (n_decoding() == 0 || options_.step_seconds == kNoLimit) return most;
   const bool is_known = cost_.decoding_seconds(n_decoding_rows).has_value();
   if (n_decoding_rows > 0 && (!is_known || n_mixed_ >= kMeasureEvery)) return 0;
@@ -148,6 +162,10 @@ void Scheduler::deal(std::size_t n_rows, std::vector<RequestRows>& step) {
 
 void Scheduler::observe(double seconds) {
   cost_.observe(last_step_, seconds);
+  if (last_step_.n_decoding == 0 && last_step_.n_prompt > 0) {
+    constexpr double kShortest = 1e-9;  // of a row: a clock may stand still
+    row_seconds_ = std::max(seconds / static_cast<double>(last_step_.n_prompt), kShortest);
+  }
   if (last_step_.n_decoding > 0) n_mixed_ = last_step_.n_prompt > 0 ? n_mixed_ + 1 : 0;
 }
 

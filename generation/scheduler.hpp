@@ -8,7 +8,8 @@
 ///  2. A step has a row of every decoding sequence that is ready. Where several steps are under way
 ///     at once (stages), each has its share of the decoding sequences.
 ///  3. While sequences decode, a step has as many rows of prompts as keep it within the time
-///     budget, by the measured cost of rows; else as many as a step may have.
+///     budget, by the measured cost of rows; else as many as a step may have. Where nobody waits
+///     for single tokens, it has more if a prompt asks for more, as far as they are read in time.
 ///  4. Half of these rows go to the prompt with the fewest rows left: short prompts overtake long
 ///     ones. The rest is dealt to all in turn (deficit round robin), so that none starves.
 #pragma once
@@ -28,7 +29,7 @@ namespace longreach::generation {
 using RequestId = std::uint64_t;
 
 struct SchedulerOptions {
-  std::size_t max_rows = 512;  ///< Of a step.
+  std::size_t max_rows = 512;  ///< Of a step, unless a prompt asks for more.
   std::size_t n_steps = 1;     ///< Under way at once.
   /// How long a step may last while sequences decode. Default: kPlainSteps steps of them alone.
   std::optional<double> step_seconds = {};
@@ -57,6 +58,8 @@ class Scheduler {
  public:
   /// The default budget in plain decoding steps.
   static constexpr double kPlainSteps = 3;
+  /// Seconds that a step of more than max_rows may take: a signal may have to wait for its end.
+  static constexpr double kLongestStep = 2;
 
   explicit Scheduler(const SchedulerOptions& options) : options_(options) {}
 
@@ -83,9 +86,10 @@ class Scheduler {
   /// It takes other memory than was expected, as a part is shared.
   void set_bytes(RequestId id, std::size_t bytes);
   std::size_t bytes_of(RequestId id) const { return running_.at(id).bytes; }
-  /// The prompt has so many rows left, of which a step may have n_until_border at most. Requires:
-  /// 1 <= n_until_border <= n_left.
-  void set_prompt(RequestId id, std::size_t n_left, std::size_t n_until_border);
+  /// The prompt has so many rows left, of which a step may have n_until_border at most. Steps of up
+  /// to n_per_step rows take less time a row. Requires: 1 <= n_until_border <= n_left.
+  void set_prompt(RequestId id, std::size_t n_left, std::size_t n_until_border,
+                  std::size_t n_per_step = 0);
   /// Its last rows are under way; a row to decode comes of them, or the end.
   void set_under_way(RequestId id);
   /// It has a row to decode.
@@ -108,6 +112,7 @@ class Scheduler {
     std::size_t bytes = 0;
     Phase phase = Phase::kUnderWay;
     std::size_t n_left = 0, n_until_border = 0;  ///< Of the prompt.
+    std::size_t n_per_step = 0;                  ///< As asked for.
     std::uint64_t since = 0;                     ///< When it became ready, as a number of changes.
     double credit = 0;                           ///< Rows it was not dealt yet.
   };
@@ -117,6 +122,8 @@ class Scheduler {
   /// How many of them a step has at most.
   std::size_t decoding_share() const;
   std::vector<RequestId> in_phase(Phase phase) const;
+  /// Of a step.
+  std::size_t most_rows() const;
   std::size_t prompt_rows(std::size_t n_decoding_rows);
   void deal(std::size_t n_rows, std::vector<RequestRows>& step);
 
@@ -127,7 +134,8 @@ class Scheduler {
   std::uint64_t n_changes_ = 0;
   StepCost cost_;
   StepRows last_step_;
-  std::size_t n_mixed_ = 0;  ///< Steps of both kinds since decoding alone was measured.
+  std::optional<double> row_seconds_;  ///< Of the last step that had rows of prompts alone.
+  std::size_t n_mixed_ = 0;            ///< Steps of both kinds since decoding alone was measured.
 };
 
 }  // namespace longreach::generation

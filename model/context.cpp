@@ -37,7 +37,7 @@ void visit_rows(const ModelConfig& config, Visit&& visit) {
 
 Workspace::Workspace(const ModelConfig& config, std::size_t n_workers) : workers(n_workers) {
   visit_rows(config, [&](Rows Workspace::*rows, std::size_t n_columns) {
-    this->*rows = Rows(kStepRows, n_columns);
+    this->*rows = Rows(kMostStepRows, n_columns);
   });
 }
 

@@ -29,7 +29,7 @@ bool run_blocks(Context& context, const Step& step, base::MatView<float> x,
                 const Progress& progress);
 
 /// logits[t] = LN(x[t]; ln_out) W_head^T, of which the shard computes its columns of the
-/// vocabulary. Shapes: x [T, C], T <= kStepRows; logits [T, own columns]. Requires: the last
+/// vocabulary. Shapes: x [T, C], T <= kMostStepRows; logits [T, own columns]. Requires: the last
 /// stage's weights.
 void compute_logits(Context& context, base::MatView<const float> x, base::MatView<float> logits);
 

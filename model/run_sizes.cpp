@@ -111,7 +111,8 @@ partition::RunSizes run_sizes(const ModelConfig& config, const AttentionConfig& 
   const std::size_t call_bytes = attention.mode == AttentionMode::kReference
                                      ? 2 * call_tokens * config.n_embd * sizeof(float)
                                      : 0;
-  const std::size_t n_rows = std::min(kStepRows, context_tokens);
+  const std::size_t n_rows =
+      std::min(prompt_step_rows(config, attention, context_tokens), context_tokens);
   sizes.step_rows = std::max<std::size_t>(1, n_rows);
   const bool has_scores = config.n_sparse > 0 && attention.mode != AttentionMode::kNone;
   sizes.buffers = {.row_bytes = Workspace::row_bytes(config, n_rows) + call_bytes,

@@ -15,7 +15,7 @@ Step::Step(std::vector<Segment> segments, const RowSet& wanted, const RowSet& we
     segment_of_row_.insert(segment_of_row_.end(), segments_[s].n_rows,
                            static_cast<std::uint16_t>(s));
   }
-  LR_CHECK(n_rows() >= 1 && n_rows() <= kStepRows);
+  LR_CHECK(n_rows() >= 1 && n_rows() <= kMostStepRows);
 }
 
 namespace {

@@ -15,8 +15,12 @@
 
 namespace longreach::model {
 
-/// Rows of a step, at most.
+/// Rows of a step, unless more share the reading of chunks (prompt_step_rows() of
+/// attention_span.hpp): products have no use for more.
 inline constexpr std::size_t kStepRows = 512;
+
+/// Rows of a step, at most.
+inline constexpr std::size_t kMostStepRows = 2048;
 
 /// Consecutive tokens of one session in a step.
 struct Segment {
@@ -26,13 +30,13 @@ struct Segment {
 };
 
 /// A property of a step's rows.
-using RowSet = std::bitset<kStepRows>;
+using RowSet = std::bitset<kMostStepRows>;
 
 /// Segments of different sessions, whose rows follow one another.
 class Step {
  public:
   /// `wanted` are the rows whose logits are asked for, `weighed` those of which it is asked what
-  /// their attention gives weight to. Requires: 1 .. kStepRows rows.
+  /// their attention gives weight to. Requires: 1 .. kMostStepRows rows.
   explicit Step(std::vector<Segment> segments, const RowSet& wanted = {},
                 const RowSet& weighed = {});
 

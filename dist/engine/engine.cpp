@@ -108,6 +108,10 @@ bool Engine::has_evidence() const {
                                   options_.attention.mode == model::AttentionMode::kFull);
 }
 
+std::size_t Engine::prompt_step_rows(const Session& session) const {
+  return model::prompt_step_rows(config_, options_.attention, session.n_tokens_);
+}
+
 bool Engine::submit(std::span<const SegmentRequest> segments, const Progress& progress) {
   LR_CHECK(stage_.attention().mode != model::AttentionMode::kReference);
   std::vector<model::Segment> of_step;
@@ -154,7 +158,8 @@ bool Engine::read(Session& session, std::span<const base::TokenId> tokens,
   }
   const auto shared_sink = std::make_shared<const LogitsSink>(std::move(sink));
   for (std::size_t done = 0; done < tokens.size();) {
-    const auto part = tokens.subspan(done, std::min(model::kStepRows, tokens.size() - done));
+    const std::size_t n_rows = prompt_step_rows(session);
+    const auto part = tokens.subspan(done, std::min(n_rows, tokens.size() - done));
     const auto report = [&](double share_of_step) {
       const double n_done =
           static_cast<double>(done) + share_of_step * static_cast<double>(part.size());

@@ -107,13 +107,15 @@ class Engine {
   /// shared.
   Session fork(const Session& session);
 
-  /// Reads a step: the tokens of all segments in one pass, at most model::kStepRows together, each
-  /// session once. Returns as soon as the first stage is done with its part, so several steps keep
-  /// several stages busy; sinks are called during this or a later call of the engine. Returns false
-  /// when `progress` stopped it, which only a grid of one rank asks; its sessions are then of no
-  /// further use. Not in mode reference.
-  /// Errors: InputError for a token id outside the vocabulary, before anything is read.
+  /// Reads a step: the tokens of all segments in one pass, at most model::kMostStepRows together,
+  /// each session once. Returns as soon as the first stage is done with its part, so several steps
+  /// keep several stages busy; sinks are called during this or a later call of the engine. Returns
+  /// false when `progress` stopped it, which only a grid of one rank asks; its sessions are then of
+  /// no further use. Not in mode reference. Errors: InputError for a token id outside the
+  /// vocabulary, before anything is read.
   bool submit(std::span<const SegmentRequest> segments, const Progress& progress = {});
+  /// Rows that a step should have if it only reads on in the session's prompt.
+  std::size_t prompt_step_rows(const Session& session) const;
   /// Hands out the logits that have come; never waits.
   void poll() { logits_.poll(); }
   /// Returns when all wanted logits of the session have come.

@@ -58,7 +58,7 @@ Pipeline::StepMessage::StepMessage(std::size_t n_embd, std::size_t n_columns)
     : n_embd_(n_embd),
       n_columns_(n_columns),
       bytes_(sizeof(EngineMessage) +
-             model::kStepRows * (sizeof(Segment) + (n_embd + n_columns) * sizeof(float))) {}
+             model::kMostStepRows * (sizeof(Segment) + (n_embd + n_columns) * sizeof(float))) {}
 
 std::span<Segment> Pipeline::StepMessage::segments() {
   return {reinterpret_cast<Segment*>(bytes_.data() + sizeof(EngineMessage)), step().n_segments};

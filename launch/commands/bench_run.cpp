@@ -4,7 +4,6 @@
 #include "kernels/base/seconds.hpp"
 #include "launch/machine/machine.hpp"
 #include "launch/progress.hpp"
-#include "model/step.hpp"
 #include "partition/ownership.hpp"
 
 #include <algorithm>
@@ -227,59 +226,69 @@ std::optional<BenchResult> measure_decode(const BenchRun& run, std::size_t conte
   return result;
 }
 
-/// Reads a prompt to the first token after it, beside whatever else the generator has. Nothing when
-/// a signal came, else seconds.
-std::optional<double> read_prompt(
-    const BenchRun& run, Generator& generator, const std::vector<TokenId>& prompt,
-    const std::function<void(std::size_t n_read, double share_of_step)>& report) {
+/// What reading a prompt took.
+struct PromptRead {
+  double seconds = 0;
+  std::size_t n_steps = 0;
+};
+
+/// Reads a prompt to the first token after it, beside whatever else the generator has, and reports
+/// how many tokens are read. Nothing when a signal came.
+std::optional<PromptRead> read_prompt(const BenchRun& run, Generator& generator,
+                                      const std::vector<TokenId>& prompt,
+                                      const std::function<void(double n_done)>& report) {
   std::size_t n_read = 0;
-  std::optional<double> seconds;
+  PromptRead read;
+  bool is_read = false;
   const Clock::time_point start = Clock::now();
-  generator.submit(request_of(run, prompt, 1), [&](const generation::Event& event) {
+  const auto id = generator.submit(request_of(run, prompt, 1), [&](const generation::Event& event) {
     if (const auto* progress = std::get_if<generation::PromptProgress>(&event)) {
       n_read = progress->n_read;
-      report(n_read, 0);
+      ++read.n_steps;
+      report(static_cast<double>(n_read));
     } else if (std::holds_alternative<generation::NewToken>(event)) {
-      seconds = seconds_since(start);
+      read.seconds = seconds_since(start);
+      is_read = true;
     }
   });
-  while (!seconds) {
-    if (!step(run, generator, [&](double share) { report(n_read, share); })) return std::nullopt;
+  while (!is_read) {
+    const bool finished = step(run, generator, [&](double share_of_step) {
+      const auto n_step = std::min(generator.rows_in_step(id), prompt.size() - n_read);
+      report(static_cast<double>(n_read) + share_of_step * static_cast<double>(n_step));
+    });
+    if (!finished) return std::nullopt;
   }
-  return seconds;
+  return read;
 }
 
 /// Reads a prompt of random tokens.
 std::optional<BenchResult> measure_prefill(const BenchRun& run, std::size_t context) {
   constexpr std::size_t kParts = 8;
   BenchResult result = new_result(run, "prefill", context, context);
-  // Each step reads all weights once. Caches and states hardly count beside them and its products.
-  result.bytes_per_token = run.engine.weight_bytes() / std::min(context, model::kStepRows);
-  const bool is_one_call = run.engine.attention().mode == model::AttentionMode::kReference;
-  const std::size_t most_rows = is_one_call ? context : model::kStepRows;
   const std::vector<TokenId> tokens = random_tokens(context, run.opened.config.vocab_size, kSeed);
   const AnyVocabulary vocabulary;
-  Generator generator(run.engine, run.opened.config, vocabulary, {});
+  Generator generator(run.engine, run.opened.config, vocabulary,
+                      {.step_seconds = generation::kNoLimit});
   std::array<std::vector<double>, kParts> parts;
   const std::size_t n_all = context * n_rounds(run.options);
   ProgressLine line(n_all, "reading");
   for (std::size_t round = 0; round < n_rounds(run.options); ++round) {
     std::vector<double> part_ends;
     const Clock::time_point start = Clock::now();
-    const auto seconds =
-        read_prompt(run, generator, tokens, [&](std::size_t n_read, double share_of_step) {
-          const auto n_step = static_cast<double>(std::min(most_rows, context - n_read));
-          const double n_done = static_cast<double>(n_read) + share_of_step * n_step;
-          while (part_ends.size() < kParts &&
-                 n_done * kParts >= static_cast<double>((part_ends.size() + 1) * context)) {
-            part_ends.push_back(seconds_since(start));
-          }
-          line.update((static_cast<double>(round * context) + n_done) / static_cast<double>(n_all));
-        });
-    if (!seconds) return std::nullopt;
+    const auto read = read_prompt(run, generator, tokens, [&](double n_done) {
+      while (part_ends.size() < kParts &&
+             n_done * kParts >= static_cast<double>((part_ends.size() + 1) * context)) {
+        part_ends.push_back(seconds_since(start));
+      }
+      line.update((static_cast<double>(round * context) + n_done) / static_cast<double>(n_all));
+    });
+    if (!read) return std::nullopt;
+    // Each step reads all weights once. Caches and states hardly count beside them and its
+    // products.
+    result.bytes_per_token = run.engine.weight_bytes() * read->n_steps / context;
     if (round < run.options.n_warmups) continue;
-    result.seconds.push_back(*seconds / static_cast<double>(context));
-    part_ends.back() = *seconds;
+    result.seconds.push_back(read->seconds / static_cast<double>(context));
+    part_ends.back() = read->seconds;
     for (std::size_t part = 0; part < kParts; ++part) {
       const double begin = part == 0 ? 0 : part_ends[part - 1];
       parts[part].push_back((part_ends[part] - begin) * kParts / static_cast<double>(context));
@@ -319,8 +328,8 @@ std::optional<BenchResult> measure_mixed(const BenchRun& run, std::size_t contex
     Generator generator(run.engine, run.opened.config, vocabulary, generator_options);
     const auto read = [&](std::string_view what) {
       ProgressLine line(options.n_prompt, what);
-      return read_prompt(run, generator, prompt, [&](std::size_t n_read, double) {
-        line.update(static_cast<double>(n_read) / static_cast<double>(options.n_prompt));
+      return read_prompt(run, generator, prompt, [&](double n_done) {
+        line.update(n_done / static_cast<double>(options.n_prompt));
       });
     };
     const auto alone = read("reading alone");
@@ -343,8 +352,8 @@ std::optional<BenchResult> measure_mixed(const BenchRun& run, std::size_t contex
                              static_cast<double>(without_prompt.intervals.size()));
     times.without_prompt += without_prompt;
     times.with_prompt += with_prompt;
-    times.alone.push_back(*alone);
-    times.beside_streams.push_back(*beside_streams);
+    times.alone.push_back(alone->seconds);
+    times.beside_streams.push_back(beside_streams->seconds);
     measure_read_bandwidth(run, result);
   }
   return result;

@@ -18,7 +18,6 @@
 #include "launch/statistics.hpp"
 #include "launch/token_file.hpp"
 #include "launch/usage.hpp"
-#include "model/step.hpp"
 
 #include <fmt/format.h>
 
@@ -129,12 +128,11 @@ class Generation {
       : engine_(engine),
         signals_(signals),
         prompt_(prompt),
-        generator_(engine, opened.config, *prompt.tokenizer, {}),
+        generator_(engine, opened.config, *prompt.tokenizer,
+                   {.step_seconds = generation::kNoLimit}),
         line_(prompt.n_left()) {
     statistics_.n_prompt = prompt.n_left();
     statistics_.seed = options.continuation.seed.value_or(random_seed());
-    const bool is_one_call = engine.attention().mode == model::AttentionMode::kReference;
-    n_step_rows_ = is_one_call ? statistics_.n_prompt : model::kStepRows;
     const auto left = std::span(prompt.all).subspan(prompt.n_saved);
     auto request = request_of(options.continuation, {left.begin(), left.end()}, statistics_.seed);
     if (prompt.saved) request.saving = generation::Saving{.every = saves_every};
@@ -171,7 +169,7 @@ class Generation {
   void show_progress(double share_of_step) {
     const std::size_t n_left = statistics_.n_prompt - n_read_;
     if (n_left == 0) return;
-    const auto n_step = static_cast<double>(std::min(n_step_rows_, n_left));
+    const auto n_step = static_cast<double>(std::min(generator_.rows_in_step(id_), n_left));
     statistics_.share_read = (static_cast<double>(n_read_) + share_of_step * n_step) /
                              static_cast<double>(statistics_.n_prompt);
     statistics_.prompt_seconds = seconds_since(start_);
@@ -226,7 +224,6 @@ class Generation {
   std::vector<generation::Passage> evidence_;
   generation::Generator generator_;
   ProgressLine line_;
-  std::size_t n_step_rows_ = 0;  ///< Of a step of this prompt, at most.
   std::size_t n_read_ = 0;
   generation::RequestId id_ = 0;
   std::string stopped_by_;  ///< Something outside.

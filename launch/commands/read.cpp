@@ -66,7 +66,8 @@ void read(const OpenedModel& opened, std::size_t every, dist::Engine& engine, Re
   std::size_t n_read = 0;
   if (n_left > 0) {
     ProgressLine line(n_left);
-    generation::Generator generator(engine, opened.config, *reading.tokenizer, {});
+    generation::Generator generator(engine, opened.config, *reading.tokenizer,
+                                    {.step_seconds = generation::kNoLimit});
     generation::Request request;
     request.prompt.assign(tokens.end() - static_cast<std::ptrdiff_t>(n_left), tokens.end());
     request.saving = generation::Saving{.every = every};

@@ -36,7 +36,7 @@ void shifted_products(Context& context, const Step& step, MatView<const float> x
   const auto last_input = [states](std::size_t segment) -> std::vector<float>& {
     return states[segment]->att_shift;
   };
-  const std::size_t n = x.rows(), n_inputs = kStepRows / n;
+  const std::size_t n = x.rows(), n_inputs = std::max<std::size_t>(kStepRows / n, 1);
   ProductGroup group(context);
   const Vector* shifted = nullptr;
   MatView<float> mixed = context.workspace.mixed.first(n);

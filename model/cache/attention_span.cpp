@@ -2,6 +2,7 @@
 
 #include "kernels/recurrence/recurrence.hpp"
 #include "model/reference/span.hpp"
+#include "model/step.hpp"
 
 #include <algorithm>
 
@@ -10,6 +11,18 @@ AttentionSpan attention_span_of(const AttentionConfig& config, std::size_t row) 
   if (config.mode == AttentionMode::kMoba) return {row - row % config.chunk_size, config.top_k - 1};
   LR_CHECK(config.mode == AttentionMode::kFull);
   return {0};
+}
+
+std::size_t prompt_step_rows(const ModelConfig& model, const AttentionConfig& attention,
+                             std::size_t position) {
+  constexpr std::size_t kSharing = 128;
+  if (model.n_sparse == 0 || attention.mode != AttentionMode::kMoba) return kStepRows;
+  const AttentionSpan span = attention_span_of(attention, position);
+  const std::size_t n_closed = span.first_row / attention.chunk_size;
+  if (span.n_chosen == 0 || n_closed <= span.n_chosen) return kStepRows;  // nothing is chosen
+  const std::size_t n_wanted = kSharing * n_closed / span.n_chosen;
+  // Whole kStepRows, so that steps end where prefixes and states are kept.
+  return std::clamp(n_wanted / kStepRows * kStepRows, kStepRows, kMostStepRows);
 }
 
 partition::AttendedRows attended_rows(const AttentionConfig& config, std::size_t n_rows) {

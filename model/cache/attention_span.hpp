@@ -19,6 +19,12 @@ struct AttentionSpan {
 /// Source: model-spec sections 4.1 and 4.2.
 AttentionSpan attention_span_of(const AttentionConfig& config, std::size_t row);
 
+/// Rows of a prompt that a step should have behind `position` tokens: kStepRows, or so many that
+/// about 128 queries of a head choose each closed chunk and share its reading, as far as
+/// kMostStepRows go.
+std::size_t prompt_step_rows(const ModelConfig& model, const AttentionConfig& attention,
+                             std::size_t position);
+
 /// What decoding one more token reads of a cache of n_rows rows; in any mode.
 partition::AttendedRows attended_rows(const AttentionConfig& config, std::size_t n_rows);
 

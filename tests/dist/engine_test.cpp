@@ -43,7 +43,8 @@ TEST_P(EngineBits, SplitsThreadsAndStorageChangeNothing) {
 }
 
 TEST_P(EngineBits, StepsOfACallChangeNothing) {
-  const Golden golden(model::kStepRows + 60);
+  // In mode moba steps of 512, 2048 and 60 rows.
+  const Golden golden(model::kStepRows + model::kMostStepRows + 60);
   for (const AttentionMode mode : {AttentionMode::kMoba, AttentionMode::kFull}) {
     const auto want = golden.logits(*golden.engine(mode), 100);
     for (const std::size_t n_threads : {1, 2}) {

@@ -57,7 +57,8 @@ TEST_P(GridBits, AnyGridSplitAndWayGivesTheBitsOfOneRank) {
 }
 
 TEST_P(GridBits, StepsOfACallOnTheirWayTogetherGiveTheBitsOfOneRank) {
-  const Golden golden(2 * model::kStepRows + 100);
+  // Steps of 512, 2048 and 100 rows.
+  const Golden golden(model::kStepRows + model::kMostStepRows + 100);
   const EngineOptions options = Golden::options(AttentionMode::kMoba);
   const auto want = golden.logits(*golden.engine(options), model::kStepRows);
   on_grid(golden, GetParam(), options, [&](Engine& engine) {

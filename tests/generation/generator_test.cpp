@@ -128,6 +128,34 @@ class GeneratorTest : public ::testing::Test {
   mutable std::size_t n_tokens_read_ = 0;
 };
 
+TEST_F(GeneratorTest, LongStepsOfADeepPromptChangeNothing) {
+  const test::Golden golden(4000);
+  const auto engine = golden.engine(AttentionMode::kMoba);
+  Request request;
+  request.prompt = golden.tokens;
+  request.n_new = 3;
+  request.hashes_logits = true;
+  std::vector<Result> results;
+  for (const std::optional<double> step_seconds :
+       {std::optional<double>(), std::optional(kNoLimit)}) {
+    Generator generator(*engine, golden.config, *bytes_, {.step_seconds = step_seconds});
+    std::vector<std::size_t> in_steps;
+    Result& result = results.emplace_back();
+    RequestId id = 0;
+    id = generator.submit(request, [&](const Event& event) {
+      if (std::holds_alternative<PromptProgress>(event)) {
+        in_steps.push_back(generator.rows_in_step(id));
+      }
+      result.take(event);
+    });
+    while (generator.n_requests() > 0) EXPECT_TRUE(generator.step());
+    EXPECT_EQ(in_steps, step_seconds
+                            ? std::vector<std::size_t>({512, 2048, 1440})
+                            : std::vector<std::size_t>({512, 512, 512, 512, 512, 512, 512, 416}));
+  }
+  expect_same({results[1]}, {results[0]});
+}
+
 TEST_F(GeneratorTest, ARequestGetsWhatItGetsAlone) {
   for (const AttentionMode mode :
        {AttentionMode::kMoba, AttentionMode::kFull, AttentionMode::kReference}) {

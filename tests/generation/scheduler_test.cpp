@@ -58,7 +58,7 @@ class Simulator {
     last_ = {};
     ++n_steps_;
     for (const RequestRows& part : rows) submit(part);
-    EXPECT_LE(last_.n_decoding + last_.n_prompt, options_.max_rows);
+    EXPECT_LE(last_.n_decoding + last_.n_prompt, std::max(options_.max_rows, n_per_step_));
     if (rows.empty()) {
       EXPECT_FALSE(under_way_.empty() && scheduler_.n_running() > 0) << "nothing runs";
     } else {
@@ -88,6 +88,9 @@ class Simulator {
     }
     ADD_FAILURE() << "not after " << most << " steps";
   }
+
+  /// What prompts ask for from now on, once they were in a step.
+  void set_per_step(std::size_t n_rows) { n_per_step_ = n_rows; }
 
   Scheduler& scheduler() { return scheduler_; }
   double seconds() const { return seconds_; }
@@ -154,7 +157,7 @@ class Simulator {
     last_.n_prompt += part.n_rows;
     n_prompt_rows_ += part.n_rows;
     if (request.n_left > 0) {
-      scheduler_.set_prompt(part.id, request.n_left, request.n_left);
+      scheduler_.set_prompt(part.id, request.n_left, request.n_left, n_per_step_);
     } else {
       scheduler_.set_under_way(part.id);
     }
@@ -176,7 +179,7 @@ class Simulator {
   std::deque<std::vector<RequestId>> under_way_;
   RequestId n_added_ = 0;
   double seconds_ = 0, last_seconds_ = 0, longest_wait_ = 0;
-  std::size_t n_steps_ = 0, n_prompt_rows_ = 0, longest_wait_steps_ = 0;
+  std::size_t n_steps_ = 0, n_prompt_rows_ = 0, longest_wait_steps_ = 0, n_per_step_ = 0;
   StepRows last_;
 };
 
@@ -288,6 +291,45 @@ TEST(SchedulerTest, WithoutALimitPromptsFillEachStepFromTheFirstOn) {
   const std::size_t before = simulator.prompt_rows();
   simulator.steps(10);
   EXPECT_EQ(simulator.prompt_rows() - before, 10 * (512U - 8));
+}
+
+TEST(SchedulerTest, PromptsThatAskForLongerStepsHaveThemWhereNobodyWaits) {
+  struct Trial {
+    std::optional<double> step_seconds;
+    double row_seconds;
+    std::size_t n_asked, n_rows;
+  };
+  for (const Trial& trial :
+       {Trial{kNoLimit, 0.0001, 2048, 2048}, Trial{kNoLimit, 0.0001, 1536, 1536},
+        Trial{kNoLimit, 0.0001, 100, 512},    // no fewer than others have
+        Trial{kNoLimit, 0.0012, 2048, 1536},  // 2 seconds
+        Trial{kNoLimit, 0.1, 2048, 512}, Trial{{}, 0.0001, 2048, 512},
+        Trial{0.02, 0.0001, 2048, 512}}) {
+    Simulator simulator({.step_seconds = trial.step_seconds}, [&](StepRows rows) {
+      return trial.row_seconds * static_cast<double>(rows.n_decoding + rows.n_prompt);
+    });
+    simulator.set_per_step(trial.n_asked);
+    simulator.add(kMillion, 1);
+    simulator.step();
+    EXPECT_EQ(simulator.last().n_prompt, 512U) << "nothing is known of its time";
+    for (int i = 0; i < 3; ++i) {
+      simulator.step();
+      EXPECT_EQ(simulator.last().n_prompt, trial.n_rows) << trial.row_seconds << " " << i;
+    }
+  }
+}
+
+TEST(SchedulerTest, LongerStepsHaveRowsOfAllPromptsAndOfDecodingSequences) {
+  Simulator simulator({.step_seconds = kNoLimit}, linear_cost);
+  simulator.set_per_step(2048);
+  const RequestId one = simulator.add(kMillion, 1), other = simulator.add(kMillion, 1);
+  simulator.steps(10);
+  EXPECT_EQ(simulator.last().n_prompt, 2048U);
+  EXPECT_GE(simulator.prompt_rows_of(one), 5 * 512U);
+  EXPECT_GE(simulator.prompt_rows_of(other), 5 * 512U);
+  add_decoding(simulator, 8);
+  EXPECT_EQ(simulator.last().n_decoding, 8U);
+  EXPECT_EQ(simulator.last().n_prompt, 2040U);
 }
 
 TEST(SchedulerTest, ABudgetBelowAPlainStepStopsNoPrompt) {

@@ -81,7 +81,8 @@ TEST(RunSizes, APromptsStepsAreAsLongAsTheContextAtTheMost) {
   };
   EXPECT_EQ(step_rows(0), 1U);
   EXPECT_EQ(step_rows(100), 100U);
-  EXPECT_EQ(step_rows(64000), 512U);
+  EXPECT_EQ(step_rows(16000), 512U);
+  EXPECT_EQ(step_rows(1000000), 2048U);
 }
 
 TEST(RunSizes, AgreeWithThePublishedOnes) {
@@ -129,7 +130,7 @@ TEST(RunSizes, HeldCallsCostTheirRows) {
   const auto buffers = [](AttentionMode mode) {
     return memory_need(small_sizes(with_mode(mode), 64000)).buffers;
   };
-  EXPECT_EQ(buffers(AttentionMode::kReference) - buffers(AttentionMode::kMoba),
+  EXPECT_EQ(buffers(AttentionMode::kReference) - buffers(AttentionMode::kFull),
             64000U * 2 * 768 * 4);
 }
 

@@ -33,10 +33,11 @@ TEST(LastRowsTest, AreThoseWantedTheOnesBeforeThemAndTheLastOnes) {
 }
 
 TEST(LastRowsTest, OfALongestStepAreItsLastOne) {
-  EXPECT_EQ(LastRows(Step({{1, kStepRows, 0}})).rows, std::vector<std::size_t>{kStepRows - 1});
+  EXPECT_EQ(LastRows(Step({{1, kMostStepRows, 0}})).rows,
+            std::vector<std::size_t>{kMostStepRows - 1});
   RowSet all;
   all.set();
-  EXPECT_EQ(LastRows(Step({{1, kStepRows, 0}}, all)).rows.size(), kStepRows);
+  EXPECT_EQ(LastRows(Step({{1, kMostStepRows, 0}}, all)).rows.size(), kMostStepRows);
 }
 
 }  // namespace

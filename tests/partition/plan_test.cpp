@@ -153,10 +153,10 @@ double stage_seconds(const RunSizes& sizes, Range blocks, const Place& place, co
   double prompt = static_cast<double>(multiply_adds) / place.multiply_adds_per_second();
   const std::size_t n_jobs = 6 * blocks.size() + (blocks.end == 9 ? 1 : 0);
   decoding += job_waiting(n_jobs, sizes.n_threads, 1);
-  prompt += job_waiting(n_jobs, sizes.n_threads, 512);
+  prompt += job_waiting(n_jobs, sizes.n_threads, sizes.step_rows);
   if (blocks.end < 9) {
     decoding += stage_transfer(sizes, link, 1);
-    prompt += stage_transfer(sizes, link, 512);
+    prompt += stage_transfer(sizes, link, sizes.step_rows);
   }
   return prompt_share * prompt + (1 - prompt_share) * decoding;
 }
@@ -320,7 +320,7 @@ std::size_t advised(const std::string& sentence, const std::string& option) {
 TEST(Plan, ARefusalNamesTheLeastNumberOfRanksThatFits) {
   for (const std::size_t context : {100000, 1000000, 10000000}) {
     const RunSizes sizes = small_model(context);
-    for (const std::size_t megabytes : {150, 300, 700}) {
+    for (const std::size_t megabytes : {250, 400, 700}) {
       for (const auto& n_nodes : {std::optional<std::size_t>(), std::optional<std::size_t>(2000)}) {
         const Machine machine = cluster(n_nodes, 2, megabytes * 1000000);
         const std::string sentence = test::refusal([&] { plan_on_cluster(sizes, machine, {}); });

@@ -68,7 +68,7 @@ inline partition::RunSizes small_model(std::size_t context_tokens = 64000) {
                  .mean_bytes = 768 * 4};
   sizes.attended = {
       .recent_tokens = 64000 % 2048, .n_chosen = 2, .n_scored = 31, .row_bytes = 768 * 4};
-  const std::size_t n_slice = std::min<std::size_t>(context_tokens, 512);
+  const std::size_t n_slice = std::min<std::size_t>(context_tokens, 1536);
   sizes.buffers.row_bytes = n_slice * (12 * 768 + 3072 + 64 + 64 + 32 + 128) * 4;
   sizes.buffers.score_bytes = 64 * 4;
   sizes.buffers.most_scored = 8192;

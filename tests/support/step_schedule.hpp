@@ -138,9 +138,9 @@ class StepSchedule {
     }
   }
 
-  /// Deals up to 512 rows to some of the sessions: one each, or many.
+  /// Deals up to 2048 rows to some of the sessions: one each, or many.
   void step(dist::Engine& engine) {
-    std::size_t rows_left = chance(3) ? model::kStepRows : random_.whole(1, 40);
+    std::size_t rows_left = chance(3) ? model::kMostStepRows : random_.whole(1, 40);
     std::list<std::vector<std::size_t>> wanted;
     std::vector<dist::SegmentRequest> segments;
     for (Live& live : live_) {
