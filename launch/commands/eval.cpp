@@ -219,6 +219,7 @@ int run(const EvalOptions& options, dist::World& world) {
     if (world.leads_job()) return prepare_to_lead(options, opened);
     return leads_replica ? prepare(options, opened) : PreparedTask();
   });
+  opened.engine_options.cache_memory = options.cache_memory;
   if (options.contexts) {
     opened.engine_options.contexts =
         share_contexts(*options.contexts, EmptyFolder::kRefused, opened, prepared.tokenizer.get(),

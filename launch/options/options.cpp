@@ -955,6 +955,7 @@ CLI::App& add_eval(CLI::App& app, EvalOptions& options) {
                      : "a folder of contexts that read made: prompts that begin with\ntheir texts "
                        "go on from there; changes no result");
     contexts->excludes(selection_mass)->group("Running");
+    add_cache_memory(task, options.cache_memory)->needs(contexts)->group("Running");
     add_any_isa(task, options.any_isa)->needs(contexts)->group("Running");
     task.add_flag_callback(
             "--no-sharing", [&options] { options.shares_prefixes = false; },

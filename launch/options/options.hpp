@@ -190,6 +190,7 @@ struct EvalOptions {
   std::size_t mass_one_in = 64;                         ///< Queries, of which one is measured.
   bool shares_prefixes = true;                    ///< Whether what prompts begin with is read once.
   std::optional<std::filesystem::path> contexts;  ///< A folder of contexts that prompts begin with.
+  std::optional<std::size_t> cache_memory;        ///< See dist::EngineOptions.
   bool any_isa = false;                           ///< See context_settings.
   BatchOptions batch;
 };

@@ -246,6 +246,8 @@ class Contexts(job.JobTest):
                 self.assertLess(n_read, 4000)
         hashes, _ = ask("replicas", None, "--contexts", self.folder)
         self.assertEqual(hashes, wanted)
+        hashes, _ = ask("little memory", (1, 1), "--contexts", self.folder, "--cache-memory", "64K")
+        self.assertEqual(hashes, wanted)
         # A context of other settings is of no use, and not in the way.
         hashes, n_read = ask("bf16", (1, 1), "--contexts", self.folder, "--kv", "bf16")
         self.assertGreater(n_read, 7000)
