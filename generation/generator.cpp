@@ -154,6 +154,7 @@ bool Generator::step(const dist::Progress& progress) {
   const bool waits = rows.empty() && !under_way_.empty();
   if (waits) wait_for_oldest();
   const bool saves = save_known(rows.empty() && !waits);
+  complete_saved_prompt();
   report_saved();
   // Or it would never end.
   LR_CHECK(!rows.empty() || waits || saves || !with_events_.empty() || scheduler_.n_running() == 0);
@@ -334,6 +335,12 @@ void Generator::finish_saving(Active& active) {
   try_to_save(active, [&] { engine_.finish_saving(); });
   report_saved();
   saving_ = 0;
+}
+
+void Generator::complete_saved_prompt() {
+  Active* const active = find(saving_);
+  if (begun_.empty() || active->n_read() < active->n_prompt() || !engine_.has_written()) return;
+  try_to_save(*active, [&] { engine_.finish_saving(); });
 }
 
 void Generator::report_saved() {

@@ -201,6 +201,9 @@ class Generator {
   void finish_saving(Active& active);
   /// Reports the states that are saved by now.
   void report_saved();
+  /// The last state of a prompt that is saved is one as soon as it is written, not when the next
+  /// one is begun: that may be after a long answer.
+  void complete_saved_prompt();
   /// Does a part of saving; if that fails, the request ends as failed.
   void try_to_save(Active& active, const std::function<void()>& part);
   /// What a request takes if it shares the memory of so many first tokens.

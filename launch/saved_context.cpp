@@ -32,17 +32,15 @@ dist::ContextSettings context_settings(const OpenedModel& opened, const model::T
   const model::AttentionConfig& attention = opened.engine_options.attention;
   require_savable(attention);
   dist::ContextSettings settings;
-  if (opened.checkpoint.preset() != nullptr) {
-    settings.emplace_back("model", model_name(opened.checkpoint));
-  } else {
-    settings.emplace_back("checkpoint", opened.checkpoint.fingerprint());
-  }
+  settings.emplace_back("checkpoint", opened.checkpoint.preset() != nullptr
+                                          ? "preset:" + model_name(opened.checkpoint)
+                                          : opened.checkpoint.fingerprint());
   settings.emplace_back("weights", base::name_of(opened.engine_options.weights));
   std::ranges::copy(rounding_settings(opened.engine_options), std::back_inserter(settings));
   if (const auto& initial = opened.initial_states.front(); !initial.path().empty()) {
     settings.emplace_back(dist::kInitialStateSetting, initial.fingerprint());
   }
-  if (!any_isa) settings.emplace_back("isa", kernels::active_isa());
+  if (!any_isa) settings.emplace_back(dist::kIsaSetting, kernels::active_isa());
   for (const AttentionPart part :
        {AttentionPart::kCache, AttentionPart::kMode, AttentionPart::kChunks}) {
     for (const auto& [name, value] : attention_settings(attention, part)) {
@@ -51,7 +49,7 @@ dist::ContextSettings context_settings(const OpenedModel& opened, const model::T
     }
   }
   if (tokenizer != nullptr) {
-    settings.emplace_back("vocabulary",
+    settings.emplace_back(dist::kVocabularySetting,
                           eval::hash_of_vocabulary(*tokenizer, opened.config.vocab_size));
   }
   return settings;

@@ -1,6 +1,5 @@
 #include "dist/context/chunk_file.hpp"
 
-#include "dist/context/context_folders.hpp"
 #include "kernels/base/error.hpp"
 #include "kernels/base/json.hpp"
 #include "model/checkpoint/tensor_file.hpp"
@@ -40,34 +39,36 @@ std::vector<std::uint32_t> ChunkRecord::head_checksums() const {
   return sums;
 }
 
-void ChunkRecord::seal(std::span<const std::byte> chunk) {
+void ChunkRecord::seal(std::span<const std::byte> chunk, std::uint32_t mark) {
   const std::size_t head_bytes = chunk.size() / n_head_;
   for (std::size_t head = 0; head < n_head_; ++head) {
     const std::uint32_t sum = model::crc32_of(chunk.subspan(head * head_bytes, head_bytes));
     std::ranges::copy(bytes_of(sum), all().subspan(head * sizeof(sum)).begin());
   }
-  const std::uint32_t sum = model::crc32_of(sealed());
+  const std::uint32_t sum = model::crc32_of(sealed()) ^ mark;
   std::ranges::copy(bytes_of(sum), all().last(sizeof(sum)).begin());
 }
 
-bool ChunkRecord::is_whole() const {
-  const std::uint32_t sum = model::crc32_of(sealed());
+bool ChunkRecord::is_whole(std::uint32_t mark) const {
+  const std::uint32_t sum = model::crc32_of(sealed()) ^ mark;
   return std::ranges::equal(bytes_of(sum), all().last(sizeof(sum)));
 }
 
-ChunkFile::ChunkFile(const std::filesystem::path& directory, const std::string& block,
+ChunkFile::ChunkFile(const ContextFolder& folder, const std::string& block,
                      const ChunkFileLayout& layout)
     : layout_(layout),
-      chunks_path_(directory / "cache" / block),
-      records_path_(directory / "cache" / (block + ".index")) {}
+      context_id_(folder.id),
+      block_(block),
+      chunks_path_(folder.path / "cache" / block),
+      records_path_(folder.path / "cache" / (block + ".index")) {}
 
 void ChunkFile::open(File::Mode mode) {
   if (!chunks_) chunks_.emplace(chunks_path_, mode);
   if (!records_) records_.emplace(records_path_, mode);
 }
 
-void ChunkFile::write(GlobalChunk chunk, std::span<const std::byte> memory,
-                      const ChunkRecord& record) {
+void ChunkFile::write(GlobalChunk chunk, std::span<const std::byte> memory, ChunkRecord& record) {
+  record.seal(memory, mark(chunk));
   open(File::Mode::kWrite);
   chunks_->write_at(layout_.chunk_begin(number_of(chunk)), memory);
   records_->write_at(number_of(chunk) * layout_.record_bytes(), record.all());
@@ -90,7 +91,7 @@ ChunkRecord ChunkFile::record(GlobalChunk chunk) {
   if (!records_) records_.emplace(records_path_, File::Mode::kRead);
   ChunkRecord record(layout_);
   records_->read_at(number_of(chunk) * layout_.record_bytes(), record.all());
-  if (!record.is_whole()) {
+  if (!record.is_whole(mark(chunk))) {
     base::input_error("{}: damaged: what is known of chunk {} does not match its checksum",
                       base::utf8_name(records_path_.string()), number_of(chunk));
   }

@@ -2,6 +2,7 @@
 /// describes the bytes.
 #pragma once
 
+#include "dist/context/context_folders.hpp"
 #include "dist/context/file.hpp"
 #include "model/cache/kv_cache.hpp"
 
@@ -33,7 +34,7 @@ struct ChunkFileLayout {
 };
 
 /// What is known of a chunk, as it lies in the file: a checksum of every head, the index entry, and
-/// a checksum of both.
+/// a checksum of both, with a mark of the chunk (mark_of() of context_folders.hpp).
 class ChunkRecord {
  public:
   /// Room for one.
@@ -45,9 +46,9 @@ class ChunkRecord {
   std::vector<std::uint32_t> head_checksums() const;
 
   /// Completes it; the entry is in place.
-  void seal(std::span<const std::byte> chunk);
-  /// Whether it is as it was sealed.
-  bool is_whole() const;
+  void seal(std::span<const std::byte> chunk, std::uint32_t mark);
+  /// Whether it is as it was sealed with that mark.
+  bool is_whole(std::uint32_t mark) const;
 
  private:
   std::span<const std::byte> sealed() const {
@@ -62,13 +63,13 @@ class ChunkRecord {
 class ChunkFile {
  public:
   /// Opens nothing.
-  ChunkFile(const std::filesystem::path& directory, const std::string& block,
-            const ChunkFileLayout& layout);
+  ChunkFile(const ContextFolder& folder, const std::string& block, const ChunkFileLayout& layout);
 
   const ChunkFileLayout& layout() const { return layout_; }
 
   // To write. Other ranks write other chunks.
-  void write(GlobalChunk chunk, std::span<const std::byte> memory, const ChunkRecord& record);
+  /// Seals the record, too.
+  void write(GlobalChunk chunk, std::span<const std::byte> memory, ChunkRecord& record);
   /// Returns when what was written is on the disk.
   void sync();
 
@@ -81,8 +82,12 @@ class ChunkFile {
 
  private:
   void open(File::Mode mode);
+  std::uint32_t mark(GlobalChunk chunk) const {
+    return mark_of(context_id_, block_, number_of(chunk));
+  }
 
   ChunkFileLayout layout_;
+  std::string context_id_, block_;
   std::filesystem::path chunks_path_, records_path_;
   std::optional<File> chunks_, records_;
   std::size_t first_mapped_ = 0;

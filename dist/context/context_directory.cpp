@@ -14,12 +14,13 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <random>
 #include <system_error>
 
 namespace longreach::dist {
 namespace {
 
-constexpr std::uint64_t kVersion = 3;
+constexpr std::uint64_t kVersion = 4;
 /// A chain of contexts that is longer goes round in a circle.
 constexpr std::size_t kMostParents = 1000;
 /// More than the manifest of any context.
@@ -74,24 +75,18 @@ std::uint32_t manifest_checksum(nlohmann::json manifest) {
 }
 
 /// Settings that are absent where they have a plain value.
-constexpr std::pair<std::string_view, std::string_view> kPlainSettings[] = {
-    {kInitialStateSetting, "none"},
-    {kActivationsSetting, "f32"},
-    {kAttentionActivationsSetting, "f32"}};
+using PlainSetting = std::pair<std::string_view, std::string_view>;
+constexpr PlainSetting kPlainSettings[] = {{kInitialStateSetting, "none"},
+                                           {kActivationsSetting, "f32"},
+                                           {kAttentionActivationsSetting, "f32"}};
 
-std::string setting_of(const ContextSettings& settings, std::string_view name,
-                       std::string_view plain) {
-  const auto found = std::ranges::find(settings, name, &ContextSettings::value_type::first);
-  return found == settings.end() ? std::string(plain) : found->second;
-}
+/// Settings that a run need not ask about.
+constexpr std::string_view kOptionalSettings[] = {kIsaSetting, kVocabularySetting};
 
-void copy_state(const std::filesystem::path& from, const std::filesystem::path& to) {
-  const File source(from, File::Mode::kRead);
-  std::vector<std::byte> bytes(source.size_bytes());
-  source.read_at(0, bytes);
-  const File copy(to, File::Mode::kWrite);
-  copy.write_at(0, bytes);
-  copy.sync();
+/// That of a new context: no other one has it.
+std::string new_id() {
+  std::random_device random;
+  return fmt::format("{:08x}{:08x}", random(), random());
 }
 
 /// Makes the names in a folder lasting.
@@ -169,6 +164,7 @@ ContextDirectory ContextDirectory::open_to_write(const std::filesystem::path& di
                    directory / "lock"};
   if (!is_there) context.made_.push_back(directory);
   context.settings_ = settings;
+  context.folders_.back().id = new_id();
   if (parent) {
     // Relative, so that both can be moved together.
     const auto path = std::filesystem::proximate(parent->directory, directory, ignored);
@@ -201,6 +197,8 @@ void ContextDirectory::read_manifest(std::size_t n_children) {
   if (number_in(json, "crc32", path) != manifest_checksum(json)) {
     refuse_manifest(path, "it does not match its checksum");
   }
+  if (!json.contains("id") || !json["id"].is_string()) refuse_manifest(path, "expected an id");
+  folders_.back().id = json["id"].get<std::string>();
   for (const auto& [name, value] : part_of(json, "settings", false, path).items()) {
     if (!value.is_string()) refuse_manifest(path, "expected settings that are texts");
     settings_.emplace_back(name, value.get<std::string>());
@@ -224,25 +222,30 @@ void ContextDirectory::read_parent(const nlohmann::json& json, std::size_t n_chi
                     of_parent = base::utf8_name(directory.string());
   if (n_children == kMostParents) base::input_error("{}: goes on after itself", name);
   if (!exists(directory)) {
-    base::input_error("{}: goes on after the first {} tokens of {}, where no context is", name,
-                      state.n_tokens, of_parent);
+    base::input_error(
+        "{}: goes on after the first {} tokens of {}, where no context is (context pack makes one "
+        "that needs no other)",
+        name, state.n_tokens, of_parent);
   }
   const ContextDirectory parent = open(directory, n_children + 1);
   parent.require(settings_);
   const auto end = std::ranges::find(parent.states_, state.n_tokens, &SavedState::n_tokens);
   if (end == parent.states_.end() || end->tokens_crc32 != state.tokens_crc32) {
-    base::input_error("{}: goes on after the first {} tokens of {}, which holds others now", name,
-                      state.n_tokens, of_parent);
+    base::input_error("{}: goes on after the first {} tokens of {}, which {} now", name,
+                      state.n_tokens, of_parent,
+                      end == parent.states_.end() ? "has no state there" : "holds others");
   }
   parent_ = ContextParent{directory, state};
   states_.assign(parent.states_.begin(), std::next(end));
+  const std::string id = folders_.back().id;
   folders_ = folders_of(parent.folders_, state.n_tokens);
-  folders_.push_back({directory_, state.n_tokens});
+  folders_.push_back({directory_, state.n_tokens, id});
 }
 
 void ContextDirectory::write_manifest() const {
   nlohmann::ordered_json json;
   json["version"] = kVersion;
+  json["id"] = folders_.back().id;
   json["settings"] = nlohmann::ordered_json::object();
   for (const auto& [name, value] : settings_) json["settings"][name] = value;
   if (parent_) {
@@ -262,16 +265,20 @@ void ContextDirectory::write_manifest() const {
 
 std::optional<ContextDirectory::Difference> ContextDirectory::difference_from(
     const ContextSettings& settings) const {
-  for (const auto& [name, value] : settings) {
-    const auto found = std::ranges::find(settings_, name, &ContextSettings::value_type::first);
-    if (found != settings_.end() && found->second != value) {
-      return Difference{name, found->second, value};
+  const auto value_in = [](const ContextSettings& of, std::string_view name) {
+    const auto found = std::ranges::find(of, name, &ContextSettings::value_type::first);
+    if (found != of.end()) return std::optional(found->second);
+    const auto plain = std::ranges::find(kPlainSettings, name, &PlainSetting::first);
+    if (plain == std::end(kPlainSettings)) return std::optional<std::string>();
+    return std::optional(std::string(plain->second));
+  };
+  for (const ContextSettings& names : {settings, settings_}) {
+    for (const auto& [name, value] : names) {
+      const auto saved = value_in(settings_, name), wanted = value_in(settings, name);
+      const bool may_be_ignored = std::ranges::count(kOptionalSettings, name) > 0;
+      if (saved == wanted || (!wanted && may_be_ignored)) continue;
+      return Difference{name, saved.value_or("(none)"), wanted.value_or("(none)")};
     }
-  }
-  for (const auto& [name, plain] : kPlainSettings) {
-    const std::string saved = setting_of(settings_, name, plain);
-    const std::string wanted = setting_of(settings, name, plain);
-    if (saved != wanted) return Difference{std::string(name), saved, wanted};
   }
   return std::nullopt;
 }
@@ -323,18 +330,13 @@ void ContextDirectory::add_state(std::span<const base::TokenId> tokens) {
 
 void ContextDirectory::forget_parent() {
   LR_CHECK(lock_ && parent_);
-  const ContextFolders own = {{directory_, 0}};
   const std::size_t n_before = folders_.back().n_before;
   const std::vector<base::TokenId> all = tokens();
   const File file(tokens_path(directory_), File::Mode::kWrite);
   file.write_at(0, std::as_bytes(std::span(all).first(n_before)));
   file.sync();
-  for (const SavedState& state : states_) {
-    if (state.n_tokens > n_before) break;
-    copy_state(state_path(folders_, state.n_tokens), state_path(own, state.n_tokens));
-  }
   parent_.reset();
-  folders_ = own;
+  folders_ = {{directory_, 0, folders_.back().id}};
   write_manifest();
 }
 

@@ -31,6 +31,11 @@ inline constexpr std::string_view kActivationsSetting = "activations";
 /// The same where they met a cache of fewer bits.
 inline constexpr std::string_view kAttentionActivationsSetting = "attention_activations";
 
+/// The path of instructions: a run may take its bits for those of another one.
+inline constexpr std::string_view kIsaSetting = "isa";
+/// What ids are made of text with: a run that is given ids need not know.
+inline constexpr std::string_view kVocabularySetting = "vocabulary";
+
 /// A state that is saved completely.
 struct SavedState {
   std::size_t n_tokens = 0;
@@ -75,9 +80,9 @@ class ContextDirectory {
   /// Whether it has a state of its own.
   bool has_own_state() const { return n_tokens() > folders_.back().n_before; }
 
-  /// Whether no common name has another value, and it began from the same initial state.
+  /// Whether it has these settings and no others, but those two that may be left out.
   bool has(const ContextSettings& settings) const;
-  /// Refuses what does not.
+  /// Refuses what has not.
   void require(const ContextSettings& settings) const;
 
   /// All tokens, as their checksum says.
@@ -87,8 +92,8 @@ class ContextDirectory {
   /// on it exists. Returns when that is on the disk.
   void add_state(std::span<const base::TokenId> tokens);
 
-  /// Copies what it has from the contexts it goes on after, but for the chunks, which are in its
-  /// own folder already; from now on it needs them no more. Returns when that is on the disk.
+  /// Copies the tokens of the contexts it goes on after, whose chunks and states are in its own
+  /// folder already; from now on it needs them no more. Returns when that is on the disk.
   void forget_parent();
 
  private:

@@ -1,6 +1,9 @@
 #include "dist/context/context_folders.hpp"
 
 #include "dist/comm/gather_texts.hpp"
+#include "model/checkpoint/checksum.hpp"
+
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <fstream>
@@ -21,8 +24,13 @@ ContextFolders folders_of(const ContextFolders& folders, std::size_t n_tokens) {
   return used;
 }
 
-std::filesystem::path state_path(const ContextFolders& folders, std::size_t n_tokens) {
-  return folders_of(folders, n_tokens).back().path / "states" / std::to_string(n_tokens);
+std::uint32_t mark_of(std::string_view context_id, std::string_view file, std::size_t number) {
+  const std::string text = fmt::format("{} {} {}", context_id, file, number);
+  return model::crc32_of(std::as_bytes(std::span(text)));
+}
+
+std::filesystem::path state_path(const ContextFolder& folder, std::size_t n_tokens) {
+  return folder.path / "states" / std::to_string(n_tokens);
 }
 
 void mark_damaged(const std::filesystem::path& context) {
@@ -41,16 +49,18 @@ std::vector<ContextFolders> share_folders(Communicator& ranks,
   std::string text;  // a name may hold anything but zeros
   for (const ContextFolders& folders : contexts) {
     for (const ContextFolder& folder : folders) {
-      text += folder.path.string() + '\0' + std::to_string(folder.n_before) + '\0';
+      text +=
+          folder.path.string() + '\0' + std::to_string(folder.n_before) + '\0' + folder.id + '\0';
     }
   }
   std::vector<ContextFolders> shared;
   std::istringstream fields(gather_texts(ranks, text).front());
-  for (std::string path, n_before;
-       std::getline(fields, path, '\0') && std::getline(fields, n_before, '\0');) {
+  for (std::string path, n_before, id; std::getline(fields, path, '\0') &&
+                                       std::getline(fields, n_before, '\0') &&
+                                       std::getline(fields, id, '\0');) {
     const std::size_t n = std::stoull(n_before);
     if (n == 0) shared.emplace_back();
-    shared.back().push_back({path, n});
+    shared.back().push_back({path, n, id});
   }
   return shared;
 }

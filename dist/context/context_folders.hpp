@@ -5,15 +5,19 @@
 #include "dist/comm/communicator.hpp"
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
+#include <string>
+#include <string_view>
 #include <vector>
 
 namespace longreach::dist {
 
-/// A folder, and how many tokens are read before the first one it has files of.
+/// A folder, how many tokens are read before the first one it has files of, and the context's id.
 struct ContextFolder {
   std::filesystem::path path;
   std::size_t n_before = 0;
+  std::string id = {};
 };
 
 /// A context's own folder last. `n_before` ascends from 0.
@@ -22,8 +26,12 @@ using ContextFolders = std::vector<ContextFolder>;
 /// Those that the first n_tokens tokens lie in.
 ContextFolders folders_of(const ContextFolders& folders, std::size_t n_tokens);
 
-/// The file of the state after n_tokens tokens.
-std::filesystem::path state_path(const ContextFolders& folders, std::size_t n_tokens);
+/// What checksums of the part with that number, of a file of a context, are combined with (xor): no
+/// other part, file or context has it, but by chance.
+std::uint32_t mark_of(std::string_view context_id, std::string_view file, std::size_t number);
+
+/// The file of the state after n_tokens tokens, in the folder that has it.
+std::filesystem::path state_path(const ContextFolder& folder, std::size_t n_tokens);
 
 /// Leaves a mark in a context's folder: a chunk in it is not as it was written. As far as the
 /// system lets it.

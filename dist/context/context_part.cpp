@@ -19,28 +19,10 @@
 namespace longreach::dist {
 namespace {
 
-/// Pieces of a state, copied, as they go to its file.
-struct StateCopy {
-  struct Piece {
-    std::size_t number, offset;
-    std::vector<std::byte> bytes;
-  };
-
-  std::filesystem::path path;
-  std::size_t checksums_begin = 0;
-  std::vector<Piece> pieces;
-
-  void write() const {
-    const File file(path, File::Mode::kWrite);
-    for (const Piece& piece : pieces) {
-      file.write_at(piece.offset, piece.bytes);
-      const std::uint32_t sum = model::crc32_of(piece.bytes);
-      file.write_at(checksums_begin + piece.number * sizeof(sum),
-                    std::as_bytes(std::span(&sum, 1)));
-    }
-    file.sync();
-  }
-};
+std::uint32_t checksum_of_piece(const ContextFolder& folder, std::size_t n_tokens,
+                                std::size_t number, std::span<const std::byte> bytes) {
+  return model::crc32_of(bytes) ^ mark_of(folder.id, std::to_string(n_tokens), number);
+}
 
 /// Chunks of a block that closed since the last state.
 struct ClosedChunks {
@@ -56,7 +38,6 @@ struct ClosedChunks {
   void write() {
     for (Closed& chunk : chunks) {
       const std::span memory(chunk.memory.get(), file.layout().chunk_bytes());
-      chunk.record.seal(memory);
       file.write(chunk.number, memory, chunk.record);
     }
     file.sync();
@@ -75,6 +56,29 @@ void make_folders(const std::filesystem::path& context) {
 }
 
 }  // namespace
+
+/// Pieces of a state, copied, as they go to its file.
+struct ContextPart::StateCopy {
+  struct Piece {
+    std::size_t number, offset;
+    std::vector<std::byte> bytes;
+  };
+
+  ContextFolder folder;
+  std::size_t n_tokens = 0, checksums_begin = 0;
+  std::vector<Piece> pieces;
+
+  void write() const {
+    const File file(state_path(folder, n_tokens), File::Mode::kWrite);
+    for (const Piece& piece : pieces) {
+      file.write_at(piece.offset, piece.bytes);
+      const std::uint32_t sum = checksum_of_piece(folder, n_tokens, piece.number, piece.bytes);
+      file.write_at(checksums_begin + piece.number * sizeof(sum),
+                    std::as_bytes(std::span(&sum, 1)));
+    }
+    file.sync();
+  }
+};
 
 ContextPart::ContextPart(ContextFolders folders, const model::ModelConfig& config,
                          const model::AttentionConfig& attention, partition::Range stage_blocks,
@@ -143,7 +147,7 @@ void ContextPart::save(model::SequenceState& state, std::size_t n_tokens, std::s
   });
   n_moved_ = n_moved;
   writing_ = std::make_unique<Writing>();
-  if (!std::exchange(has_folders_, true)) writing_->new_folder = own_folder();
+  if (!std::exchange(has_folders_, true)) writing_->new_folder = own_folder().path;
   const std::size_t n_chunks = closed_chunks(n_tokens);
   visit_caches(state, [&](const std::string& block, model::KvCache& cache) {
     const ChunkFileLayout layout(cache, config_.n_head);
@@ -158,13 +162,18 @@ void ContextPart::save(model::SequenceState& state, std::size_t n_tokens, std::s
     writing_->closed.push_back(std::move(closed));
   });
   n_begun_ = n_chunks;
-  const model::StateLayout layout(config_, attention_, n_tokens);
-  writing_->state = {state_path(folders_, n_tokens), layout.size_bytes(), {}};
-  layout.visit_pieces(state, blocks_, shard_, [&](const model::StatePiece& piece) {
-    writing_->state.pieces.push_back(
-        {piece.number, piece.offset, {piece.memory.begin(), piece.memory.end()}});
-  });
+  writing_->state = copy_of(state, n_tokens);
   writing_->begin();
+}
+
+ContextPart::StateCopy ContextPart::copy_of(model::SequenceState& state,
+                                            std::size_t n_tokens) const {
+  const model::StateLayout layout(config_, attention_, n_tokens);
+  StateCopy copy{folders_.back(), n_tokens, layout.size_bytes(), {}};
+  layout.visit_pieces(state, blocks_, shard_, [&](const model::StatePiece& piece) {
+    copy.pieces.push_back({piece.number, piece.offset, {piece.memory.begin(), piece.memory.end()}});
+  });
+  return copy;
 }
 
 bool ContextPart::has_written() const {
@@ -211,14 +220,15 @@ void ContextPart::restore(model::SequenceState& state, std::size_t n_tokens, boo
   });
   n_begun_ = n_moved_ = closed_chunks(n_tokens);
   const model::StateLayout layout(config_, attention_, n_tokens);
-  const std::filesystem::path path = state_path(folders_, n_tokens);
+  const ContextFolder folder = folders_of(folders_, n_tokens).back();
+  const std::filesystem::path path = state_path(folder, n_tokens);
   const File file(path, File::Mode::kRead);
   layout.visit_pieces(state, blocks_, shard_, [&](const model::StatePiece& piece) {
     file.read_at(piece.offset, piece.memory);
     std::uint32_t sum = 0;
     file.read_at(layout.size_bytes() + piece.number * sizeof(sum),
                  std::as_writable_bytes(std::span(&sum, 1)));
-    if (model::crc32_of(piece.memory) != sum) {
+    if (checksum_of_piece(folder, n_tokens, piece.number, piece.memory) != sum) {
       base::input_error("{}: damaged: piece {} does not match its checksum",
                         base::utf8_name(path.string()), piece.number);
     }
@@ -238,7 +248,7 @@ class ContextPart::SavedChunks {
           is_last ? n_chunks
                   : std::min(n_chunks, part.closed_chunks(part.folders_[i + 1].n_before));
       if (begin >= end) continue;
-      files_.emplace_back(end, ChunkFile(part.folders_[i].path, block, layout));
+      files_.emplace_back(end, ChunkFile(part.folders_[i], block, layout));
       std::size_t last = end;
       while (last > begin && !is_read_here(GlobalChunk(last - 1))) --last;
       if (last > begin) files_.back().second.map({begin, last});
@@ -283,13 +293,20 @@ void ContextPart::copy_inherited_chunks() {
     ChunkFile own(own_folder(), block, layout);
     for (std::size_t c = 0; c < n_chunks; ++c) {
       const auto chunk = GlobalChunk(c);
-      const ChunkRecord record = saved.file_of(chunk).record(chunk);
+      ChunkRecord record = saved.file_of(chunk).record(chunk);
       const auto mapped = saved.file_of(chunk).mapped(chunk, record);
       mapped->verify();
       own.write(chunk, mapped->bytes(), record);
     }
     own.sync();
   });
+}
+
+void ContextPart::copy_inherited_state(std::size_t n_tokens) {
+  model::NoExchange exchange;
+  model::SequenceState state(config_, attention_, blocks_, exchange);
+  restore(state, n_tokens, true);
+  copy_of(state, n_tokens).write();
 }
 
 void ContextPart::verify_state(std::size_t n_tokens) {

@@ -66,8 +66,11 @@ class ContextPart {
   /// Copies into the context's own folder what others have of its first chunks, as checked. Of a
   /// part that has all blocks, and the only shard. Returns when that is on the disk.
   void copy_inherited_chunks();
+  /// The same of a state that another folder has.
+  void copy_inherited_state(std::size_t n_tokens);
 
  private:
+  struct StateCopy;
   struct Writing;
   class SavedChunks;
 
@@ -83,7 +86,10 @@ class ContextPart {
   template <typename Visit>
   void visit_caches(model::SequenceState& state, Visit&& visit) const;
 
-  const std::filesystem::path& own_folder() const { return folders_.back().path; }
+  /// Of a state as the context's own folder is to have it.
+  StateCopy copy_of(model::SequenceState& state, std::size_t n_tokens) const;
+
+  const ContextFolder& own_folder() const { return folders_.back(); }
 
   ContextFolders folders_;
   const model::ModelConfig& config_;

@@ -59,18 +59,20 @@ Engine::~Engine() {
 void Engine::serve() {
   LR_CHECK(!leads());
   pipeline_.serve([this](const EngineMessage& message) {
-    std::visit(
-        Overloaded{[this](const SaveSession& m) { save_part(m); },
-                   [this](const FinishSaving&) { together([&] { stage_.finish_saving(); }); },
-                   [this](const AddContext&) { add_context_part({}); },
-                   [this](const DropContext& m) { stage_.drop_context(m.context); },
-                   [this](const RestoreSession& m) { together([&] { stage_.restore(m); }); },
-                   [this](const ReadMemory& m) { read_pass(m.n_bytes); },
-                   [this](const CollectUsage&) { gather_usage(); },
-                   [this](const CollectMasses&) { gather_masses(); },
-                   [this](const CollectTrace&) { gather_trace({}); },
-                   [](const auto&) {}},  // about a session
-        message);
+    std::visit(Overloaded{[this](const SaveSession& m) { save_part(m); },
+                          [this](const FinishSaving&) {
+                            has_begun_state_ = false;
+                            together([&] { stage_.finish_saving(); });
+                          },
+                          [this](const AddContext&) { add_context_part({}); },
+                          [this](const DropContext& m) { stage_.drop_context(m.context); },
+                          [this](const RestoreSession& m) { together([&] { stage_.restore(m); }); },
+                          [this](const ReadMemory& m) { read_pass(m.n_bytes); },
+                          [this](const CollectUsage&) { gather_usage(); },
+                          [this](const CollectMasses&) { gather_masses(); },
+                          [this](const CollectTrace&) { gather_trace({}); },
+                          [](const auto&) {}},  // about a session
+               message);
   });
   reports_.finish();
   stage_.finish_fingerprints();
@@ -248,7 +250,8 @@ void Engine::drop_context(std::size_t context) {
 }
 
 void Engine::save_part(const SaveSession& message) {
-  const bool ends_another = stage_.is_saving();
+  // The leader expects a report of each, also of one that could not be begun as another had failed.
+  const bool ends_another = std::exchange(has_begun_state_, true);
   std::string error;
   try {
     stage_.save(message);
@@ -278,8 +281,15 @@ std::size_t Engine::n_saved_tokens(std::size_t context) {
 
 void Engine::finish_saving() {
   pipeline_.submit(FinishSaving{}, {});
-  reports_.wait();
-  if (const auto error = together([&] { stage_.finish_saving(); })) throw SaveError(*error);
+  std::exception_ptr reported;  // thrown once all ranks have finished: they wait for each other
+  try {
+    reports_.wait();
+  } catch (const SaveError&) {
+    reported = std::current_exception();
+  }
+  const auto error = together([&] { stage_.finish_saving(); });
+  if (reported) std::rethrow_exception(reported);
+  if (error) throw SaveError(*error);
   n_finished_tokens_ = n_begun_tokens_;
 }
 

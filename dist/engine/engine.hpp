@@ -250,6 +250,7 @@ class Engine {
   std::size_t n_contexts_;             ///< That have come.
   std::size_t saved_context_ = 0;      ///< The last one that was saved to.
   std::size_t n_begun_tokens_ = 0;     ///< Of its newest state whose saving began; 0 if none.
+  bool has_begun_state_ = false;       ///< On other ranks: one that the leader waits for.
   std::size_t n_finished_tokens_ = 0;  ///< Of its newest state that was waited for.
   std::optional<kernels::ReadYardstick> yardstick_;
   std::uint32_t n_sessions_ = 0;

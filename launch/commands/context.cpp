@@ -57,7 +57,13 @@ int pack(const ContextOptions& options) {
   auto context = dist::ContextDirectory::open_to_write(options.context,
                                                        context_settings(opened, nullptr, true));
   if (context.parent()) {
-    whole_part(context, opened).copy_inherited_chunks();
+    dist::ContextPart part = whole_part(context, opened);
+    part.copy_inherited_chunks();
+    for (const dist::SavedState& state : context.states()) {
+      if (state.n_tokens <= context.folders().back().n_before) {
+        part.copy_inherited_state(state.n_tokens);
+      }
+    }
     context.forget_parent();
   }
   write_output(fmt::format("{}: needs no other context\n", name));

@@ -80,8 +80,14 @@ void read(const OpenedModel& opened, std::size_t every, dist::Engine& engine, Re
             n_read = part->n_read;
             line.update(static_cast<double>(n_read) / static_cast<double>(n_left));
           } else if (const auto* const end = std::get_if<generation::Finished>(&event)) {
-            if (end->reason == generation::FinishReason::kFailed)
-              base::input_error("{}", end->error);
+            if (end->reason == generation::FinishReason::kFailed) {
+              base::input_error(
+                  "{}{}", end->error,
+                  context.n_tokens() == 0
+                      ? ""
+                      : fmt::format(" ({} tokens are saved: the same command goes on)",
+                                    context.n_tokens()));
+            }
           }
         },
         session_after(engine, n_begin));

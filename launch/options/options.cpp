@@ -403,7 +403,8 @@ CLI::Option* add_context(CLI::App& command, Options& options, const char* what) 
   CLI::Option* const context = add_path(command, "--context", "DIR", options.context,
                                         std::string("a context that read made: ") + what);
   add_count(command, "--at", options.at, 1, kMaxTokens,
-            "its first N tokens alone; default: all of them")
+            "its first N tokens alone, of which those after the last state\nbefore are read again; "
+            "default: all of them")
       ->needs(context);
   add_cache_memory(command, options.cache_memory)->needs(context);
   add_any_isa(command, options.any_isa)->needs(context);

@@ -52,7 +52,7 @@ void open_context(const std::filesystem::path& own, const std::string& manifest)
     for (const dist::SavedState& state : context.states()) {
       LR_CHECK(state.n_tokens > last);
       last = state.n_tokens;
-      LR_CHECK(!dist::state_path(context.folders(), last).empty());
+      LR_CHECK(!dist::folders_of(context.folders(), last).empty());
     }
     LR_CHECK(context.tokens().size() == last);
   } catch (const base::InputError&) {

@@ -295,6 +295,74 @@ class Contexts(job.JobTest):
         self.assert_refused(["generate", "--model", MODEL, "--context", self.context, "--prompt", "x", *rounded],
                             "attention_activations f32", "has bf16")
 
+    def test_a_preset_is_another_model_than_a_checkpoint(self):
+        preset = "preset:rwkv-x-tiny"
+        for saved, asked in ((MODEL, preset), (preset, MODEL)):
+            with self.subTest(saved=saved):
+                shutil.rmtree(self.context, ignore_errors=True)
+                self.output("read", "--model", saved, "--file", self.text, "--save", self.context)
+                for command in (["generate", "--context", self.context, "--prompt", "x"],
+                                ["logits", "--context", self.context, "--tokens", self.tokens(N_SAVED), "--hash"],
+                                ["read", "--file", self.text, "--save", self.context],
+                                ["context", "verify", self.context], ["context", "pack", self.context]):
+                    self.assert_refused([*command, "--model", asked], "was saved with checkpoint", preset)
+
+    def test_settings_are_all_compared(self):
+        self.output(*self.read())
+        whole = self.manifest()
+        for name in ("top_k", "checkpoint", "isa", "more"):
+            settings = whole["settings"] | {"more": "or less"}
+            if name != "more":
+                settings = {key: value for key, value in whole["settings"].items() if key != name}
+            (self.context / "manifest.json").write_text(program.manifest_text(whole | {"settings": settings}))
+            self.assert_refused(["generate", "--model", MODEL, "--context", self.context, "--prompt", "x"], f"with {name}", "(none)")
+
+    def test_what_belongs_elsewhere_is_damaged(self):
+        whole, other = self.folder / "whole", self.folder / "other"
+        self.output(*self.read(text=self.file("other text", self.bytes[N_SAVED - 1::-1])))
+        self.context.rename(other)
+        self.output(*self.read())
+        self.context.rename(whole)
+        n_chunks = N_SAVED // 64
+        index_bytes = (whole / "cache/moba.0.index").stat().st_size // n_chunks
+        chunk_bytes = 2 * 2 * 64 * 64 * 4  # heads, keys and values
+
+        def from_other(name):
+            shutil.copy(other / name, self.context / name)
+
+        def move(begin, end):
+            def change():
+                shutil.copy(whole / begin, self.context / end)
+            return change
+
+        def chunk_of_another_place():
+            for block in ("moba.0", "moba.1"):
+                for file, size in ((block, chunk_bytes), (block + ".index", index_bytes)):
+                    with open(self.context / "cache" / file, "r+b") as opened:
+                        opened.seek(3 * size)
+                        part = opened.read(size)
+                        opened.seek(40 * size)
+                        opened.write(part)
+
+        def other_block(number):
+            return lambda: [from_other(f"cache/moba.{number}{end}") for end in ("", ".index")]
+
+        def exchanged_blocks():
+            for end in ("", ".index"):
+                move(f"cache/moba.1{end}", f"cache/moba.0{end}")()
+
+        for name, change, at in (("a state of another text", lambda: from_other("states/5000"), 5000),
+                                 ("a block of another text", other_block(0), 5000), ("the other block", other_block(1), 5000),
+                                 ("another state", move("states/1024", "states/3072"), 3072),
+                                 ("another block", exchanged_blocks, 5000), ("another chunk", chunk_of_another_place, 5000)):
+            with self.subTest(name):
+                shutil.rmtree(self.context, ignore_errors=True)
+                shutil.copytree(whole, self.context)
+                self.output("context", "verify", self.context, "--model", MODEL)
+                change()
+                self.assert_refused(["context", "verify", self.context, "--model", MODEL], "damaged")
+                self.assert_refused(["generate", "--model", MODEL, "--context", self.context, "--at", at, "--prompt", "x"], "damaged")
+
     def test_what_does_not_fit_is_refused(self):
         self.output(*self.read())
         ask = ["generate", "--model", MODEL, "--context", self.context, "--prompt", "x"]
@@ -409,6 +477,17 @@ class Contexts(job.JobTest):
                     "--ban-token", 0, "--save", self.context)
         self.assertEqual(self.states()[-1], len(text) + 11)
 
+    def test_the_last_state_of_a_prompt_is_saved_while_it_is_answered(self):
+        text = self.bytes * 4
+        running = self.start("generate", "--model", MODEL, "--prompt-file", self.file("prompt", text), "--ban-token", 0,
+                             "--save", self.context, "--threads", 1, "-n", 1000000, stdout=-1, stderr=-1)
+        self.assertTrue(running.stdout.read(20))
+        self.wait_for_states(len(text) // 8192)
+        running.kill()
+        running.communicate()
+        self.assertEqual(self.states()[-1], len(text) // 8192 * 8192)
+        self.output("context", "verify", self.context, "--model", MODEL)
+
     def test_a_saved_prompt_that_was_stopped_goes_on(self):
         text = self.bytes * 10  # many states, so that it is stopped before the last one
         command = ["generate", "--model", MODEL, "--prompt-file", self.file("prompt", text), "--temperature", 0, "--ban-token", 0,
@@ -439,7 +518,7 @@ class Contexts(job.JobTest):
         parent = whole["parent"]
         inspect = ["context", "inspect", child]
         for change, part in (({"path": "../child.ctx"}, "child.ctx"), ({"path": "../none.ctx"}, "none.ctx"), ({"path": 7}, "path"),
-                             ({"n_tokens": 4999}, "holds others"), ({"tokens_crc32": 1}, "holds others"),
+                             ({"n_tokens": 4999}, "no state there"), ({"tokens_crc32": 1}, "holds others"),
                              ({"n_tokens": -1}, "n_tokens")):
             with self.subTest(change=change):
                 manifest.write_text(program.manifest_text(whole | {"parent": parent | change}))
