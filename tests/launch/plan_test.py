@@ -8,7 +8,7 @@ import program
 from program import MODEL
 
 NODE = "numa:2(memory=64GiB) core:8 pu:2"
-SMALL_NODE = "numa:2(memory=32MiB) core:2 pu:1"
+SMALL_NODE = "numa:2(memory=48MiB) core:2 pu:1"
 
 
 class PlanTest(program.ProgramTest):
