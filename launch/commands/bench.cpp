@@ -45,6 +45,15 @@ int bench_engine(const BenchOptions& options, OpenedModel& opened, dist::World& 
   return signals.exit_code();
 }
 
+/// As many threads as a run would have, bound as in one. Collective: all ranks of the job.
+kernels::ThreadPool bound_threads(OpenedModel& opened, dist::World& world) {
+  const dist::MachineReport own = world.agree([] { return describe_machine(); });
+  const CoreShare share = share_cores(dist::gather(world.communicator(), own))[world.rank()];
+  std::size_t& n_threads = opened.engine_options.n_threads;
+  n_threads = opened.n_threads.value_or(share.n_threads);
+  return kernels::ThreadPool(n_threads, bind_process(share, n_threads).thread_started);
+}
+
 /// The grid whose shards are timed: all ranks are shards unless stages are asked for.
 partition::Grid exchange_grid(const OpenedModel& opened, std::size_t n_ranks) {
   const std::size_t n_stages = opened.grid.n_stages.value_or(1);
@@ -72,13 +81,13 @@ dist::AttendedChunks attended_chunks(const OpenedModel& opened, std::size_t cont
 }
 
 /// Needs no engine: what is sent depends on sizes alone.
-int bench_exchange(const BenchOptions& options, const OpenedModel& opened, dist::World& world) {
+int bench_exchange(const BenchOptions& options, OpenedModel& opened, dist::World& world) {
   const partition::Grid grid = world.agree([&] {
     require_grid_fits(opened.engine_options.attention, world.size());
     return exchange_grid(opened, world.size());
   });
   const dist::GridPosition grid_position(world.communicator(), grid);
-  kernels::ThreadPool pool(opened.engine_options.n_threads);
+  kernels::ThreadPool pool = bound_threads(opened, world);
   for (const std::size_t context : options.contexts) {
     const dist::AttendedChunks span = world.agree([&] { return attended_chunks(opened, context); });
     BenchResult result;
@@ -111,14 +120,9 @@ int bench_exchange(const BenchOptions& options, const OpenedModel& opened, dist:
   return 0;
 }
 
-/// Needs no engine: jobs in which nothing is done show what dividing them takes, on threads that
-/// are bound as in a run.
+/// Needs no engine: jobs in which nothing is done show what dividing them takes.
 int bench_barriers(const BenchOptions& options, OpenedModel& opened, dist::World& world) {
-  const dist::MachineReport own = world.agree([] { return describe_machine(); });
-  const CoreShare share = share_cores(dist::gather(world.communicator(), own))[world.rank()];
-  std::size_t& n_threads = opened.engine_options.n_threads;
-  n_threads = opened.n_threads.value_or(share.n_threads);
-  kernels::ThreadPool pool(n_threads, bind_process(share, n_threads).thread_started);
+  kernels::ThreadPool pool = bound_threads(opened, world);
   BenchResult result;
   result.question = "barriers";
   result.grid = {1, world.size()};

@@ -199,6 +199,9 @@ class Bench(job.JobTest):
             self.assertEqual(result["repeats"], 30)
             self.assertEqual(result["bytes_per_token"], SPARSE * result["bytes_per_exchange"])
             self.assertAlmostEqual(result["seconds_per_token"] / result["seconds_per_exchange"], SPARSE)
+        done = self.run_ranks(2, "bench", "exchange", "--model", TINY, "--context", 1000, "--repeats", 1, "--read-memory", 3,
+                              "--threads", 2)
+        self.assertEqual([json.loads(line)["threads"] for line in done.stdout.splitlines()], [2, 2], done.stderr)
         self.assertEqual(self.bench_on_ranks(3, "exchange", "--context", 1000, "--repeats", 1)[0]["bytes_per_exchange"],
                          3 * 2 * HEADS * 2 * 8)
 
