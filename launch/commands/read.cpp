@@ -97,9 +97,9 @@ void read(const OpenedModel& opened, std::size_t every, dist::Engine& engine, Re
     }
   }
   base::write_message(fmt::format(
-      "{} of {} tokens read in {:.1f} s; {} holds {} tokens, {} states\n", n_read, tokens.size(),
-      base::seconds_since(start), base::utf8_name(context.path().string()), context.n_tokens(),
-      context.states().size()));
+      "{} of {} tokens read in {:.1f} s; {} holds {} tokens and {} state{}\n", n_read,
+      tokens.size(), base::seconds_since(start), base::utf8_name(context.path().string()),
+      context.n_tokens(), context.states().size(), context.states().size() == 1 ? "" : "s"));
   if (context.n_tokens() < tokens.size()) {
     base::write_message("stopped; the same command goes on from there\n");
   }
