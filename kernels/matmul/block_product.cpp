@@ -98,7 +98,7 @@ template <class Block, class Products>
 class BlockKernel {
  public:
   // As many sums as the registers of a path hold; divides kFixedRows.
-  static constexpr std::size_t kTileRows = kLanes == 16 ? 6 : kLanes == 8 ? 3 : 1;
+  static constexpr std::size_t kTileRows = kLanes >= 8 ? 6 : 1;
   static constexpr std::size_t kTilePanels = 1;
 
   BlockKernel(const FixedRows& x, const Block* data, std::size_t panel_stride, Start start)

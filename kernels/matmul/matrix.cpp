@@ -12,6 +12,8 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
+#include <limits>
 #include <numeric>
 #include <vector>
 
@@ -43,8 +45,8 @@ HWY_INLINE void add_step(const float* HWY_RESTRICT x, std::size_t x_stride,
 template <typename T>
 class PanelKernel {
  public:
-  // As many sums as the registers of a path hold.
-  static constexpr std::size_t kTileRows = kLanes == 16 ? 6 : kLanes == 8 ? 3 : 1;
+  // More rows gain only where there are vectors of some length.
+  static constexpr std::size_t kTileRows = kLanes >= 8 ? 6 : 1;
   static constexpr std::size_t kTilePanels = kLanes == 16 ? 2 : 1;
 
   PanelKernel(base::MatView<const float> x, const Panels<T>& panels, Start start)
@@ -53,9 +55,27 @@ class PanelKernel {
   template <std::size_t kRows, std::size_t kPanels>
   HWY_INLINE void tile(std::size_t row, std::size_t panel, float* HWY_RESTRICT y,
                        std::size_t y_stride) const {
-    constexpr std::size_t kVecs = kPanels * kVecsPerPanel;
-    const float* HWY_RESTRICT x = x_.data() + row * x_.stride();
+    // Where a step of all columns has more sums than registers hold, part of its columns is taken
+    // for all rows, rather than all of them for some rows: so weights are converted least often.
+    constexpr std::size_t kAllVecs = kPanels * kVecsPerPanel;
+    constexpr std::size_t kVecs =
+        kRows == 1 ? kAllVecs : std::min(kAllVecs, std::bit_floor(kMostSums / kRows));
     const T* HWY_RESTRICT data = panels_.data + panel * panels_.panel_stride;
+    for (std::size_t col = 0; col < kPanels * kPanelCols; col += kVecs * kLanes) {
+      columns<kRows, kPanels, kVecs>(row, data + col, y + col, y_stride);
+    }
+  }
+
+ private:
+  /// Sums that registers hold beside a step's weights and an input.
+  static constexpr std::size_t kMostSums = kLanes == 16 ? 24 : 12;
+
+  /// kVecs vectors of the columns of kPanels panels, from those at `data` on: of all panels, or
+  /// part of one.
+  template <std::size_t kRows, std::size_t kPanels, std::size_t kVecs>
+  HWY_INLINE void columns(std::size_t row, const T* HWY_RESTRICT data, float* HWY_RESTRICT y,
+                          std::size_t y_stride) const {
+    const float* HWY_RESTRICT x = x_.data() + row * x_.stride();
     const std::size_t x_stride = x_.stride(), panel_stride = panels_.panel_stride;
     hn::Vec<Wide> sum[kRows][kVecs];
     load_sums<kRows, kVecs>(start_, y, y_stride, sum);
@@ -67,7 +87,6 @@ class PanelKernel {
     store_sums<kRows, kVecs>(sum, y, y_stride);
   }
 
- private:
   base::MatView<const float> x_;
   Panels<T> panels_;
   Start start_;
@@ -182,9 +201,11 @@ void widen(const base::Bf16* HWY_RESTRICT from, std::size_t n_k, std::size_t k_s
   }
 }
 
-/// From how many rows on it is worth while to widen weights once for all of them. With short
-/// vectors the rows of a tile are few, so weights are widened often in the inner loop.
-std::size_t least_widened_rows() { return kLanes < 16 ? 12 : 48; }
+/// From how many rows on it is worth while to widen weights once for all of them: measured. With 8
+/// lanes it never is, as what widens is idle beside the multiply-adds of a whole tile.
+std::size_t least_widened_rows() {
+  return kLanes == 16 ? 48 : kLanes == 8 ? std::numeric_limits<std::size_t>::max() : 12;
+}
 
 /// Rows whose zeros are looked for: those of a tile. More have few zeros in common.
 std::size_t most_skipping_rows() { return StepsKernel<float>::kTileRows; }
