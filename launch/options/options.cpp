@@ -809,8 +809,8 @@ CLI::App& add_bench(CLI::App& app, BenchOptions& options) {
   add_model_options(command, options.model);
   add_repeatable(
       command, "--context", "N,..",
-      "decode, mixed: tokens before those that are timed, random\nand not read; prefill: tokens "
-      "of the prompt",
+      "decode, mixed, exchange: tokens before those that are timed,\nrandom and not read; prefill: "
+      "tokens of the prompt",
       [&options, first = true](const std::string& text) mutable {
         if (std::exchange(first, false)) options.contexts.clear();
         options.contexts.push_back(read_integer<std::size_t>("--context", text, 1, kMaxTokens));
@@ -818,7 +818,7 @@ CLI::App& add_bench(CLI::App& app, BenchOptions& options) {
       ->delimiter(',')
       ->default_str("8192");
   add_count(command, "--tokens", options.n_tokens, 1, kMaxTokens,
-            "decode, mixed: tokens of a repeat; in mixed without the\nprompt, and 256 by default")
+            "tokens of a repeat, but in prefill; in mixed without the\nprompt, and 256 by default")
       ->default_str("32");
   add_count(command, "--streams", options.n_streams, 1, kMaxStreams,
             "decode, mixed: sequences at once, which share steps; in\nmixed 8 by default")
@@ -843,8 +843,8 @@ CLI::App& add_bench(CLI::App& app, BenchOptions& options) {
       command, "--read-memory", options.read_memory_mib, 1, kMaxReadMib,
       "MiB whose reading is timed for comparison;\ndefault: 1024, or more where caches are large");
   command.footer(
-      "Prints one JSON object a line for each context. `longreach bench serve --help` says how a\n"
-      "running server is measured.\n\n"
+      "Prints one JSON object a line for each context, two in exchange, and one in barriers.\n"
+      "`longreach bench serve --help` says how a running server is measured.\n\n"
       "Example:\n  longreach bench decode --model preset:rwkv-x-0.2b --context 8192,65536 "
       "--threads 2");
   return command;
