@@ -10,6 +10,7 @@
 #include "model/checkpoint/safetensors_reader.hpp"
 #include "model/schema/gguf_config.hpp"
 #include "model/schema/naming.hpp"
+#include "model/schema/tensors.hpp"
 
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
@@ -282,7 +283,10 @@ void Checkpoint::merge(Lora lora) {
     const std::string native = native_name(name, *family_);
     const auto found = tensors_.find(native);
     if (found == tensors_.end()) {
-      input_error("{}: is a LoRA of {}, which {} does not have", file, name, path_.string());
+      input_error("{}: is a LoRA of {}, which {} {}", file, name, path_.string(),
+                  tensors_.contains(factor_name(native, Factor::kFirst))
+                      ? "has as two factors of low rank: merge it before convert --low-rank"
+                      : "does not have");
     }
     Tensor& matrix = found->second;
     const std::vector<std::size_t> shape{product.n_out(), product.n_in()};

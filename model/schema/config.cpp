@@ -104,18 +104,26 @@ std::size_t read_rank(const Checkpoint& checkpoint, Extent rank, const std::stri
   return checkpoint.find(source.name) == nullptr ? 0 : read_extent(checkpoint, source);
 }
 
-/// By the first factors; that the second ones fit check_tensors() sees.
+/// By the first factors; that the second ones are there and fit check_tensors() sees.
 void read_factor_ranks(const Checkpoint& checkpoint, ModelConfig& config) {
   constexpr std::string_view kMatrix = ".weight";  // other names, as att.k_a, end in that letter
-  const std::string ending = factor_name(kMatrix, Factor::kFirst);
+  const std::string first_ending = factor_name(kMatrix, Factor::kFirst);
+  const std::string second_ending = factor_name(kMatrix, Factor::kSecond);
   for (const auto& [name, tensor] : checkpoint.tensors()) {
-    if (!name.ends_with(ending) || tensor.shape.size() != 2) continue;
+    const bool is_second = name.ends_with(second_ending);
+    if ((!is_second && !name.ends_with(first_ending)) || tensor.shape.size() != 2) continue;
+    const std::string matrix = name.substr(0, name.size() - first_ending.size() + kMatrix.size());
+    if (is_second) {
+      const std::string first = factor_name(matrix, Factor::kFirst);
+      if (checkpoint.find(first) != nullptr) continue;
+      base::input_error("{}: tensor {} is missing, which {} is multiplied by",
+                        checkpoint.path().string(), first, name);
+    }
     if (tensor.shape[0] >= tensor.shape[1]) {
       base::input_error("{}: tensor {}: expected a rank below its {} inputs, found {}",
                         checkpoint.path().string(), name, tensor.shape[1], tensor.shape[0]);
     }
-    const std::size_t n_before = name.size() - ending.size();
-    config.factor_ranks.emplace(name.substr(0, n_before + kMatrix.size()), tensor.shape[0]);
+    config.factor_ranks.emplace(matrix, tensor.shape[0]);
   }
 }
 

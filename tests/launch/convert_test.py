@@ -348,6 +348,15 @@ class LowRank(Convert):
         done = self.run_ranks(2, "convert", "--model", MODEL, "--low-rank", self.ENERGY, "--text", self.folder / "none.txt", "--out", self.out, "--overwrite")
         self.assert_reported_once(done, r".*none\.txt.*")
 
+    def test_a_factor_without_the_other_is_refused(self):
+        self.factor(MODEL)
+        tensors = {name: tensor for name, tensor in self.tensors()}
+        whole = next(name for name in tensors if name.endswith("_a"))[:-2]
+        for missing in ("_a", "_b"):
+            model = self.file("one.safetensors", files.safetensors({name: tensor for name, tensor in tensors.items() if name != whole + missing}))
+            self.assert_refused(["logits", "--model", model, "--tokens", self.file("ids", "1 2"), "--chunk-size", 64],
+                                f"tensor {whole}{missing} is missing")
+
     def test_packed_and_converted_again(self):
         self.factor(MODEL)
         for options in ((), ("--packed", "--weights", "int8")):

@@ -174,6 +174,11 @@ class Lora(job.JobTest):
                     adapter = self.file("lora", write(tensors))
                     self.assert_refused(self.command(CASE, "--lora", adapter), str(adapter), *parts)
         adapter = self.file("lora", files.pth(good))
+        whole = "moba.1.att.output.weight"
+        factored = {name: each for name, each in self.tensors.items() if name != whole}
+        factored |= {f"{whole}_a": matrix(numbers(RANK, 128, 0)), f"{whole}_b": matrix(numbers(128, RANK, 1))}
+        self.assert_refused(self.command(self.file("factored.safetensors", files.safetensors(factored)), "--lora", adapter),
+                            whole, "two factors of low rank")
         self.assert_refused(self.command("preset:rwkv-x-narrow", "--lora", adapter), str(adapter), "random weights")
         self.assert_refused(self.command(CASE, "--lora", f"{adapter}=1e9"), "--lora")
         self.assert_refused(self.command(CASE, "--lora", f"{adapter}=two"), f"{adapter}=two")
