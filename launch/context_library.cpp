@@ -157,7 +157,7 @@ void ContextLibrary::look_again() {
         continue;
       }
       const auto context = dist::ContextDirectory::open(file.path());
-      if (context.n_tokens() == 0 || !context.has(options_.settings)) {
+      if (context.n_tokens() == 0 || context.difference_from(options_.settings)) {
         left_aside_.insert(id);
         continue;
       }

@@ -79,7 +79,12 @@ ContextPoint context_point(const std::filesystem::path& directory, std::optional
 std::vector<dist::ContextFolders> contexts_in(const std::filesystem::path& folder,
                                               EmptyFolder empty,
                                               const dist::ContextSettings& settings) {
+  const std::string name = base::utf8_name(folder.string());
+  if (dist::ContextDirectory::exists(folder)) {
+    base::input_error("{}: expected a folder of contexts, found a context", name);
+  }
   std::vector<dist::ContextFolders> fitting;
+  std::vector<std::string> differences;
   bool holds_any = empty == EmptyFolder::kMade;
   std::error_code error;
   if (empty == EmptyFolder::kMade) std::filesystem::create_directories(folder, error);
@@ -88,14 +93,22 @@ std::vector<dist::ContextFolders> contexts_in(const std::filesystem::path& folde
     holds_any = true;
     try {
       const auto context = dist::ContextDirectory::open(entry.path());
-      if (context.n_tokens() > 0 && context.has(settings)) fitting.push_back(context.folders());
+      if (const auto difference = context.difference_from(settings)) {
+        differences.push_back(
+            fmt::format("{} {}", base::utf8_name(entry.path().string()), *difference));
+      } else if (context.n_tokens() > 0) {
+        fitting.push_back(context.folders());
+      }
     } catch (const base::InputError& unusable) {
       spdlog::warn("a context is left aside: {}", unusable.what());
     }
   }
-  const std::string name = base::utf8_name(folder.string());
   if (error) base::input_error("{}: {}", name, error.message());
   if (!holds_any) base::input_error("{}: expected a folder of contexts, found none in it", name);
+  if (!differences.empty()) {
+    spdlog::warn("contexts of other settings that are left aside: {}, the first: {}",
+                 differences.size(), *std::ranges::min_element(differences));
+  }
   std::ranges::sort(fitting, {},
                     [](const dist::ContextFolders& folders) { return folders.back().path; });
   return fitting;

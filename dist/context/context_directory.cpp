@@ -7,6 +7,7 @@
 #include "kernels/base/read_file.hpp"
 #include "model/checkpoint/tensor_file.hpp"
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <fcntl.h>
@@ -263,7 +264,7 @@ void ContextDirectory::write_manifest() const {
   sync_folder(directory_);
 }
 
-std::optional<ContextDirectory::Difference> ContextDirectory::difference_from(
+std::optional<std::string> ContextDirectory::difference_from(
     const ContextSettings& settings) const {
   const auto value_in = [](const ContextSettings& of, std::string_view name) {
     const auto found = std::ranges::find(of, name, &ContextSettings::value_type::first);
@@ -277,21 +278,16 @@ std::optional<ContextDirectory::Difference> ContextDirectory::difference_from(
       const auto saved = value_in(settings_, name), wanted = value_in(settings, name);
       const bool may_be_ignored = std::ranges::count(kOptionalSettings, name) > 0;
       if (saved == wanted || (!wanted && may_be_ignored)) continue;
-      return Difference{name, saved.value_or("(none)"), wanted.value_or("(none)")};
+      return fmt::format("was saved with {} {}, this run has {}", name, saved.value_or("(none)"),
+                         wanted.value_or("(none)"));
     }
   }
   return std::nullopt;
 }
 
-bool ContextDirectory::has(const ContextSettings& settings) const {
-  return !difference_from(settings);
-}
-
 void ContextDirectory::require(const ContextSettings& settings) const {
   if (const auto difference = difference_from(settings)) {
-    base::input_error("{}: was saved with {} {}, this run has {}",
-                      base::utf8_name(directory_.string()), difference->name, difference->saved,
-                      difference->wanted);
+    base::input_error("{}: {}", base::utf8_name(directory_.string()), *difference);
   }
 }
 

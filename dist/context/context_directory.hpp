@@ -80,9 +80,10 @@ class ContextDirectory {
   /// Whether it has a state of its own.
   bool has_own_state() const { return n_tokens() > folders_.back().n_before; }
 
-  /// Whether it has these settings and no others, but those two that may be left out.
-  bool has(const ContextSettings& settings) const;
-  /// Refuses what has not.
+  /// The first setting that is another one than here, as "was saved with kv bf16, this run has
+  /// f32". None if it has these settings and no others, but those two that may be left out.
+  std::optional<std::string> difference_from(const ContextSettings& settings) const;
+  /// Refuses what has one.
   void require(const ContextSettings& settings) const;
 
   /// All tokens, as their checksum says.
@@ -97,14 +98,8 @@ class ContextDirectory {
   void forget_parent();
 
  private:
-  struct Difference {
-    std::string name, saved, wanted;
-  };
-
   explicit ContextDirectory(std::filesystem::path directory);
   static ContextDirectory open(const std::filesystem::path& directory, std::size_t n_children);
-  /// The first setting that has another value.
-  std::optional<Difference> difference_from(const ContextSettings& settings) const;
   void read_manifest(std::size_t n_children);
   void read_parent(const nlohmann::json& json, std::size_t n_children);
   void write_manifest() const;

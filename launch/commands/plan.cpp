@@ -111,8 +111,10 @@ std::string plan_text(const Plan& plan, const Work& work, const dist::EngineOpti
       base::name_of(options.activations), base::name_of(options.attention.kv), plan.ranks.size(),
       plan.grid.n_stages, plan.grid.n_shards, plan.n_nodes);
   if (work.saved_bytes > 0) {
-    text += fmt::format("on disk {} in all, of which each rank holds at most {} in memory\n",
-                        bytes_text(work.saved_bytes), bytes_text(*options.cache_memory));
+    text += fmt::format(
+        "on disk {} in all, of which each rank holds at most {} in memory, beside what is "
+        "not saved yet\n",
+        bytes_text(work.saved_bytes), bytes_text(*options.cache_memory));
   }
   text += fmt::format("estimate: decoding {:.4g} ms a token, {:.4g} tokens/s for one stream",
                       plan.seconds_per_token() * 1e3, 1 / plan.seconds_per_token());

@@ -4,6 +4,7 @@
 #include "launch/machine/hwloc_handle.hpp"
 #include "launch/machine/machine.hpp"
 
+#include <filesystem>
 #include <vector>
 
 namespace longreach::launch {
@@ -74,8 +75,12 @@ Machine described_node(const std::string& description) {
                : hwloc_topology_set_synthetic(topology.get(), description.c_str())) == 0 &&
       hwloc_topology_load(topology.get()) == 0;
   if (!is_read) {
+    if (is_file && !std::filesystem::exists(description)) {
+      base::input_error("--topology: {}: no such file", description);
+    }
     base::input_error(
-        "--topology: expected an .xml file or a synthetic topology of hwloc, found {}",
+        "--topology: expected an .xml file of lstopo or a synthetic topology of hwloc, such as "
+        "\"numa:2(memory=64GB) core:16 pu:1\", found {}",
         description);
   }
   Machine machine = machine_of(topology.get());

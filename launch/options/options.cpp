@@ -7,6 +7,8 @@
 #include "model/step.hpp"
 
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -242,7 +244,8 @@ CLI::Option* add_activations(CLI::App& app, base::Activations& activations) {
               {"int8", Activations::kInt8}},
              "what activations are rounded to where they meet weights: bf16\nwith bf16 "
              "weights, int8 with int8 and int4 ones; where they\nmeet a cache of bf16 or int8, "
-             "to bf16: faster, at some\naccuracy, which docs/models.md gives")
+             "to bf16: faster where the\nCPU has instructions for it, at some accuracy, "
+             "which\ndocs/models.md gives")
       ->default_str(std::string(name_of(activations)));
 }
 
@@ -537,6 +540,10 @@ CLI::App& add_context_command(CLI::App& app, ContextOptions& options) {
   }
   pack.parse_complete_callback([&options] { options.action = ContextAction::kPack; });
   verify.parse_complete_callback([&options] { options.action = ContextAction::kVerify; });
+  inspect.footer("Example:\n  longreach context inspect book.ctx");
+  verify.footer("Example:\n  longreach context verify book.ctx --model model.pth");
+  pack.footer("Example:\n  longreach context pack book.ctx --model model.pth");
+  command.footer("longreach context ACTION --help shows the options of an action.");
   command.require_subcommand(1);
   return command;
 }
@@ -1095,6 +1102,17 @@ void check(const CLI::App& command, BenchOptions& options) {
   }
 }
 
+/// What is wrong with a command line. What nobody expected is named first, as a misspelt option
+/// also leaves a required one out.
+std::string sentence_of(const CLI::ParseError& error, const CLI::App& app) {
+  if (const auto unexpected = app.remaining(true); !unexpected.empty()) {
+    return fmt::format("unexpected on the command line: {}", fmt::join(unexpected, " "));
+  }
+  std::string sentence = error.what();
+  if (sentence.starts_with("The ")) sentence.front() = 't';
+  return sentence;
+}
+
 }  // namespace
 
 Command parse_options(int argc, const char* const* argv) {
@@ -1134,9 +1152,7 @@ Command parse_options(int argc, const char* const* argv) {
   } catch (const CLI::CallForVersion& version) {
     return HelpText{version.what() + std::string("\n")};
   } catch (const CLI::ParseError& error) {
-    std::string sentence = error.what();
-    if (sentence.starts_with("The ")) sentence.front() = 't';
-    throw base::InputError(sentence);
+    throw base::InputError(sentence_of(error, app));
   }
   if (app.get_subcommands().empty()) {
     base::input_error(

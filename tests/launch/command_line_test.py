@@ -36,6 +36,10 @@ class WrongOptions(program.ProgramTest):
         self.assert_refused(["inspect", "--model"], "--model")
         self.assert_refused(["tokenize"], "--model", "--tokenizer")
 
+    def test_a_misspelt_option_is_named_before_what_it_leaves_out(self):
+        self.assert_refused(["generate", "--modell", MODEL], f"command line: --modell {MODEL}")
+        self.assert_refused(["generate", "x", "--model", MODEL, "--pompt", "y"], "command line: x --pompt y")
+
     def test_values(self):
         for option, values in {
                 "--chunk-size": ("0", "-1", "x", "", "1.5", "99999999999999999999"),

@@ -235,6 +235,8 @@ class Contexts(job.JobTest):
             lines = [json.loads(line) for line in out.read_text().splitlines()]
             hashes = [line["logits_sha256"] for line in lines if "logits_sha256" in line]
             self.assertEqual(len(hashes), len(questions))
+            left_aside = re.findall(r"left aside: (.*)", done.stderr.decode())
+            self.assertEqual(left_aside, [f"1, the first: {self.context} was saved with kv f32, this run has bf16"] * ("bf16" in args))
             return hashes, int(re.search(rb"read (\d+) tokens in", done.stderr)[1])
 
         wanted, n_read = ask("alone", (1, 1), "--no-sharing")
@@ -256,6 +258,7 @@ class Contexts(job.JobTest):
         empty = self.folder / "empty"
         empty.mkdir()
         self.assert_refused([*command, empty], "empty", "contexts")
+        self.assert_refused([*command, self.context], str(self.context), "found a context")
 
     def test_memory_for_the_cache_changes_no_bit(self):
         wanted = self.lone_hash(N_SAVED)

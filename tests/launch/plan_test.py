@@ -181,6 +181,7 @@ class Refusals(PlanTest):
     def test_what_is_no_topology(self):
         for topology in ("", "sofa:2", self.folder / "absent.xml", self.file("empty.xml", "")):
             self.assert_refused(self.arguments(topology=topology), "--topology")
+        self.assert_refused(self.arguments(topology=self.folder / "absent.xml"), "absent.xml", "no such file")
 
     def test_reference_mode_saves_nothing(self):
         self.assert_refused(self.arguments("--attention", "reference", "--cache-memory", "1G"), "--attention reference")
