@@ -72,13 +72,12 @@ partition::Grid exchange_grid(const OpenedModel& opened, std::size_t n_ranks) {
 dist::AttendedChunks attended_chunks(const OpenedModel& opened, std::size_t context) {
   const model::AttentionConfig& attention = opened.engine_options.attention;
   const partition::AttendedRows rows = model::attended_rows(attention, context);
-  if (opened.config.n_sparse == 0 || attention.mode == model::AttentionMode::kNone) {
-    base::input_error("{}: shards exchange nothing, as no block has attention",
-                      opened.checkpoint.path().string());
-  }
-  if (rows.n_scored == 0) {
-    base::input_error("--context: with {} tokens no chunk of {} is chosen, so nothing is exchanged",
-                      context, opened.checkpoint.path().string());
+  const bool has_attention =
+      opened.config.n_sparse > 0 && attention.mode != model::AttentionMode::kNone;
+  if (!has_attention || rows.n_scored == 0) {
+    base::input_error(
+        "--context: with {} tokens no chunk of {} is chosen{}, so nothing is exchanged", context,
+        opened.checkpoint.path().string(), has_attention ? "" : ", as no block has attention");
   }
   return {opened.config.n_head, rows.n_scored, rows.n_chosen,
           rows.recent_tokens / attention.chunk_size + 1};

@@ -210,8 +210,8 @@ class Bench(job.JobTest):
                                   "--stages, --shards: .*")
         self.assert_reported_once(self.run_ranks(2, "bench", "exchange", "--model", TINY, "--context", 100),
                                   "--context: .* no chunk .*")
-        self.assert_reported_once(self.run_ranks(2, "bench", "exchange", "--model", "preset:rwkv7-0.2b"),
-                                  "--context: .* no chunk .*")
+        for args in (("--model", "preset:rwkv7-0.2b"), ("--model", TINY, "--attention", "none")):
+            self.assert_reported_once(self.run_ranks(2, "bench", "exchange", *args), "--context: .* no chunk .* no block has attention.*")
         self.assert_reported_once(self.run_ranks(2, "bench", "exchange", "--model", TINY, "--attention", "reference"),
                                   "--attention reference: .*")
 
